@@ -1,0 +1,28 @@
+//! Fragments follow their first one, which alone carries the ports.
+
+use crate::address::Address;
+
+shared_pod! {
+    /// Key of `FRAGMENTS`: what the fragments of one datagram share (RFC 791 section 3.2, RFC 8200
+    /// section 4.5).
+    pub struct FragmentKey [40] {
+        pub source: Address,
+        pub destination: Address,
+        pub identification: u32,
+        pub protocol: u8,
+        pub reserved: [u8; 3],
+    }
+}
+
+shared_pod! {
+    /// Value of `FRAGMENTS`: what the first fragment decided.
+    pub struct FragmentHead [16] {
+        pub source_port: u16,
+        pub destination_port: u16,
+        /// Reference to the destination; unused in the direction real server -> client.
+        pub destination: u32,
+        pub generation: u32,
+        /// When the first fragment passed, in ticks.
+        pub seen: u32,
+    }
+}

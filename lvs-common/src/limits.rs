@@ -1,0 +1,27 @@
+//! Capacities of the maps as compiled in. The agent may set others when it loads the object.
+
+/// Services, and so VIPs at the most.
+pub const SERVICES: u32 = 16_384;
+/// Destinations over all services, those that still hold flows after their removal included.
+pub const DESTINATIONS: u32 = 32_768;
+/// Chunks of [`crate::service::MEMBERS_PER_CHUNK`] members.
+pub const MEMBER_CHUNKS: u32 = 32_768;
+/// Rings in use at one time.
+pub const RINGS: u32 = 16_384;
+/// Addresses and ports whose outgoing packets concern the director.
+pub const SOURCES: u32 = 65_536;
+/// Established connections.
+pub const CONNECTIONS: u32 = 262_144;
+/// Connections of which only a SYN, or one packet of an unknown old flow, was seen.
+pub const EMBRYONIC: u32 = 65_536;
+/// Datagrams whose fragments are under way.
+pub const FRAGMENTS: u32 = 4_096;
+
+/// Ring sizes: primes, so that every permutation of Maglev visits every slot.
+pub const RING_SIZES: [u32; 3] = [4_093, 16_381, 65_537];
+/// Members of one service: a position must fit a slot's u16.
+pub const MEMBERS_PER_SERVICE: u32 = 4_096;
+/// Largest weight of a destination.
+pub const WEIGHT: u32 = 65_535;
+
+const _: () = assert!(MEMBERS_PER_SERVICE <= u16::MAX as u32);

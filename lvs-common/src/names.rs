@@ -1,0 +1,48 @@
+//! Names of maps and programs, so that none is typed twice. The kernel keeps 15 characters of them.
+
+pub const PROGRAM_DIRECTOR: &str = "lvs_director";
+/// Retires connections named in its input; run by the agent, attached nowhere.
+pub const PROGRAM_EXPIRE: &str = "lvs_expire";
+pub const PROGRAM_DECAPSULATE: &str = "lvs_decapsulate";
+
+pub const SETTINGS: &str = "SETTINGS";
+pub const SERVICES: &str = "SERVICES";
+pub const SERVICE_STATES: &str = "SERVICE_STATES";
+pub const VIPS: &str = "VIPS";
+pub const SOURCES: &str = "SOURCES";
+pub const RINGS: &str = "RINGS";
+pub const MEMBERS: &str = "MEMBERS";
+pub const DESTINATIONS: &str = "DESTINATIONS";
+pub const LOADS: &str = "LOADS";
+pub const COUNTERS: &str = "COUNTERS";
+pub const CAUSES: &str = "CAUSES";
+pub const CONNECTIONS: &str = "CONNECTIONS";
+pub const EMBRYONIC: &str = "EMBRYONIC";
+pub const EMBRYONIC_ORDER: &str = "EMBRYONIC_ORDER";
+pub const RETURNS: &str = "RETURNS";
+pub const FRAGMENTS: &str = "FRAGMENTS";
+pub const ERROR_BUDGET: &str = "ERROR_BUDGET";
+
+/// Real server's object: addresses of the directors whose packets are unpacked.
+pub const DIRECTORS: &str = "DIRECTORS";
+
+/// Every map of the director's object, in the order in which docs/bpftool.md explains them.
+pub const DIRECTOR_MAPS: [&str; 17] = [
+    SETTINGS,
+    SERVICES,
+    SERVICE_STATES,
+    VIPS,
+    SOURCES,
+    RINGS,
+    MEMBERS,
+    DESTINATIONS,
+    LOADS,
+    COUNTERS,
+    CAUSES,
+    CONNECTIONS,
+    EMBRYONIC,
+    EMBRYONIC_ORDER,
+    RETURNS,
+    FRAGMENTS,
+    ERROR_BUDGET,
+];

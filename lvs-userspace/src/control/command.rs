@@ -1,0 +1,78 @@
+//! What control asks the data plane to write, and what the data plane reports as installed.
+//!
+//! Commands are carried out in order; control orders them so that a packet never sees half a plan:
+//! destinations, members, rings, service last; removal in reverse.
+
+use std::collections::BTreeMap;
+
+use lvs_common::address::Address;
+use lvs_common::destination::Destination;
+use lvs_common::ring::Slot;
+use lvs_common::service::{MemberChunk, Service, ServiceKey, Source, Vip};
+use lvs_common::settings::Settings;
+
+/// One write to the kernel's maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    SetSettings(Settings),
+    SetDestination {
+        index: u32,
+        value: Destination,
+    },
+    /// Counters, load and state of an index that gets a new owner begin at zero.
+    ZeroDestination {
+        index: u32,
+    },
+    ZeroService {
+        index: u32,
+    },
+    SetMembers {
+        chunk: u32,
+        value: MemberChunk,
+    },
+    /// A new inner map with these slots takes the place of ring `ring`. Neighbouring `SetRing`s are
+    /// published by one batched update, since every single one would wait for a grace period (8 ms).
+    SetRing {
+        ring: u32,
+        slots: Vec<Slot>,
+    },
+    DeleteRing {
+        ring: u32,
+    },
+    SetVip {
+        address: Address,
+        value: Vip,
+    },
+    DeleteVip {
+        address: Address,
+    },
+    SetSource {
+        key: ServiceKey,
+        value: Source,
+    },
+    DeleteSource {
+        key: ServiceKey,
+    },
+    SetService {
+        key: ServiceKey,
+        value: Service,
+    },
+    DeleteService {
+        key: ServiceKey,
+    },
+}
+
+/// Everything the maps hold that control decides about, read back from the kernel when the agent starts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// `None` when the maps have just been created.
+    pub settings: Option<Settings>,
+    pub services: BTreeMap<ServiceKey, Service>,
+    pub vips: BTreeMap<Address, Vip>,
+    pub sources: BTreeMap<ServiceKey, Source>,
+    /// The chunks that services refer to.
+    pub members: BTreeMap<u32, MemberChunk>,
+    /// Every index that was ever used (generation above 0), retired ones included.
+    pub destinations: BTreeMap<u32, Destination>,
+    pub rings: BTreeMap<u32, Vec<Slot>>,
+}

@@ -1,0 +1,14 @@
+//! The agent of lvs-xdp as a library: what `lvsd` and `lvsctl` are made of.
+//!
+//! Data flows one way: file -> [`config`] -> [`control`] (pure: desired against installed) -> commands ->
+//! [`dataplane`] (the only writer of kernel maps). [`network`] tells `control` where real servers are.
+#![deny(unsafe_code)]
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod dataplane;
+pub mod network;
+pub mod realserver;
+pub mod scheduler;

@@ -1,45 +1,68 @@
 //! Debian packages that a chore needs: found by what they install, fetched when missing.
 
-use std::{process::Command, sync::Once};
+use std::{path::Path, process::Command, sync::Once};
 
 use anyhow::{Context, Result, bail};
 
 use crate::command;
 
-/// A program and the Debian package that brings it.
+/// What must be there, a program by its name or a file by its path, and the Debian package that brings it.
 #[derive(Clone, Copy)]
 pub(crate) struct Tool {
-    pub(crate) program: &'static str,
+    pub(crate) place: &'static str,
     pub(crate) package: &'static str,
 }
 
-pub(crate) const fn tool(program: &'static str, package: &'static str) -> Tool {
-    Tool { program, package }
+pub(crate) const fn tool(place: &'static str, package: &'static str) -> Tool {
+    Tool { place, package }
 }
 
 /// What reads the eBPF objects back from the kernel.
 pub(crate) const BPFTOOL: Tool = tool("bpftool", "bpftool");
 
+/// What the lab, its demonstration and its tests call.
+pub(crate) const LAB: &[Tool] = &[
+    BPFTOOL,
+    tool("ip", "iproute2"),
+    tool("ethtool", "ethtool"),
+    tool("tcpdump", "tcpdump"),
+    tool("nginx", "nginx-light"),
+    tool("curl", "curl"),
+    tool("socat", "socat"),
+    tool("iperf3", "iperf3"),
+    tool("dig", "bind9-dnsutils"),
+    tool("ping", "iputils-ping"),
+];
+
+impl Tool {
+    fn is_there(&self) -> bool {
+        if self.place.starts_with('/') {
+            Path::new(self.place).exists()
+        } else {
+            command::find(self.place).is_some()
+        }
+    }
+}
+
 /// Installs what is missing of `tools`, or says what to install where there is no apt.
 pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
-    let missing: Vec<Tool> =
-        tools.iter().copied().filter(|tool| command::find(tool.program).is_none()).collect();
+    let missing: Vec<Tool> = tools.iter().copied().filter(|tool| !tool.is_there()).collect();
     if missing.is_empty() {
         return Ok(());
     }
     if !has_apt() {
-        let programs: Vec<_> = missing.iter().map(|tool| tool.program).collect();
+        let places: Vec<_> = missing.iter().map(|tool| tool.place).collect();
         bail!(
-            "missing programs: {}. Install them with this distribution's package manager (Debian calls the \
+            "missing: {}. Install them with this distribution's package manager (Debian calls the \
              packages {})",
-            programs.join(", "),
+            places.join(", "),
             names(&missing)
         );
     }
     let packages: Vec<_> = missing.iter().map(|tool| tool.package).collect();
     install(&packages)?;
-    match missing.iter().find(|tool| command::find(tool.program).is_none()) {
-        Some(tool) => bail!("package {} is installed, yet there is no {}", tool.package, tool.program),
+    match missing.iter().find(|tool| !tool.is_there()) {
+        Some(tool) => bail!("package {} is installed, yet there is no {}", tool.package, tool.place),
         None => Ok(()),
     }
 }

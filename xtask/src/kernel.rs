@@ -22,7 +22,7 @@ const FLAVOUR: &str = "-cloud-amd64";
 /// A kernel on this disk.
 pub(crate) struct Kernel {
     pub(crate) image: PathBuf,
-    modules: PathBuf,
+    directory: PathBuf,
 }
 
 /// Distributions of Debian that carry a kernel series.
@@ -75,32 +75,35 @@ impl Kernel {
     }
 
     fn find(directory: &Path) -> Result<Self> {
-        let image = files(&directory.join("boot"))?
-            .into_iter()
-            .find(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-")))
-            .ok_or_else(|| anyhow!("no kernel in {}", directory.display()))?;
-        // Since Debian 13 below /usr.
-        let modules = ["lib/modules", "usr/lib/modules"].map(|place| directory.join(place));
-        let modules = modules.into_iter().find(|place| place.is_dir());
-        Ok(Self { image, modules: modules.ok_or_else(|| anyhow!("no modules in {}", directory.display()))? })
+        // Modules are below /usr since Debian 13, and since 7.2 the image is with them.
+        let image = find_file(directory, &|name| name.starts_with("vmlinuz"))?;
+        Ok(Self {
+            image: image.ok_or_else(|| anyhow!("no kernel in {}", directory.display()))?,
+            directory: directory.to_owned(),
+        })
     }
 
     /// A module by its name, as a `.ko` or `.ko.xz`; none when it is built in.
     pub(crate) fn module(&self, name: &str) -> Result<Option<PathBuf>> {
-        let mut directories = vec![self.modules.clone()];
-        while let Some(directory) = directories.pop() {
-            for path in files(&directory)? {
-                if path.is_dir() {
-                    directories.push(path);
-                } else if path.file_name().is_some_and(|file| {
-                    file.to_string_lossy().strip_prefix(name).is_some_and(|rest| rest.starts_with(".ko"))
-                }) {
-                    return Ok(Some(path));
-                }
+        find_file(&self.directory, &|file| {
+            file.strip_prefix(name).is_some_and(|rest| rest.starts_with(".ko"))
+        })
+    }
+}
+
+/// A file below a directory whose name passes.
+fn find_file(directory: &Path, passes: &dyn Fn(&str) -> bool) -> Result<Option<PathBuf>> {
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for path in files(&directory)? {
+            if path.is_dir() && !path.is_symlink() {
+                directories.push(path);
+            } else if path.file_name().is_some_and(|name| passes(&name.to_string_lossy())) {
+                return Ok(Some(path));
             }
         }
-        Ok(None)
     }
+    Ok(None)
 }
 
 fn files(directory: &Path) -> Result<Vec<PathBuf>> {

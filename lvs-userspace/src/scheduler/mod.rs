@@ -1,1 +1,3 @@
-//! Placeholder until its slice lands.
+//! Who gets a new flow: pure functions from members and weights to rings.
+
+pub mod columns;

@@ -72,6 +72,8 @@ impl Toolchain {
             format!("-Clinker={}", self.linker.display()),
             "-Clink-arg=--btf".to_owned(),
             "-Cdebuginfo=2".to_owned(),
+            // 32-bit arithmetic and compare-and-exchange, which Linux has had since 5.12.
+            "-Ctarget-cpu=v3".to_owned(),
             format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
             // Line information ends up in the object: keep this machine's paths out of it.
             format!("--remap-path-prefix={}/=", command::workspace().display()),

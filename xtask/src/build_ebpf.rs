@@ -37,10 +37,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 pub(crate) fn build(features: &[String]) -> Result<Vec<PathBuf>> {
     let toolchain = Toolchain::prepare()?;
     println!("building the eBPF objects with {}", toolchain.description());
-    let target = command::target_directory();
-    // A directory of its own: other flags and another compiler than the rest of the workspace.
-    let build_directory = target.join("ebpf-build");
-    let mut cargo = toolchain.cargo("build", &build_directory);
+    let build_directory = build_directory();
+    let mut cargo = toolchain.build(&build_directory);
     for object in OBJECTS {
         cargo.args(["--bin", object]);
     }
@@ -50,7 +48,7 @@ pub(crate) fn build(features: &[String]) -> Result<Vec<PathBuf>> {
     command::run(&mut cargo)?;
 
     let built = build_directory.join("bpfel-unknown-none/release");
-    let published = target.join("ebpf");
+    let published = command::target_directory().join("ebpf");
     fs::create_dir_all(&published).with_context(|| format!("cannot create {}", published.display()))?;
     let publish = |object| -> Result<PathBuf> {
         let to = published.join(object);
@@ -58,6 +56,17 @@ pub(crate) fn build(features: &[String]) -> Result<Vec<PathBuf>> {
         Ok(to)
     };
     OBJECTS.into_iter().map(publish).collect()
+}
+
+/// Lints the eBPF crate, which `cargo clippy` leaves out.
+pub(crate) fn clippy() -> Result<()> {
+    let toolchain = Toolchain::prepare()?;
+    command::run(toolchain.clippy(&build_directory())?.args(["--bins", "--lib", "--", "-D", "warnings"]))
+}
+
+/// A directory of its own: other flags and another compiler than the rest of the workspace.
+fn build_directory() -> PathBuf {
+    command::target_directory().join("ebpf-build")
 }
 
 /// Keeps the time of an unchanged file, so that the agent is not built again for nothing.

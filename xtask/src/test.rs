@@ -82,26 +82,32 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     rungs.sort();
     rungs.dedup();
 
-    let mut lines = Vec::new();
     let mut total = Tally::default();
-    let mut record = |name: String, start: Instant, result: Result<Tally>| {
-        let (tally, remark) = match result {
-            Ok(tally) => (tally, String::new()),
-            // A rung that could not run, or broke off, is a failure like any other.
-            Err(error) => (Tally { passed: 0, failed: 1 }, format!(": {error:#}")),
-        };
+    let mut lines = Vec::new();
+    let mut start = Instant::now();
+    let mut report = |name: &str, outcome: &str, error: Option<anyhow::Error>| {
         let seconds = start.elapsed().as_secs_f32();
-        lines.push(format!("{name:<8}{tally} in {seconds:.1} s{remark}"));
-        total += tally;
-        tally.failed == 0
+        let reason = error.map_or_else(String::new, |error| format!(": {error:#}"));
+        lines.push(format!("{name:<8}{outcome} in {seconds:.1} s{reason}"));
+        start = Instant::now();
     };
-
-    let start = Instant::now();
-    if record("build".to_owned(), start, prepare(&rungs).map(|()| Tally::default())) {
-        for rung in rungs {
-            println!("\n=== {rung}");
-            let start = Instant::now();
-            record(rung.to_string(), start, rung.run(&options.arguments));
+    match prepare(&rungs) {
+        Ok(()) => {
+            report("build", "done", None);
+            for rung in rungs {
+                println!("\n=== {rung}");
+                let (tally, error) = match rung.run(&options.arguments) {
+                    Ok(tally) => (tally, None),
+                    // A rung that could not run, or broke off, is a failure like any other.
+                    Err(error) => (Tally { passed: 0, failed: 1 }, Some(error)),
+                };
+                total += tally;
+                report(&rung.to_string(), &tally.to_string(), error);
+            }
+        }
+        Err(error) => {
+            total.failed += 1;
+            report("build", "failed", Some(error));
         }
     }
 

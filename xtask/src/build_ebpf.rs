@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::{command, object_table, toolchain::Toolchain};
+use crate::{btf, command, object_table, toolchain::Toolchain};
 
 /// The objects, which are binaries of lvs-ebpf.
 pub(crate) const OBJECTS: [&str; 2] = ["director", "realserver"];
@@ -50,12 +50,12 @@ pub(crate) fn build(features: &[String]) -> Result<Vec<PathBuf>> {
     let built = build_directory.join("bpfel-unknown-none/release");
     let published = command::target_directory().join("ebpf");
     fs::create_dir_all(&published).with_context(|| format!("cannot create {}", published.display()))?;
-    let publish = |object| -> Result<PathBuf> {
+    let place = |object| -> Result<PathBuf> {
         let to = published.join(object);
-        copy_if_changed(&built.join(object), &to)?;
+        publish(&built.join(object), &to)?;
         Ok(to)
     };
-    OBJECTS.into_iter().map(publish).collect()
+    OBJECTS.into_iter().map(place).collect()
 }
 
 /// Lints the eBPF crate, which `cargo clippy` leaves out.
@@ -69,9 +69,11 @@ fn build_directory() -> PathBuf {
     command::target_directory().join("ebpf-build")
 }
 
-/// Keeps the time of an unchanged file, so that the agent is not built again for nothing.
-fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
-    let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+/// Puts an object where the agent's build looks for it, with types that the kernel takes. An unchanged file
+/// keeps its time, so that the agent is not built again for nothing.
+fn publish(from: &Path, to: &Path) -> Result<()> {
+    let mut bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    btf::align_unions(&mut bytes).with_context(|| format!("in {}", from.display()))?;
     if fs::read(to).is_ok_and(|old| old == bytes) {
         return Ok(());
     }

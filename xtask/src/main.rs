@@ -1,5 +1,6 @@
 //! Every chore of the project is one subcommand of `cargo xtask`.
 
+mod btf;
 mod build;
 mod build_ebpf;
 mod command;

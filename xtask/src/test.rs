@@ -1,0 +1,223 @@
+//! `cargo xtask test`: the rungs of the test ladder, cheapest first.
+
+use std::{
+    io::{BufRead, BufReader},
+    ops::AddAssign,
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::{
+    build, command,
+    packages::{self, LAB},
+    vm,
+};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// What to run; everything when left out.
+    #[arg(value_enum)]
+    rungs: Vec<Rung>,
+    /// For the test binaries: names, --nocapture, and so on.
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Rung {
+    /// Unit and property tests, as the user.
+    Unit,
+    /// Single packets through the programs in the kernel, as root.
+    Packet,
+    /// Clients, directors and real servers in network namespaces, as root.
+    Lab,
+    /// The packet tests on an older kernel in a virtual machine.
+    Vm,
+}
+
+/// Longest time for a rung's tests, their build not counted: a test that hangs fails.
+const TIME_LIMIT: Duration = Duration::from_secs(420);
+/// `timeout` says so when the time was up.
+const TIMED_OUT: i32 = 124;
+
+/// What a rung's tests came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+impl Tally {
+    /// Reads a line of the test harness such as `test result: ok. 3 passed; 0 failed; ...`.
+    pub(crate) fn from_line(line: &str) -> Option<Self> {
+        let (_, figures) = line.strip_prefix("test result: ")?.split_once(". ")?;
+        let mut figures = figures.split("; ");
+        let mut figure = |name| figures.next()?.strip_suffix(name)?.trim().parse().ok();
+        Some(Self { passed: figure("passed")?, failed: figure("failed")? })
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} passed, {} failed", self.passed, self.failed)
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let mut rungs = options.rungs.clone();
+    if rungs.is_empty() {
+        rungs.extend(Rung::value_variants());
+    }
+    rungs.sort();
+    rungs.dedup();
+
+    let mut lines = Vec::new();
+    let mut total = Tally::default();
+    let mut record = |name: String, start: Instant, result: Result<Tally>| {
+        let (tally, remark) = match result {
+            Ok(tally) => (tally, String::new()),
+            // A rung that could not run, or broke off, is a failure like any other.
+            Err(error) => (Tally { passed: 0, failed: 1 }, format!(": {error:#}")),
+        };
+        let seconds = start.elapsed().as_secs_f32();
+        lines.push(format!("{name:<8}{tally} in {seconds:.1} s{remark}"));
+        total += tally;
+        tally.failed == 0
+    };
+
+    let start = Instant::now();
+    if record("build".to_owned(), start, prepare(&rungs).map(|()| Tally::default())) {
+        for rung in rungs {
+            println!("\n=== {rung}");
+            let start = Instant::now();
+            record(rung.to_string(), start, rung.run(&options.arguments));
+        }
+    }
+
+    println!();
+    for line in lines {
+        println!("{line}");
+    }
+    println!("{total}");
+    Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn prepare(rungs: &[Rung]) -> Result<()> {
+    if rungs.iter().any(|rung| *rung != Rung::Unit) && !command::is_root() {
+        println!("the packet and lab tests run as root, through sudo");
+    }
+    if rungs.contains(&Rung::Lab) {
+        packages::ensure_tools(LAB)?;
+    }
+    build::everything()
+}
+
+impl std::fmt::Display for Rung {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.pad(match self {
+            Self::Unit => "unit",
+            Self::Packet => "packet",
+            Self::Lab => "lab",
+            Self::Vm => "vm",
+        })
+    }
+}
+
+impl Rung {
+    fn run(self, arguments: &[String]) -> Result<Tally> {
+        match self {
+            Self::Unit => unit(arguments),
+            Self::Packet => as_root("packet", arguments),
+            Self::Lab => as_root("lab", arguments),
+            Self::Vm => vm::run_tests(vm::OLDEST, arguments),
+        }
+    }
+}
+
+fn unit(arguments: &[String]) -> Result<Tally> {
+    let which = ["test", "--workspace", "--exclude", "lvs-ebpf", "--lib", "--bins", "--no-fail-fast"];
+    command::run(command::cargo().args(which).arg("--no-run"))?;
+    let cargo = command::cargo();
+    let mut test = limited(Command::new("timeout"), Path::new(cargo.get_program()), TIME_LIMIT);
+    test.current_dir(command::workspace()).args(which).arg("--").args(arguments);
+    count(&mut test, TIME_LIMIT, |_| {})
+}
+
+fn as_root(name: &str, arguments: &[String]) -> Result<Tally> {
+    let binary = build::test(name)?;
+    let mut test = limited(command::as_root("timeout"), &binary, TIME_LIMIT);
+    // Where cargo would run it.
+    test.current_dir(command::workspace().join("tests")).args(arguments);
+    count(&mut test, TIME_LIMIT, |_| {})
+}
+
+/// `program` under `timeout`, in the foreground so that an interrupt from the terminal reaches it.
+pub(crate) fn limited(mut timeout: Command, program: &Path, limit: Duration) -> Command {
+    timeout.args(["--foreground", "--kill-after=10"]).arg(limit.as_secs().to_string()).arg(program);
+    timeout
+}
+
+/// Runs tests that [`limited`] bounds, passes on their output and adds up their results. `observe` sees each line.
+pub(crate) fn count(command: &mut Command, limit: Duration, mut observe: impl FnMut(&str)) -> Result<Tally> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", command::show(command)))?;
+    let mut tally = Tally::default();
+    let mut results = 0;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.context("cannot read the output of the tests")?;
+            let line = String::from_utf8_lossy(line.trim_ascii_end());
+            println!("{line}");
+            observe(&line);
+            if let Some(result) = Tally::from_line(&line) {
+                tally += result;
+                results += 1;
+            }
+        }
+    }
+    let status = child.wait()?;
+    if status.code() == Some(TIMED_OUT) {
+        bail!("not finished after {} s (until then {tally})", limit.as_secs());
+    }
+    if results == 0 || (!status.success() && tally.failed == 0) {
+        bail!("`{}` broke off ({status}; until then {tally})", command::show(command));
+    }
+    Ok(tally)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_the_harness() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 1 filtered out; finished in 0.1s";
+        assert_eq!(Tally::from_line(line), Some(Tally { passed: 12, failed: 3 }));
+        assert_eq!(Tally::from_line("test result: nonsense"), None);
+        assert_eq!(Tally::from_line("test a ... ok"), None);
+    }
+
+    #[test]
+    fn tests_that_break_off_are_no_success() {
+        let sh = |script: &str| count(Command::new("sh").args(["-c", script]), TIME_LIMIT, |_| {});
+        assert!(sh("exit 1").is_err());
+        assert!(sh("true").is_err(), "no result line means that no test ran");
+        let line = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'";
+        assert_eq!(sh(line).unwrap(), Tally { passed: 2, failed: 0 });
+        assert!(sh(&format!("{line}; kill -9 $$")).is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! `cargo xtask build-ebpf`: the eBPF objects, where the agent's build finds them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::{command, object_table, toolchain::Toolchain};
+
+/// The objects, which are binaries of lvs-ebpf.
+pub(crate) const OBJECTS: [&str; 2] = ["director", "realserver"];
+const DEBUG_LOG: &str = "debug-log";
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Features of lvs-ebpf. With `debug-log` the programs log; bpftool cannot read such an object.
+    #[arg(long, value_delimiter = ',')]
+    features: Vec<String>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let objects = build(&options.features)?;
+    if options.features.iter().any(|feature| feature == DEBUG_LOG) {
+        println!("no table of programs and maps: bpftool refuses an object with the maps of {DEBUG_LOG}");
+        return Ok(());
+    }
+    for object in objects {
+        object_table::print(&object)?;
+    }
+    Ok(())
+}
+
+/// Builds the objects and gives their places. Quick when nothing has changed.
+pub(crate) fn build(features: &[String]) -> Result<Vec<PathBuf>> {
+    let toolchain = Toolchain::prepare()?;
+    println!("building the eBPF objects with {}", toolchain.description());
+    let target = command::target_directory();
+    // A directory of its own: other flags and another compiler than the rest of the workspace.
+    let build_directory = target.join("ebpf-build");
+    let mut cargo = toolchain.cargo("build", &build_directory);
+    for object in OBJECTS {
+        cargo.args(["--bin", object]);
+    }
+    if !features.is_empty() {
+        cargo.args(["--features", &features.join(",")]);
+    }
+    command::run(&mut cargo)?;
+
+    let built = build_directory.join("bpfel-unknown-none/release");
+    let published = target.join("ebpf");
+    fs::create_dir_all(&published).with_context(|| format!("cannot create {}", published.display()))?;
+    let publish = |object| -> Result<PathBuf> {
+        let to = published.join(object);
+        copy_if_changed(&built.join(object), &to)?;
+        Ok(to)
+    };
+    OBJECTS.into_iter().map(publish).collect()
+}
+
+/// Keeps the time of an unchanged file, so that the agent is not built again for nothing.
+fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
+    let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    fs::write(to, bytes).with_context(|| format!("cannot write {}", to.display()))
+}

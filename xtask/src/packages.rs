@@ -1,0 +1,92 @@
+//! Debian packages that a chore needs: found by what they install, fetched when missing.
+
+use std::{process::Command, sync::Once};
+
+use anyhow::{Context, Result, bail};
+
+use crate::command;
+
+/// A program and the Debian package that brings it.
+#[derive(Clone, Copy)]
+pub(crate) struct Tool {
+    pub(crate) program: &'static str,
+    pub(crate) package: &'static str,
+}
+
+pub(crate) const fn tool(program: &'static str, package: &'static str) -> Tool {
+    Tool { program, package }
+}
+
+/// What reads the eBPF objects back from the kernel.
+pub(crate) const BPFTOOL: Tool = tool("bpftool", "bpftool");
+
+/// Installs what is missing of `tools`, or says what to install where there is no apt.
+pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
+    let missing: Vec<Tool> =
+        tools.iter().copied().filter(|tool| command::find(tool.program).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !has_apt() {
+        let programs: Vec<_> = missing.iter().map(|tool| tool.program).collect();
+        bail!(
+            "missing programs: {}. Install them with this distribution's package manager (Debian calls the \
+             packages {})",
+            programs.join(", "),
+            names(&missing)
+        );
+    }
+    let packages: Vec<_> = missing.iter().map(|tool| tool.package).collect();
+    install(&packages)?;
+    match missing.iter().find(|tool| command::find(tool.program).is_none()) {
+        Some(tool) => bail!("package {} is installed, yet there is no {}", tool.package, tool.program),
+        None => Ok(()),
+    }
+}
+
+fn names(tools: &[Tool]) -> String {
+    tools.iter().map(|tool| tool.package).collect::<Vec<_>>().join(", ")
+}
+
+pub(crate) fn has_apt() -> bool {
+    command::find("apt-get").is_some()
+}
+
+/// Installs Debian packages, after one update of the lists for this run.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    update();
+    println!("installing packages with apt-get: {}", packages.join(" "));
+    command::run(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(packages))
+        .with_context(|| format!("cannot install {}", packages.join(" ")))
+}
+
+/// The version apt would install, after one update of the lists for this run.
+pub(crate) fn candidate(package: &str) -> Result<Option<String>> {
+    update();
+    let policy = command::output(Command::new("apt-cache").args(["policy", package]))?;
+    let version = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
+    Ok(version.filter(|version| *version != "(none)").map(str::to_owned))
+}
+
+/// A source of the machine that is out of order does not matter as long as the packages we want come
+/// from another one, hence no error.
+fn update() {
+    static UPDATE: Once = Once::new();
+    UPDATE.call_once(|| {
+        println!("updating the package lists with apt-get");
+        if let Err(error) = command::run(apt_get().arg("update")) {
+            eprintln!("warning: {error:#}");
+        }
+    });
+}
+
+fn apt_get() -> Command {
+    let mut command = command::as_root("env");
+    command.args([
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "--quiet",
+        "--option=DPkg::Lock::Timeout=120",
+    ]);
+    command
+}

@@ -6,16 +6,15 @@
 #![no_std]
 #![no_main]
 
-use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::{HashMap, PerCpuArray};
-use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use lvs_common::address::Address;
 use lvs_common::checksum::{self, Delta};
 use lvs_common::decapsulation::{self, Listed, Outcome};
 use lvs_common::service::protocol;
+use lvs_ebpf::packet::{OutOfBounds, Packet};
 
 /// Written by `lvsd realserver`, read here.
 #[btf_map]
@@ -42,20 +41,39 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 /// `frags`: the program must not forbid jumbo frames. All it reads is in the first part of a frame.
 #[xdp(frags)]
 fn lvs_decapsulate(context: XdpContext) -> u32 {
-    match decapsulate(&context) {
-        Ok(outcome) => {
-            if let Some(outcome) = outcome {
-                count(outcome);
-            }
-            xdp_action::XDP_PASS
-        }
-        Err(Mutilated) => xdp_action::XDP_ABORTED,
+    let packet = Packet::new(context);
+    let outcome = match decapsulate(&packet) {
+        Ok(()) => Outcome::Unpacked,
+        Err(Left::Counted(outcome)) => outcome,
+        Err(Left::Uncounted) => return xdp_action::XDP_PASS,
+        Err(Left::Mutilated) => return xdp_action::XDP_ABORTED,
+    };
+    count(outcome);
+    xdp_action::XDP_PASS
+}
+
+/// Why a packet was not unpacked.
+enum Left {
+    /// It carries another IP packet, but not one for us.
+    Counted(Outcome),
+    /// It carries something else.
+    Uncounted,
+    /// It was half rewritten when the kernel refused to shorten it. The kernel never does: less than the
+    /// packet is taken off.
+    Mutilated,
+}
+
+impl From<OutOfBounds> for Left {
+    fn from(_: OutOfBounds) -> Self {
+        Self::Uncounted
     }
 }
 
-/// The frame was half rewritten when the kernel refused to shorten it. It never does, since less than the
-/// frame is taken off.
-struct Mutilated;
+impl From<Outcome> for Left {
+    fn from(outcome: Outcome) -> Self {
+        Self::Counted(outcome)
+    }
+}
 
 const ETHERNET: usize = 14;
 const TAGGED: usize = ETHERNET + 4;
@@ -71,51 +89,35 @@ const ETHERTYPE_SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
 const ECN_CE: u8 = 0b11;
 
 #[inline(always)]
-fn decapsulate(context: &XdpContext) -> Result<Option<Outcome>, Mutilated> {
-    match ether_type::<ETHERNET>(context) {
-        Some(ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN) => unpack::<TAGGED>(context),
-        _ => unpack::<ETHERNET>(context),
+fn decapsulate(packet: &Packet) -> Result<(), Left> {
+    match packet.read(ETHERNET - 2)? {
+        ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => unpack::<TAGGED>(packet),
+        _ => unpack::<ETHERNET>(packet),
     }
 }
 
 /// `LINK`: bytes before the outer header.
 #[inline(always)]
-fn unpack<const LINK: usize>(context: &XdpContext) -> Result<Option<Outcome>, Mutilated> {
-    let outer = match ether_type::<LINK>(context) {
-        Some(ETHERTYPE_IPV4) => read::<IPV4>(context, LINK).map(outer_v4),
-        Some(ETHERTYPE_IPV6) => read::<IPV6>(context, LINK).map(outer_v6),
-        _ => None,
-    };
-    let outer = match outer {
-        Some(Outer::Packet(packet)) => packet,
-        Some(Outer::Unfit) => return Ok(Some(Outcome::Unfit)),
-        Some(Outer::Other) | None => return Ok(None),
+fn unpack<const LINK: usize>(packet: &Packet) -> Result<(), Left> {
+    let outer = match packet.read(LINK - 2)? {
+        ETHERTYPE_IPV4 => outer_v4(&packet.read(LINK)?)?,
+        ETHERTYPE_IPV6 => outer_v6(&packet.read(LINK)?)?,
+        _ => return Err(Left::Uncounted),
     };
     // SAFETY: the value is never read, so it does not matter that its slot may get another.
     if unsafe { DIRECTORS.get(outer.source) }.is_none() {
-        return Ok(Some(Outcome::NotFromDirector));
+        return Err(Outcome::NotFromDirector.into());
     }
-    // One place per length, so that the verifier sees constant offsets.
-    if outer.length == IPV4 {
-        strip::<LINK, IPV4>(context, &outer)
-    } else {
-        strip::<LINK, IPV6>(context, &outer)
+    // One branch per length, so that the verifier sees constant offsets.
+    match outer.length {
+        IPV4 => strip::<LINK, IPV4>(packet, &outer),
+        _ => strip::<LINK, IPV6>(packet, &outer),
     }
-    .map(Some)
 }
 
-/// What the outer header turned out to be.
-enum Outer {
-    Packet(OuterPacket),
-    /// Carries IP in a way that is not unpacked here.
-    Unfit,
-    /// Carries something else.
-    Other,
-}
-
-struct OuterPacket {
+struct Outer {
     source: Address,
-    /// Bytes of the outer header.
+    /// Bytes of the header.
     length: usize,
     /// Bytes behind it, as the header says.
     payload: usize,
@@ -126,10 +128,10 @@ struct OuterPacket {
 }
 
 #[inline(always)]
-fn outer_v4(header: &[u8; IPV4]) -> Outer {
+fn outer_v4(header: &[u8; IPV4]) -> Result<Outer, Left> {
     let carried = header[9];
     if !matches!(carried, protocol::IPIP | protocol::IPV6) {
-        return Outer::Other;
+        return Err(Left::Uncounted);
     }
     let total = u16::from_be_bytes([header[2], header[3]]) as usize;
     // More fragments, or an offset. The kernel puts them together, or not.
@@ -137,9 +139,9 @@ fn outer_v4(header: &[u8; IPV4]) -> Outer {
     // RFC 1812 section 5.2.2: a wrong checksum is somebody else's packet with a bit turned over.
     let intact = checksum::fold(checksum::add_bytes(0, header)) == 0xffff;
     if header[0] != 0x45 || fragment || !intact || total < IPV4 {
-        return Outer::Unfit;
+        return Err(Outcome::Unfit.into());
     }
-    Outer::Packet(OuterPacket {
+    Ok(Outer {
         source: Address::from_v4([header[12], header[13], header[14], header[15]]),
         length: IPV4,
         payload: total - IPV4,
@@ -149,18 +151,18 @@ fn outer_v4(header: &[u8; IPV4]) -> Outer {
 }
 
 #[inline(always)]
-fn outer_v6(header: &[u8; IPV6]) -> Outer {
+fn outer_v6(header: &[u8; IPV6]) -> Result<Outer, Left> {
     // A tunnelled packet behind extension headers goes to the kernel with all the others.
     let carried = header[6];
     if !matches!(carried, protocol::IPIP | protocol::IPV6) {
-        return Outer::Other;
+        return Err(Left::Uncounted);
     }
     if header[0] >> 4 != 6 {
-        return Outer::Unfit;
+        return Err(Outcome::Unfit.into());
     }
     let mut source = [0; 16];
     source.copy_from_slice(&header[8..24]);
-    Outer::Packet(OuterPacket {
+    Ok(Outer {
         source: Address::from_v6(source),
         length: IPV6,
         payload: u16::from_be_bytes([header[4], header[5]]) as usize,
@@ -171,68 +173,68 @@ fn outer_v6(header: &[u8; IPV6]) -> Outer {
 
 /// Looks at the inner header and, if the packet is for a VIP, moves the link header over the outer one.
 #[inline(always)]
-fn strip<const LINK: usize, const OUTER: usize>(
-    context: &XdpContext,
-    outer: &OuterPacket,
-) -> Result<Outcome, Mutilated> {
-    let start = LINK + OUTER;
-    // The frame may be padded, but not shorter than its header says.
-    if context.data_end() - context.data() < start {
-        return Ok(Outcome::Unfit);
+fn strip<const LINK: usize, const OUTER: usize>(packet: &Packet, outer: &Outer) -> Result<(), Left> {
+    // The frame may be padded, but is not shorter than its header says.
+    if packet.length() < LINK + OUTER + outer.payload {
+        return Err(Outcome::Unfit.into());
     }
-    let (inner, ether_type) = if outer.carried == protocol::IPIP {
-        (inner_v4(context, start, outer), ETHERTYPE_IPV4)
-    } else {
-        (inner_v6(context, start, outer), ETHERTYPE_IPV6)
+    let inner = LINK + OUTER;
+    let ether_type: [u8; 2] = match outer.carried {
+        protocol::IPIP => {
+            let mut header: [u8; IPV4] = packet.read(inner).map_err(|_| Outcome::Unfit)?;
+            if inner_v4(&mut header, outer)? {
+                packet.write(inner, header)?;
+            }
+            ETHERTYPE_IPV4
+        }
+        _ => {
+            let mut header: [u8; IPV6] = packet.read(inner).map_err(|_| Outcome::Unfit)?;
+            if inner_v6(&mut header, outer)? {
+                packet.write(inner, header)?;
+            }
+            ETHERTYPE_IPV6
+        }
     };
-    if let Err(outcome) = inner {
-        return Ok(outcome);
-    }
-    let Some(link) = read::<LINK>(context, 0).copied() else { return Ok(Outcome::Unfit) };
-    let Some(place) = write::<LINK>(context, OUTER) else { return Ok(Outcome::Unfit) };
-    *place = link;
-    place[LINK - 2] = ether_type[0];
-    place[LINK - 1] = ether_type[1];
-    // SAFETY: the context is the one the program was called with; no packet reference is used afterwards.
-    match unsafe { bpf_xdp_adjust_head(context.as_ptr().cast(), OUTER as i32) } {
-        0 => Ok(Outcome::Unpacked),
-        _ => Err(Mutilated),
-    }
+    let mut link: [u8; LINK] = packet.read(0)?;
+    link[LINK - 2..].copy_from_slice(&ether_type);
+    packet.write(OUTER, link)?;
+    packet.shrink_head(OUTER).map_err(|_| Left::Mutilated)
 }
 
+/// Whether the packet is ours to unpack; `true` if that changed its header.
 #[inline(always)]
-fn inner_v4(context: &XdpContext, start: usize, outer: &OuterPacket) -> Result<(), Outcome> {
-    let header = write::<IPV4>(context, start).ok_or(Outcome::Unfit)?;
+fn inner_v4(header: &mut [u8; IPV4], outer: &Outer) -> Result<bool, Left> {
     let total = u16::from_be_bytes([header[2], header[3]]) as usize;
     if header[0] >> 4 != 4 || total < IPV4 || total > outer.payload {
-        return Err(Outcome::Unfit);
+        return Err(Outcome::Unfit.into());
     }
     for_vip(Address::from_v4([header[16], header[17], header[18], header[19]]))?;
-    let old = [header[0], header[1]];
-    if let Some(ecn) = ecn(outer.ecn, old[1] & ECN_CE)? {
-        header[1] |= ecn;
+    let marked = passes_mark_on(outer.ecn, header[1] & ECN_CE)?;
+    if marked {
+        let old = [header[0], header[1]];
+        header[1] |= ECN_CE;
         let sum = u16::from_be_bytes([header[10], header[11]]);
-        let sum = Delta::NONE.bytes(&old, &[old[0], header[1]]).apply(sum).to_be_bytes();
-        header[10] = sum[0];
-        header[11] = sum[1];
+        let sum = Delta::NONE.bytes(&old, &[header[0], header[1]]).apply(sum);
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
     }
-    Ok(())
+    Ok(marked)
 }
 
+/// As [`inner_v4`].
 #[inline(always)]
-fn inner_v6(context: &XdpContext, start: usize, outer: &OuterPacket) -> Result<(), Outcome> {
-    let header = write::<IPV6>(context, start).ok_or(Outcome::Unfit)?;
+fn inner_v6(header: &mut [u8; IPV6], outer: &Outer) -> Result<bool, Left> {
     let total = u16::from_be_bytes([header[4], header[5]]) as usize + IPV6;
     if header[0] >> 4 != 6 || total > outer.payload {
-        return Err(Outcome::Unfit);
+        return Err(Outcome::Unfit.into());
     }
     let mut destination = [0; 16];
     destination.copy_from_slice(&header[24..40]);
     for_vip(Address::from_v6(destination))?;
-    if let Some(ecn) = ecn(outer.ecn, (header[1] >> 4) & ECN_CE)? {
-        header[1] |= ecn << 4;
+    let marked = passes_mark_on(outer.ecn, (header[1] >> 4) & ECN_CE)?;
+    if marked {
+        header[1] |= ECN_CE << 4;
     }
-    Ok(())
+    Ok(marked)
 }
 
 #[inline(always)]
@@ -241,41 +243,16 @@ fn for_vip(destination: Address) -> Result<(), Outcome> {
     if unsafe { VIPS.get(destination) }.is_some() { Ok(()) } else { Err(Outcome::NotForVip) }
 }
 
-/// The bits the inner header takes over from the outer one (RFC 6040 section 4.2): congestion marked on
-/// the way is passed on to a transport that knows the mark. To one that does not, the packet must not be
-/// delivered; the kernel will not, as it does not unpack it.
+/// Whether the inner header takes over the outer one's mark (RFC 6040 section 4.2): congestion on the way
+/// is told to a transport that understands it. To one that does not, a marked packet must not be
+/// delivered; the kernel will not, since it does not unpack it.
 #[inline(always)]
-fn ecn(outer: u8, inner: u8) -> Result<Option<u8>, Outcome> {
+fn passes_mark_on(outer: u8, inner: u8) -> Result<bool, Outcome> {
     match (outer, inner) {
         (ECN_CE, 0) => Err(Outcome::Unfit),
-        (ECN_CE, _) => Ok(Some(ECN_CE)),
-        _ => Ok(None),
+        (ECN_CE, _) => Ok(true),
+        _ => Ok(false),
     }
-}
-
-/// The last two bytes of a link header of `LINK` bytes.
-#[inline(always)]
-fn ether_type<const LINK: usize>(context: &XdpContext) -> Option<[u8; 2]> {
-    read::<2>(context, LINK - 2).copied()
-}
-
-#[inline(always)]
-fn read<const LENGTH: usize>(context: &XdpContext, offset: usize) -> Option<&[u8; LENGTH]> {
-    write(context, offset).map(|bytes| &*bytes)
-}
-
-/// The one door to the packet's bytes. A reference must not be kept over another call for the same bytes,
-/// nor over `bpf_xdp_adjust_head`; every caller above is done with one before it asks for the next.
-#[inline(always)]
-#[allow(clippy::mut_from_ref, reason = "the packet is not part of the context, which only knows where it is")]
-fn write<const LENGTH: usize>(context: &XdpContext, offset: usize) -> Option<&mut [u8; LENGTH]> {
-    let start = context.data() + offset;
-    if start + LENGTH > context.data_end() {
-        return None;
-    }
-    // SAFETY: the bytes lie within the packet, as just checked (and checked again by the verifier), arrays
-    // of bytes have no alignment, and the callers hold one reference at a time.
-    Some(unsafe { &mut *(start as *mut [u8; LENGTH]) })
 }
 
 #[inline(always)]

@@ -1,5 +1,6 @@
 //! The netlink socket: questions to the kernel, and the messages it sends of its own accord.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
@@ -49,6 +50,14 @@ impl Events {
         }
     }
 
+    /// Returns after something has changed where packets go, neighbours aside; `None` when the connection
+    /// is gone. A burst counts as one change.
+    pub(crate) async fn routing_changed(&mut self) -> Option<()> {
+        while let Event::Neighbour(..) = self.next().await? {}
+        while self.ready().is_some() {}
+        Some(())
+    }
+
     /// The next one if it has arrived already.
     pub(super) fn ready(&mut self) -> Option<Event> {
         self.next().now_or_never().flatten()
@@ -94,6 +103,23 @@ impl Network {
         }
     }
 
+    /// The name of an interface.
+    pub(crate) async fn interface_name(&self, index: u32) -> Result<String, Error> {
+        let link = self.link(index).await?;
+        link.map(|link| link.name).ok_or_else(|| Error::NoInterface { name: format!("with index {index}") })
+    }
+
+    /// MTUs in bytes of the interfaces that have a MAC, by index.
+    pub(crate) async fn interface_mtus(&self) -> Result<BTreeMap<u32, u32>, Error> {
+        let links = self.links().await?;
+        Ok(links.iter().filter(|link| link.mac.is_some()).map(|link| (link.index, link.mtu)).collect())
+    }
+
+    /// For requests of other modules of the agent.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     pub(super) async fn route(&self, destination: IpAddr) -> Result<Route, Error> {
         let request = match destination {
             IpAddr::V4(v4) => {
@@ -108,7 +134,7 @@ impl Network {
             Ok(Some(message)) => Ok(message::route(&message)),
             // "Network is unreachable" and its like: an answer, not a failure.
             Ok(None) | Err(rtnetlink::Error::NetlinkError(_)) => Ok(Route::None),
-            Err(error) => Err(failed(format!("look up the route to {destination}"))(error)),
+            Err(error) => Err(request_failed(format!("look up the route to {destination}"))(error)),
         }
     }
 
@@ -117,7 +143,7 @@ impl Network {
         match answer.try_next().await {
             Ok(message) => Ok(message.as_ref().map(message::link)),
             Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => Ok(None),
-            Err(error) => Err(failed(format!("read interface {index}"))(error)),
+            Err(error) => Err(request_failed(format!("read interface {index}"))(error)),
         }
     }
 
@@ -135,13 +161,13 @@ impl Network {
 
     pub(super) async fn links(&self) -> Result<Vec<Link>, Error> {
         let answers = self.handle.link().get().execute();
-        let messages: Vec<_> = answers.try_collect().await.map_err(failed("read the interfaces"))?;
+        let messages: Vec<_> = answers.try_collect().await.map_err(request_failed("read the interfaces"))?;
         Ok(messages.iter().map(message::link).collect())
     }
 
     pub(super) async fn neighbours(&self) -> Result<Vec<(NeighbourKey, Neighbour)>, Error> {
         let answers = self.handle.neighbours().get().execute();
-        let messages: Vec<_> = answers.try_collect().await.map_err(failed("read the neighbours"))?;
+        let messages: Vec<_> = answers.try_collect().await.map_err(request_failed("read the neighbours"))?;
         Ok(messages.iter().filter_map(message::neighbour).collect())
     }
 
@@ -204,7 +230,8 @@ fn io_error(error: rtnetlink::Error) -> io::Error {
     }
 }
 
-fn failed(action: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Error {
+/// Names what was asked for in the error.
+pub(crate) fn request_failed(action: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Error {
     let action = action.into();
     move |error| Error::Request { action, source: io_error(error) }
 }

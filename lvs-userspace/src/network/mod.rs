@@ -15,6 +15,7 @@ mod resolver;
 use std::io;
 use std::net::IpAddr;
 
+pub(crate) use kernel::request_failed;
 pub use kernel::{Events, Network};
 pub use resolver::Resolver;
 

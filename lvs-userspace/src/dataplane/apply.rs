@@ -23,11 +23,11 @@ type Failure = (usize, MapError);
 pub(super) fn apply(maps: &Maps, maker: &RingMaker, commands: &[Command]) -> Result<(), ApplyError> {
     let mut done = 0;
     for run in commands.chunk_by(|left, right| discriminant(left) == discriminant(right)) {
-        apply_run(maps, maker, run).map_err(|(done_in_run, source)| ApplyError {
+        apply_run(maps, maker, run).map_err(|(done_in_run, reason)| ApplyError {
             position: done + done_in_run + 1,
             count: commands.len(),
             command: run.get(done_in_run).map(describe).unwrap_or_default(),
-            source,
+            reason,
         })?;
         done += run.len();
     }

@@ -84,13 +84,13 @@ impl Attacher {
     fn replace(&self, link: &OwnedFd, index: u32, interface: &str) -> Result<AttachMode, AttachError> {
         let state = query(index, interface)?;
         let info = syscall::link_info(link.as_fd())
-            .map_err(|source| AttachError::Replace { interface: interface.to_owned(), source })?;
+            .map_err(|reason| AttachError::Replace { interface: interface.to_owned(), reason })?;
         if info.program != state.program {
             let path = self.pin_path(index);
             return Err(AttachError::Foreign { interface: interface.to_owned(), path });
         }
         syscall::replace_program(link.as_fd(), self.program.as_fd())
-            .map_err(|source| AttachError::Replace { interface: interface.to_owned(), source })?;
+            .map_err(|reason| AttachError::Replace { interface: interface.to_owned(), reason })?;
         Ok(state.mode.unwrap_or(AttachMode::Native))
     }
 
@@ -108,21 +108,26 @@ impl Attacher {
         let native = syscall::link_xdp(self.program.as_fd(), index, MODE_NATIVE);
         let (link, mode) = match native {
             Ok(link) => (link, AttachMode::Native),
-            Err(source) if !allow_generic && state.mtu > MTU_SUSPECT => {
-                return Err(AttachError::Mtu { interface: name(), mtu: state.mtu, source });
+            // A driver that has XDP but refuses it now; one that has none says "not supported".
+            Err(reason)
+                if !allow_generic
+                    && state.mtu > MTU_SUSPECT
+                    && reason.raw_os_error() != Some(libc::EOPNOTSUPP) =>
+            {
+                return Err(AttachError::Mtu { interface: name(), mtu: state.mtu, reason });
             }
-            Err(source) if !allow_generic => {
-                return Err(AttachError::NotNative { interface: name(), source });
+            Err(reason) if !allow_generic => {
+                return Err(AttachError::NotNative { interface: name(), reason });
             }
             Err(refusal) => {
                 warn!(interface, mtu = state.mtu, %refusal, "the driver refuses native XDP");
                 let link = syscall::link_xdp(self.program.as_fd(), index, MODE_GENERIC)
-                    .map_err(|source| AttachError::NotGeneric { interface: name(), source })?;
+                    .map_err(|reason| AttachError::NotGeneric { interface: name(), reason })?;
                 (link, AttachMode::Generic)
             }
         };
         let path = self.pin_path(index);
-        syscall::pin(link.as_fd(), &path).map_err(|source| AttachError::Pin { path, source })?;
+        syscall::pin(link.as_fd(), &path).map_err(|reason| AttachError::Pin { path, reason })?;
         Ok(mode)
     }
 
@@ -141,13 +146,13 @@ pub(crate) fn detach_all(directory: &Path) -> Result<(), AttachError> {
 
 /// The pinned links by the index of the interface they were made for.
 pub(super) fn pinned_links(directory: &Path) -> Result<BTreeMap<u32, OwnedFd>, AttachError> {
-    let failed = |source| AttachError::Pin { path: directory.to_owned(), source };
+    let failed = |reason| AttachError::Pin { path: directory.to_owned(), reason };
     let mut links = BTreeMap::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if let Some(index) = name.strip_prefix(LINK_PREFIX).and_then(|index| index.parse().ok()) {
-            let link = syscall::open_pin(&path).map_err(|source| AttachError::Pin { path, source })?;
+            let link = syscall::open_pin(&path).map_err(|reason| AttachError::Pin { path, reason })?;
             links.insert(index, link);
         }
     }
@@ -156,17 +161,17 @@ pub(super) fn pinned_links(directory: &Path) -> Result<BTreeMap<u32, OwnedFd>, A
 
 fn link_interface(link: &OwnedFd, directory: &Path) -> Result<u32, AttachError> {
     let info = syscall::link_info(link.as_fd());
-    Ok(info.map_err(|source| AttachError::Pin { path: directory.to_owned(), source })?.interface)
+    Ok(info.map_err(|reason| AttachError::Pin { path: directory.to_owned(), reason })?.interface)
 }
 
 fn remove(link: &OwnedFd, path: &Path) -> Result<(), AttachError> {
     let gone = |error: &io::Error| error.raw_os_error() == Some(libc::ENOLINK);
     match syscall::detach(link.as_fd()) {
-        Err(source) if !gone(&source) => Err(AttachError::Pin { path: path.to_owned(), source }),
-        _ => fs::remove_file(path).map_err(|source| AttachError::Pin { path: path.to_owned(), source }),
+        Err(reason) if !gone(&reason) => Err(AttachError::Pin { path: path.to_owned(), reason }),
+        _ => fs::remove_file(path).map_err(|reason| AttachError::Pin { path: path.to_owned(), reason }),
     }
 }
 
 fn query(index: u32, name: &str) -> Result<interface::InterfaceState, AttachError> {
-    interface::query(index).map_err(|source| AttachError::Query { interface: name.to_owned(), source })
+    interface::query(index).map_err(|reason| AttachError::Query { interface: name.to_owned(), reason })
 }

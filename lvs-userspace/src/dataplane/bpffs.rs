@@ -26,9 +26,9 @@ pub(crate) fn instance_directory(instance: &str) -> Result<PathBuf, OpenError> {
 /// Makes the directory, and mounts the file system if nobody has.
 pub(crate) fn create(directory: &Path) -> Result<(), OpenError> {
     let root = Path::new(BPFFS);
-    ensure_mounted(root).map_err(|source| OpenError::NoBpffs { path: root.to_owned(), source })?;
+    ensure_mounted(root).map_err(|reason| OpenError::NoBpffs { path: root.to_owned(), reason })?;
     fs::create_dir_all(directory)
-        .map_err(|source| OpenError::Directory { path: directory.to_owned(), source })
+        .map_err(|reason| OpenError::Directory { path: directory.to_owned(), reason })
 }
 
 fn ensure_mounted(root: &Path) -> io::Result<()> {

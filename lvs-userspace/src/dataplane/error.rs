@@ -1,5 +1,7 @@
-//! What can go wrong between the agent and the kernel, told to the operator.
+//! What can go wrong between the agent and the kernel, told to the operator. A message is complete: it
+//! contains its reasons, so none of these errors has a `source()`.
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
@@ -17,10 +19,10 @@ pub enum MapError {
         "map {map} has keys of {key} and values of {value} bytes where {expected_key} and {expected_value} were expected"
     )]
     Layout { map: &'static str, key: usize, value: usize, expected_key: usize, expected_value: usize },
-    #[error("cannot {action} map {map}: {source}")]
-    Io { map: &'static str, action: &'static str, source: io::Error },
-    #[error("cannot {action} map {map}: {source}")]
-    Aya { map: &'static str, action: &'static str, source: aya::maps::MapError },
+    #[error("cannot {action} map {map}: {reason}")]
+    Io { map: &'static str, action: &'static str, reason: io::Error },
+    #[error("cannot {action} map {map}: {}", chain(reason.as_ref()))]
+    Aya { map: &'static str, action: &'static str, reason: Box<aya::maps::MapError> },
 }
 
 /// What raises the capacity of a map.
@@ -35,15 +37,27 @@ fn remedy(map: &str) -> &'static str {
     }
 }
 
+/// An error with what caused it, on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 /// A command that could not be carried out; those before it were, those after it were not.
 #[derive(Debug, Error)]
-#[error("command {position} of {count}, {command}, failed: {source}")]
+#[error("command {position} of {count}, {command}, failed: {reason}")]
 pub struct ApplyError {
     /// Counted from 1.
     pub position: usize,
     pub count: usize,
     pub command: String,
-    pub source: MapError,
+    pub reason: MapError,
 }
 
 /// Loading the programs and taking over what an earlier agent left.
@@ -55,12 +69,12 @@ pub enum OpenError {
     InstanceName(String),
     #[error("loading XDP programs needs root, or the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")]
     NotPermitted,
-    #[error("no BPF file system at {}, and it cannot be mounted: {source}; try `mount -t bpf bpf {}`", path.display(), path.display())]
-    NoBpffs { path: PathBuf, source: io::Error },
-    #[error("{}: {source}", path.display())]
-    Directory { path: PathBuf, source: io::Error },
-    #[error("the object of the director cannot be read: {0}")]
-    Parse(#[from] aya_obj::ParseError),
+    #[error("no BPF file system at {}, and it cannot be mounted: {reason}; try `mount -t bpf bpf {}`", path.display(), path.display())]
+    NoBpffs { path: PathBuf, reason: io::Error },
+    #[error("{}: {reason}", path.display())]
+    Directory { path: PathBuf, reason: io::Error },
+    #[error("the object of the director cannot be read: {}", chain(_0.as_ref()))]
+    Parse(Box<aya_obj::ParseError>),
     #[error("the object of the director has no {kind} {name}: it belongs to another version of lvsd")]
     Missing { kind: &'static str, name: &'static str },
     #[error(
@@ -69,12 +83,12 @@ pub enum OpenError {
         directory.display()
     )]
     Mismatch { path: PathBuf, directory: PathBuf, property: &'static str, found: u32, expected: u32 },
-    #[error("the director's maps cannot be made: {0}; locked memory is {1}")]
-    Load(aya::EbpfError, String),
-    #[error("the kernel refuses program {name}: {source}")]
-    Program { name: &'static str, source: aya::programs::ProgramError },
-    #[error("program {name} has no BTF, so rings cannot be made: {source}")]
-    Btf { name: &'static str, source: io::Error },
+    #[error("the director's maps cannot be made: {}{hint}", chain(reason.as_ref()))]
+    Load { reason: Box<aya::EbpfError>, hint: String },
+    #[error("the kernel refuses program {name}: {}", chain(reason.as_ref()))]
+    Program { name: &'static str, reason: Box<aya::programs::ProgramError> },
+    #[error("program {name} has no BTF, so rings cannot be made: {reason}")]
+    Btf { name: &'static str, reason: io::Error },
     #[error(transparent)]
     Map(#[from] MapError),
     #[error(transparent)]
@@ -86,10 +100,10 @@ pub enum OpenError {
 pub enum AttachError {
     #[error("interface {0} does not exist")]
     NoInterface(String),
-    #[error("interface {interface} cannot be asked for its state: {source}")]
-    Query { interface: String, source: io::Error },
-    #[error("{}: {source}", path.display())]
-    Pin { path: PathBuf, source: io::Error },
+    #[error("interface {interface} cannot be asked for its state: {reason}")]
+    Query { interface: String, reason: io::Error },
+    #[error("{}: {reason}", path.display())]
+    Pin { path: PathBuf, reason: io::Error },
     #[error(
         "{} is the link of another interface with the same index as {interface}: does an instance of the same name run in another network namespace? Give each its own --instance",
         path.display()
@@ -100,15 +114,15 @@ pub enum AttachError {
     )]
     Occupied { interface: String, program: u32 },
     #[error(
-        "interface {interface} has an MTU of {mtu} bytes: a driver takes XDP without fragments up to about 3500 ({source}); lower the MTU"
+        "interface {interface} has an MTU of {mtu} bytes: a driver takes XDP without fragments up to about 3500 ({reason}); lower the MTU"
     )]
-    Mtu { interface: String, mtu: u32, source: io::Error },
+    Mtu { interface: String, mtu: u32, reason: io::Error },
     #[error(
-        "the driver of interface {interface} refuses native XDP: {source}; the slower generic mode must be allowed explicitly"
+        "the driver of interface {interface} refuses native XDP: {reason}; the slower generic mode must be allowed explicitly"
     )]
-    NotNative { interface: String, source: io::Error },
-    #[error("interface {interface} refuses generic XDP too: {source}")]
-    NotGeneric { interface: String, source: io::Error },
-    #[error("the program on interface {interface} cannot be replaced: {source}")]
-    Replace { interface: String, source: io::Error },
+    NotNative { interface: String, reason: io::Error },
+    #[error("interface {interface} refuses generic XDP too: {reason}")]
+    NotGeneric { interface: String, reason: io::Error },
+    #[error("the program on interface {interface} cannot be replaced: {reason}")]
+    Replace { interface: String, reason: io::Error },
 }

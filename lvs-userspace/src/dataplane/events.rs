@@ -19,7 +19,8 @@ impl Events {
     pub(super) fn open(directory: &Path) -> Result<Self, MapError> {
         let buffer = MapData::from_pin(directory.join(EVENTS)).and_then(Map::from_map_data);
         let buffer = buffer.and_then(RingBuf::try_from);
-        let failed = |source| MapError::Aya { map: EVENTS, action: "open the pinned", source };
+        let failed =
+            |reason| MapError::Aya { map: EVENTS, action: "open the pinned", reason: Box::new(reason) };
         Ok(Self { buffer: buffer.map_err(failed)? })
     }
 

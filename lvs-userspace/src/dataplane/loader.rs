@@ -1,15 +1,16 @@
 //! Loads the director's object into the kernel, on the maps of an earlier agent where there are any.
 
-use std::io;
+use std::error::Error;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::{io, iter};
 
 use aya::maps::MapInfo;
 use aya::programs::Xdp;
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use lvs_common::names;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::attach::pinned_links;
 use super::error::OpenError;
@@ -28,7 +29,7 @@ pub(super) struct Loaded {
 
 /// Loads `object`, whose maps are or get pinned in `directory`.
 pub(super) fn load(object: &[u8], limits: &Limits, directory: &Path) -> Result<Loaded, OpenError> {
-    let parsed = aya_obj::Object::parse(object)?;
+    let parsed = aya_obj::Object::parse(object).map_err(|reason| OpenError::Parse(Box::new(reason)))?;
     let sizes = map_sizes(limits);
     remove_remains(directory)?;
     let warnings = check_pinned(&parsed, &sizes, directory)?;
@@ -47,7 +48,9 @@ pub(super) fn load(object: &[u8], limits: &Limits, directory: &Path) -> Result<L
     for (name, size) in sizes {
         loader.map_max_entries(name, size);
     }
-    let mut programs = loader.load(object).map_err(|error| OpenError::Load(error, memory_limit()))?;
+    let mut programs = loader
+        .load(object)
+        .map_err(|reason| OpenError::Load { hint: hint(&reason), reason: Box::new(reason) })?;
     let (director, btf) = load_program(&mut programs, names::PROGRAM_DIRECTOR)?;
     let (expire, _) = load_program(&mut programs, names::PROGRAM_EXPIRE)?;
     let definition = parsed.maps.get(names::RINGS).and_then(aya_obj::Map::inner);
@@ -75,7 +78,7 @@ fn map_sizes(limits: &Limits) -> [(&'static str, u32); 7] {
 fn remove_remains(directory: &Path) -> Result<(), OpenError> {
     let pinned = names::DIRECTOR_MAPS.iter().filter(|name| directory.join(name).exists()).count();
     if (1..names::DIRECTOR_MAPS.len()).contains(&pinned) && pinned_links(directory)?.is_empty() {
-        let failed = |source| OpenError::Directory { path: directory.to_owned(), source };
+        let failed = |reason| OpenError::Directory { path: directory.to_owned(), reason };
         bpffs::remove(directory).map_err(failed)?;
         bpffs::create(directory)?;
     }
@@ -95,7 +98,7 @@ fn check_pinned(
         let Some(definition) = object.maps.get(name).filter(|_| path.exists()) else {
             continue;
         };
-        let failed = |source| OpenError::Directory { path: path.clone(), source: io::Error::other(source) };
+        let failed = |reason| OpenError::Directory { path: path.clone(), reason: io::Error::other(reason) };
         let pinned = MapInfo::from_pin(&path).map_err(failed)?;
         let kind = pinned.map_type().map_err(failed)? as u32;
         for (property, found, expected) in [
@@ -124,29 +127,36 @@ fn check_pinned(
 
 /// Loads one program and returns it with the type information it refers to.
 fn load_program(programs: &mut Ebpf, name: &'static str) -> Result<(OwnedFd, OwnedFd), OpenError> {
-    let refused = |source| OpenError::Program { name, source };
+    let refused = |reason| OpenError::Program { name, reason: Box::new(reason) };
     let program = programs.program_mut(name).ok_or(OpenError::Missing { kind: "program", name })?;
     let program: &mut Xdp = program.try_into().map_err(refused)?;
     program.load().map_err(refused)?;
     let btf = program.info().map_err(refused)?.btf_id().unwrap_or_default();
-    let btf = syscall::open_btf(btf).map_err(|source| OpenError::Btf { name, source })?;
+    let btf = syscall::open_btf(btf).map_err(|reason| OpenError::Btf { name, reason })?;
     let descriptor = program.fd().map_err(refused)?.as_fd().try_clone_to_owned();
     let descriptor =
-        descriptor.map_err(|source| OpenError::Directory { path: PathBuf::from("/proc/self/fd"), source })?;
+        descriptor.map_err(|reason| OpenError::Directory { path: PathBuf::from("/proc/self/fd"), reason })?;
     Ok((descriptor, btf))
 }
 
-/// Kernels before 5.11 count maps as locked memory.
+/// Kernels before 5.11 count maps as locked memory. Newer ones do not, so failing here is no news.
 fn raise_memory_limit() {
     if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
-        warn!(%error, "the limit of locked memory stays as it is; a kernel before 5.11 may refuse the maps");
+        debug!(%error, "the limit of locked memory stays as it is");
     }
 }
 
-fn memory_limit() -> String {
-    match getrlimit(Resource::RLIMIT_MEMLOCK) {
-        Ok((RLIM_INFINITY, _)) => "unlimited".to_owned(),
-        Ok((limit, _)) => format!("limited to {limit} bytes"),
-        Err(error) => format!("unknown ({error})"),
+/// What the kernel's error number does not say.
+fn hint(error: &EbpfError) -> String {
+    let mut causes = iter::successors(Some(error as &(dyn Error + 'static)), |&error| error.source());
+    let number = causes.find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    match (number, getrlimit(Resource::RLIMIT_MEMLOCK)) {
+        (Some(libc::EPERM), Ok((limit, _))) if limit != RLIM_INFINITY => {
+            format!("; locked memory is limited to {limit} bytes (`ulimit -l`)")
+        }
+        (Some(libc::EINVAL), _) => "; has the kernel refused the object's type information (BTF)? \
+             `bpftool -d prog loadall` tells"
+            .to_owned(),
+        _ => String::new(),
     }
 }

@@ -147,7 +147,7 @@ impl Dataplane {
             return Ok(());
         }
         self.attacher.detach_all()?;
-        let failed = |source| AttachError::Pin { path: self.directory.clone(), source };
+        let failed = |reason| AttachError::Pin { path: self.directory.clone(), reason };
         bpffs::remove(&self.directory).map_err(failed)
     }
 }

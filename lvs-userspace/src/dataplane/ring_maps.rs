@@ -35,7 +35,8 @@ impl RingMaker {
     pub(super) fn make(&self, ring: u32, slots: &[Slot]) -> Result<InnerMap, MapError> {
         let mut definition = self.definition.clone();
         definition.set_max_entries(slots.len().div_ceil(SLOTS_PER_LINE).max(1) as u32);
-        let failed = |source| MapError::Aya { map: RINGS, action: "make an inner map for", source };
+        let failed =
+            |reason| MapError::Aya { map: RINGS, action: "make an inner map for", reason: Box::new(reason) };
         let data =
             MapData::create(definition, &format!("ring_{ring}"), Some(self.btf.as_fd())).map_err(failed)?;
         let id = data.info().map_err(failed)?.id();
@@ -55,7 +56,11 @@ pub(super) fn read(id: u32) -> Result<Vec<Slot>, MapError> {
 
 fn open(id: u32) -> Result<Table<u32, RingLine>, MapError> {
     let raw = MapData::from_id(id).and_then(RawMap::new);
-    let raw = raw.map_err(|source| MapError::Aya { map: RINGS, action: "open an inner map of", source })?;
+    let raw = raw.map_err(|reason| MapError::Aya {
+        map: RINGS,
+        action: "open an inner map of",
+        reason: Box::new(reason),
+    })?;
     Table::new(raw, RINGS)
 }
 

@@ -4,12 +4,15 @@
 //! counts of a connection in the same breath in which a packet might revive it.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use lvs_common::connection::{Connection, Return, ticks};
+use lvs_common::destination::{Destination, destination_flags};
 use lvs_common::flow::FlowKey;
-use lvs_common::names::PROGRAM_EXPIRE;
+use lvs_common::limits::EXPIRE_KEYS;
+use lvs_common::names;
 use lvs_common::settings::Settings;
 use zerocopy::IntoBytes;
 
@@ -17,8 +20,8 @@ use super::error::MapError;
 use super::maps::Maps;
 use super::syscall;
 
-/// Keys of one run of `lvs_expire`.
-const KEYS_PER_RUN: usize = 32;
+/// What `lvs_expire` returns when it could not work (`XDP_ABORTED`).
+const ABORTED: u32 = 0;
 
 /// Now, on the clock of [`Connection::last_seen`].
 pub fn now_ticks() -> u32 {
@@ -51,33 +54,22 @@ pub struct Sweeper {
 }
 
 impl Sweeper {
-    /// Retires what has been idle at `now` for longer than `settings` allow its state, and deletes return
-    /// entries that had no connection at this pass and the one before.
+    /// Retires what has been idle at `now` for longer than `settings` allow its state and what belongs to a
+    /// destination that is gone; deletes return entries that had no connection at this pass and the one
+    /// before.
     pub fn sweep(&mut self, now: u32, settings: &Settings) -> Result<SweepReport, MapError> {
+        let destinations = self.maps.destinations.range(0..self.maps.destinations.capacity())?;
         let mut report = SweepReport::default();
-        self.pass(&mut report, |connection| is_idle(connection, now, settings))?;
-        report.orphans = self.collect_orphans()?;
-        Ok(report)
-    }
-
-    /// Proposes every connection of one destination, idle or not. The kernel retires those it agrees on:
-    /// of a destination that was removed, all of them.
-    pub fn flush(&mut self, destination: u32) -> Result<SweepReport, MapError> {
-        let mut report = SweepReport::default();
-        self.pass(&mut report, |connection| connection.destination == destination)?;
-        Ok(report)
-    }
-
-    /// `EMBRYONIC` comes first, so that an entry which moves to `CONNECTIONS` meanwhile is not missed.
-    fn pass(&self, report: &mut SweepReport, is_over: impl Fn(&Connection) -> bool) -> Result<(), MapError> {
+        // `EMBRYONIC` comes first, so that an entry which moves to `CONNECTIONS` meanwhile is not missed.
         for (table, embryonic) in [(&self.maps.embryonic, true), (&self.maps.connections, false)] {
-            let mut over = Vec::new();
             for batch in table.batches() {
                 let batch = batch?;
                 let seen = if embryonic { &mut report.embryonic } else { &mut report.established };
                 *seen += batch.len() as u64;
+                let mut over = Vec::new();
                 for (key, connection) in batch {
-                    if is_over(&connection) {
+                    let destination = destinations.get(connection.destination as usize);
+                    if is_idle(&connection, now, settings) || is_homeless(&connection, destination) {
                         over.push(key);
                     } else {
                         *report.references.entry(connection.destination).or_default() += 1;
@@ -85,19 +77,22 @@ impl Sweeper {
                 }
                 report.expired += over.len() as u64;
                 self.propose(&over)?;
-                over.clear();
             }
         }
-        Ok(())
+        report.orphans = self.collect_orphans()?;
+        Ok(report)
     }
 
     fn propose(&self, keys: &[FlowKey]) -> Result<(), MapError> {
-        for keys in keys.chunks(KEYS_PER_RUN) {
-            syscall::test_run(self.expire.as_fd(), keys.as_bytes()).map_err(|source| MapError::Io {
-                map: PROGRAM_EXPIRE,
-                action: "run, to retire connections,",
-                source,
-            })?;
+        for keys in keys.chunks(EXPIRE_KEYS) {
+            let failed = |reason| MapError::Io {
+                map: names::CONNECTIONS,
+                action: "run lvs_expire to retire entries of",
+                reason,
+            };
+            if syscall::test_run(self.expire.as_fd(), keys.as_bytes()).map_err(failed)? == ABORTED {
+                return Err(failed(io::Error::other("the program gave up")));
+            }
         }
         Ok(())
     }
@@ -133,7 +128,14 @@ fn is_idle(connection: &Connection, now: u32, settings: &Settings) -> bool {
     let timeout = settings.timeouts[connection.state as usize & 15];
     // A packet may have passed after `now` was read: the difference is then negative.
     let idle = now.wrapping_sub(connection.last_seen).cast_signed();
-    idle >= timeout.cast_signed()
+    idle > timeout.cast_signed()
+}
+
+/// The destination was taken out of its service, or its index has another owner by now.
+fn is_homeless(connection: &Connection, destination: Option<&Destination>) -> bool {
+    destination.is_none_or(|destination| {
+        destination.generation != connection.generation || destination.has(destination_flags::REMOVED)
+    })
 }
 
 /// The client's direction of a nat connection.
@@ -161,9 +163,9 @@ mod tests {
     fn idle_time_survives_the_wrap_of_the_clock_and_a_packet_after_now() {
         let settings = Settings::defaults();
         let timeout = settings.timeouts[state::ESTABLISHED as usize];
-        for now in [5, timeout, u32::MAX] {
-            assert!(is_idle(&seen_at(now.wrapping_sub(timeout)), now, &settings));
-            assert!(!is_idle(&seen_at(now.wrapping_sub(timeout - 1)), now, &settings));
+        for now in [5, timeout + 1, u32::MAX] {
+            assert!(is_idle(&seen_at(now.wrapping_sub(timeout + 1)), now, &settings));
+            assert!(!is_idle(&seen_at(now.wrapping_sub(timeout)), now, &settings));
             assert!(!is_idle(&seen_at(now.wrapping_add(3)), now, &settings), "seen after now");
         }
     }

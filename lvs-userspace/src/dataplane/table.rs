@@ -32,10 +32,10 @@ impl<K: Plain, V: Plain> Table<K, V> {
     /// Opens the map pinned as `name` in `directory`.
     pub(super) fn open(directory: &Path, name: &'static str) -> Result<Self, MapError> {
         let data = MapData::from_pin(directory.join(name));
-        let raw = data.and_then(RawMap::new).map_err(|source| MapError::Aya {
+        let raw = data.and_then(RawMap::new).map_err(|reason| MapError::Aya {
             map: name,
             action: "open the pinned",
-            source,
+            reason: Box::new(reason),
         })?;
         Self::new(raw, name)
     }
@@ -118,11 +118,11 @@ impl<K: Plain, V: Plain> Table<K, V> {
         Ok(entries)
     }
 
-    fn failed(&self, action: &'static str, source: io::Error) -> MapError {
-        if source.raw_os_error() == Some(libc::E2BIG) {
+    fn failed(&self, action: &'static str, reason: io::Error) -> MapError {
+        if reason.raw_os_error() == Some(libc::E2BIG) {
             MapError::Full { map: self.name, capacity: self.capacity() }
         } else {
-            MapError::Io { map: self.name, action, source }
+            MapError::Io { map: self.name, action, reason }
         }
     }
 }

@@ -28,15 +28,15 @@ pub struct Attachment {
 
 /// The program to attach and where its links are pinned.
 #[derive(Debug)]
-pub(super) struct Attacher {
-    pub(super) directory: PathBuf,
-    pub(super) program: OwnedFd,
+pub(crate) struct Attacher {
+    pub(crate) directory: PathBuf,
+    pub(crate) program: OwnedFd,
 }
 
 impl Attacher {
     /// Puts the program on exactly these interfaces and takes it off the others. Each step is complete in
     /// itself: after an error some interfaces have the program and the rest are as they were.
-    pub(super) fn attach(
+    pub(crate) fn attach(
         &self,
         interfaces: &[String],
         allow_generic: bool,
@@ -132,11 +132,16 @@ impl Attacher {
     }
 
     pub(super) fn detach_all(&self) -> Result<(), AttachError> {
-        for (index, link) in pinned_links(&self.directory)? {
-            remove(&link, &self.pin_path(index))?;
-        }
-        Ok(())
+        detach_all(&self.directory)
     }
+}
+
+/// Takes every program off whose link is pinned in `directory`.
+pub(crate) fn detach_all(directory: &Path) -> Result<(), AttachError> {
+    for (index, link) in pinned_links(directory)? {
+        remove(&link, &directory.join(format!("{LINK_PREFIX}{index}")))?;
+    }
+    Ok(())
 }
 
 /// The pinned links by the index of the interface they were made for.

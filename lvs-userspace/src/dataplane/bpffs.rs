@@ -14,7 +14,7 @@ use super::error::OpenError;
 const BPFFS: &str = "/sys/fs/bpf";
 
 /// `/sys/fs/bpf/<instance>/v<layout version>`: maps of another layout are never mistaken for ours.
-pub(super) fn instance_directory(instance: &str) -> Result<PathBuf, OpenError> {
+pub(crate) fn instance_directory(instance: &str) -> Result<PathBuf, OpenError> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     if (1..=64).contains(&instance.len()) && instance.chars().all(is_allowed) {
         Ok(Path::new(BPFFS).join(instance).join(format!("v{LAYOUT_VERSION}")))
@@ -24,7 +24,7 @@ pub(super) fn instance_directory(instance: &str) -> Result<PathBuf, OpenError> {
 }
 
 /// Makes the directory, and mounts the file system if nobody has.
-pub(super) fn create(directory: &Path) -> Result<(), OpenError> {
+pub(crate) fn create(directory: &Path) -> Result<(), OpenError> {
     let root = Path::new(BPFFS);
     ensure_mounted(root).map_err(|reason| OpenError::NoBpffs { path: root.to_owned(), reason })?;
     fs::create_dir_all(directory)
@@ -48,7 +48,7 @@ fn is_bpffs(root: &Path) -> io::Result<bool> {
 }
 
 /// Removes every pin, the directory, and the instance's directory if nothing else is in it.
-pub(super) fn remove(directory: &Path) -> io::Result<()> {
+pub(crate) fn remove(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         fs::remove_file(entry?.path())?;
     }

@@ -4,13 +4,14 @@
 //! commands. [`Readback`], [`Sweeper`] and [`Events`] are handles to the same maps for other threads.
 
 mod apply;
-mod attach;
-mod bpffs;
+pub(crate) mod attach;
+pub(crate) mod bpffs;
 mod error;
 mod events;
 mod interface;
 mod loader;
 mod maps;
+pub mod object;
 mod readback;
 mod ring_maps;
 mod sweep;

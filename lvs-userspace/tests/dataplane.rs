@@ -26,7 +26,7 @@ use lvs_common::{LAYOUT_VERSION, limits, names};
 use lvs_userspace::config::model::Limits;
 use lvs_userspace::control::command::{Command, Snapshot};
 use lvs_userspace::dataplane::{
-    AttachError, AttachMode, Dataplane, MapError, OpenError, OpenOptions, now_ticks,
+    AttachError, AttachMode, Dataplane, MapError, OpenError, OpenOptions, now_ticks, object,
 };
 
 const SMALL: Limits = Limits { connections: 4096, embryonic: 1000, destinations: 64 };
@@ -34,7 +34,7 @@ const SMALL: Limits = Limits { connections: 4096, embryonic: 1000, destinations:
 /// A namespace with a veth pair `lvs0` - `peer0`, and pins that go when the test ends.
 struct Lab {
     instance: String,
-    object: Vec<u8>,
+    object: &'static [u8],
 }
 
 impl Drop for Lab {
@@ -49,7 +49,7 @@ impl Lab {
         let instance = format!("test-dataplane-{}-{name}", std::process::id());
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("these tests need root");
-            let lab = Self { instance, object: object() };
+            let lab = Self { instance, object: object::director().unwrap() };
             ip("link set lo up");
             ip("link add lvs0 type veth peer name peer0");
             ip("link set lvs0 up");
@@ -64,7 +64,7 @@ impl Lab {
     fn options(&self) -> OpenOptions<'_> {
         OpenOptions {
             instance: &self.instance,
-            object: &self.object,
+            object: self.object,
             limits: SMALL,
             interfaces: vec!["lvs0".to_owned()],
             allow_generic: false,
@@ -83,12 +83,6 @@ impl Lab {
     fn map(&self, name: &str) -> Map {
         Map::from_map_data(MapData::from_pin(self.directory().join(name)).unwrap()).unwrap()
     }
-}
-
-fn object() -> Vec<u8> {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ebpf");
-    let directory = std::env::var_os("LVS_EBPF_DIR").map_or(built, PathBuf::from);
-    fs::read(directory.join("director")).expect("the director's object: run `cargo xtask build-ebpf`")
 }
 
 fn ip(arguments: &str) {
@@ -340,7 +334,7 @@ fn interfaces_come_and_go() {
         assert!(!lab.directory().join(format!("link_{old}")).exists());
 
         let stranger = OpenOptions { instance: &format!("{}-b", lab.instance), ..lab.options() };
-        let second = Lab { instance: stranger.instance.to_owned(), object: Vec::new() };
+        let second = Lab { instance: stranger.instance.to_owned(), object: &[] };
         let stranger = OpenOptions { interfaces: names(&["peer0"]), ..stranger };
         let error = Dataplane::open(&stranger).unwrap_err();
         assert!(matches!(error, OpenError::Attach(AttachError::Occupied { .. })), "{error}");
@@ -352,19 +346,14 @@ fn interfaces_come_and_go() {
 fn a_link_of_another_namespace_is_left_alone() {
     Lab::run("foreign", |lab| {
         let _dataplane = lab.open();
-        let (instance, object) = (lab.instance.clone(), lab.object.clone());
+        let (instance, object) = (lab.instance.clone(), lab.object);
         let other = thread::spawn(move || {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
             // The same index as in the first namespace.
             ip("link add lvs0 type veth peer name peer0");
             let interfaces = vec!["lvs0".to_owned()];
-            let options = OpenOptions {
-                instance: &instance,
-                object: &object,
-                limits: SMALL,
-                interfaces,
-                allow_generic: false,
-            };
+            let options =
+                OpenOptions { instance: &instance, object, limits: SMALL, interfaces, allow_generic: false };
             Dataplane::open(&options).map(drop).unwrap_err()
         });
         let error = other.join().unwrap();

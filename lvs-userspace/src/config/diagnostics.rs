@@ -22,8 +22,9 @@ pub struct Mistake {
     pub position: Option<(u32, u32)>,
     /// What is wrong.
     pub what: String,
-    /// Which value: `services[0].real_servers[1].port`; empty = the file as a whole.
-    pub path: String,
+    /// Which value: `services[0].real_servers[1].port`, empty at the top level; `None` where the text is
+    /// not understood.
+    pub path: Option<String>,
     /// What would be right: "expected a whole number from 0 to 65535".
     pub remedy: String,
     /// The line of the file and a mark below it.
@@ -35,7 +36,7 @@ pub struct Mistake {
 pub(super) struct Finding {
     pub(super) place: Place,
     pub(super) what: String,
-    pub(super) path: String,
+    pub(super) path: Option<String>,
     pub(super) remedy: String,
 }
 
@@ -59,13 +60,8 @@ impl Diagnostics {
 
     /// A file that could not be read at all.
     pub(super) fn of_file(file: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        let mistake = Mistake {
-            position: None,
-            what: what.into(),
-            path: String::new(),
-            remedy: remedy.into(),
-            excerpt: None,
-        };
+        let mistake =
+            Mistake { position: None, what: what.into(), path: None, remedy: remedy.into(), excerpt: None };
         Self { file: file.to_owned(), mistakes: vec![mistake], omitted: 0 }
     }
 }
@@ -98,8 +94,10 @@ impl fmt::Display for Diagnostics {
 impl fmt::Display for Mistake {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.what)?;
-        if !self.path.is_empty() {
-            write!(formatter, ", at {}", self.path)?;
+        match self.path.as_deref() {
+            None => {}
+            Some("") => formatter.write_str(", at the top level")?,
+            Some(path) => write!(formatter, ", at {path}")?,
         }
         write!(formatter, "; {}", self.remedy)
     }

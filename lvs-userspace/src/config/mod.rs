@@ -45,8 +45,8 @@ pub fn parse_source(source: &Source) -> Result<Config, Diagnostics> {
         let finding = Finding {
             place: error.place,
             what: error.message,
-            path: String::new(),
-            remedy: "expected one YAML document".to_owned(),
+            path: None,
+            remedy: "expected one document of valid YAML".to_owned(),
         };
         source.diagnostics(vec![finding], 0)
     })?;

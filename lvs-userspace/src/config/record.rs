@@ -39,13 +39,14 @@ impl Reader {
             self.omitted += 1;
             return;
         }
-        let path = if self.path.is_empty() { "the top level".to_owned() } else { self.path.clone() };
+        let path = Some(self.path.clone());
         self.findings.push(Finding { place, what: what.into(), path, remedy: remedy.into() });
     }
 
     /// Notes that a value is not of type `T`.
     pub(super) fn unexpected<T: Read>(&mut self, node: &Node) {
-        let what = format!("found {}", node.describe());
+        let kind = if matches!(node.value, Value::Text(_)) { "the text " } else { "" };
+        let what = format!("found {kind}{}", node.describe());
         self.mistake(node.place, what, format!("expected {}", T::expected()));
     }
 
@@ -196,8 +197,8 @@ impl<T, const LEAST: usize, const MOST: usize> List<T, LEAST, MOST> {
 
 impl<T: Read, const LEAST: usize, const MOST: usize> Read for List<T, LEAST, MOST> {
     fn expected() -> String {
-        let least = if LEAST == 0 { " (`[]` for none)" } else { "" };
-        format!("a list{least} of items that are each {}", T::expected())
+        let least = if LEAST == 0 { "a list (`[]` for none)" } else { "a list of at least one item" };
+        format!("{least}, each item {}", T::expected())
     }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {

@@ -86,7 +86,7 @@ impl ServiceName {
 impl Read for ServiceName {
     fn expected() -> String {
         format!(
-            "a name of up to {} letters, digits, `.`, `_` and `-`, a letter or digit first",
+            "a service name (up to {} letters, digits, `.`, `_` and `-`, a letter or digit first)",
             Self::LONGEST
         )
     }
@@ -128,7 +128,7 @@ impl InterfaceName {
 
 impl Read for InterfaceName {
     fn expected() -> String {
-        format!("the name of an interface: up to {} bytes without `/`, `:` and spaces", Self::LONGEST)
+        format!("an interface name (up to {} bytes without `/`, `:` and spaces)", Self::LONGEST)
     }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {

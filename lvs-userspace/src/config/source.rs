@@ -61,7 +61,8 @@ impl Source {
             .ok()
             .and_then(|root| Some(root.find(path)?.place))
             .unwrap_or(Place::START);
-        let finding = Finding { place, what: what.into(), path: path.to_owned(), remedy: remedy.into() };
+        let finding =
+            Finding { place, what: what.into(), path: Some(path.to_owned()), remedy: remedy.into() };
         self.diagnostics(vec![finding], 0)
     }
 
@@ -93,8 +94,7 @@ impl Source {
             );
         let place = Place { line, column, width: 0, used_at: None };
         let what = format!("byte {:#04x} is not UTF-8", bytes.get(valid).copied().unwrap_or_default());
-        let finding =
-            Finding { place, what, path: String::new(), remedy: "expected a YAML text in UTF-8".to_owned() };
+        let finding = Finding { place, what, path: None, remedy: "expected a YAML text in UTF-8".to_owned() };
         Diagnostics::in_text(name, "", vec![finding], 0)
     }
 }

@@ -1,3 +1,8 @@
+mod documents;
+mod files;
+mod mistakes;
+mod properties;
+
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

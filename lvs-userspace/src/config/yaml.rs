@@ -69,9 +69,28 @@ pub(super) struct SyntaxError {
 pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     serde_yaml::from_str_with_options(text, options()).map_err(|error| {
         let place = error.location().map_or(Place::START, Place::from);
-        SyntaxError { place, message: UserMessageFormatter.format_message(&error).into_owned() }
+        SyntaxError { place, message: message(&error) }
     })
 }
+
+/// What the library says, except where it would print its own inner values.
+fn message(error: &serde_yaml::Error) -> String {
+    use serde_yaml::Error;
+    use serde_yaml::budget::BudgetBreach;
+    match error {
+        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => message(error),
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
+            format!("nested deeper than {DEEPEST} levels")
+        }
+        Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => {
+            "more values than any configuration needs, with aliases unfolded".to_owned()
+        }
+        other => UserMessageFormatter.format_message(other).into_owned(),
+    }
+}
+
+/// Levels of nesting; a configuration has five.
+const DEEPEST: usize = 32;
 
 /// Bounds that leave room for the largest file read ([`super::MAX_FILE_BYTES`]) and stop a small one that
 /// unfolds into a large tree.
@@ -79,7 +98,7 @@ fn options() -> serde_yaml::Options {
     let limits = serde_yaml::budget! {
         max_events: 16_000_000,
         max_nodes: 8_000_000,
-        max_depth: 32,
+        max_depth: DEEPEST,
         max_documents: 2,
         max_merge_keys: 1_000_000,
         // One pool of real servers under many services is what aliases are for here.
@@ -237,7 +256,7 @@ pub(super) fn quote(text: &str) -> String {
     if shown.len() < text.len() {
         shown.push('…');
     }
-    format!("\"{}\"", shown.escape_debug())
+    format!("{shown:?}")
 }
 
 #[cfg(test)]

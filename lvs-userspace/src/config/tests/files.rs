@@ -58,9 +58,16 @@ fn deep_nesting_and_alias_bombs_end_early() {
         let below = vec![format!("*x{}", level - 1); 10].join(", ");
         format!("{text}x{level}: &x{level} [{below}]\n")
     });
-    for text in ["[".repeat(100_000), "{a: ".repeat(100_000), "- ".repeat(100_000), bomb] {
+    let too_many = "more values than any configuration needs, with aliases unfolded";
+    for (text, what) in [
+        ("[".repeat(100_000), "recursion limit exceeded"),
+        ("{a: ".repeat(100_000), "recursion limit exceeded"),
+        ("- ".repeat(100_000), "nested deeper than 32 levels"),
+        (bomb, too_many),
+    ] {
         let diagnostics = parse(&text, "lvs.yaml").unwrap_err();
         assert_eq!(diagnostics.mistakes.len(), 1, "{diagnostics}");
+        assert_eq!(diagnostics.mistakes[0].what, what);
     }
 }
 

@@ -62,8 +62,7 @@ impl State {
 
 /// Every position a ring names, by ring.
 fn named_positions(kernel: &Mirror) -> BTreeMap<u32, BTreeSet<u16>> {
-    let positions =
-        |slots: &Vec<Slot>| slots.iter().flat_map(|slot| [slot.current(), slot.base()]).collect();
+    let positions = |slots: &Vec<Slot>| slots.iter().flat_map(|slot| [slot.current(), slot.base()]).collect();
     kernel.rings.iter().map(|(index, slots)| (*index, positions(slots))).collect()
 }
 
@@ -108,7 +107,8 @@ fn sound(
 /// What broken services read, and the service indices that destinations without a service name, must
 /// not be handed out while they may still be read.
 fn reserve_leftovers(kernel: &Mirror, holdings: &mut Holdings) {
-    let broken: Vec<Service> = holdings.broken.iter().filter_map(|key| kernel.services.get(key)).copied().collect();
+    let broken: Vec<Service> =
+        holdings.broken.iter().filter_map(|key| kernel.services.get(key)).copied().collect();
     for service in broken {
         let region = region_of(&service);
         let chunks = region.first..region.first.saturating_add(region.chunks);

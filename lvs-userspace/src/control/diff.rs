@@ -68,7 +68,7 @@ impl State {
             self.emit(Command::SetSettings(settings));
         }
         self.set_destinations(&targets);
-        self.set_members(&targets, Target::union);
+        self.set_members(&targets, |target| target.union());
         for target in &targets {
             self.widen(target, &changed_rings);
         }
@@ -213,8 +213,11 @@ impl State {
 
     /// Every destination that has no seat any more: its flows are steered anew.
     fn remove_destinations(&mut self, targets: &[Target<'_>]) {
-        let seated: BTreeSet<u32> =
-            targets.iter().flat_map(|target| target.seats.iter().flatten()).map(|seat| seat.destination).collect();
+        let seated: BTreeSet<u32> = targets
+            .iter()
+            .flat_map(|target| target.seats.iter().flatten())
+            .map(|seat| seat.destination)
+            .collect();
         let gone: Vec<(u32, Destination)> = self
             .kernel
             .destinations

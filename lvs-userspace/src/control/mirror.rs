@@ -89,7 +89,9 @@ impl Mirror {
                     return Ok(None);
                 }
                 match self.destinations.get(&member.destination) {
-                    Some(destination) if !destination.has(REMOVED) && destination.service == service.index => {
+                    Some(destination)
+                        if !destination.has(REMOVED) && destination.service == service.index =>
+                    {
                         Ok(Some(Seat {
                             server: Server::of(destination),
                             weight: member.weight,

@@ -23,8 +23,6 @@ mod seating;
 mod sharing;
 mod state;
 
-
-
 pub mod view;
 
 pub use command::{Command, Snapshot};
@@ -48,3 +46,6 @@ pub enum Event {
     /// Time has passed (about once a second): what may be retired or used again by now is.
     Tick,
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,8 @@ impl Pool {
     /// another size would send every flow without an entry elsewhere, so a service keeps the first.
     pub(super) fn of(scheduler: u8, seats: &[Option<Seat>], slots: Option<u32>) -> Option<Self> {
         let class = Class::of(scheduler)?;
-        let weight_of = |seat: &Seat| if scheduler == scheduler::RR { seat.weight.min(1) } else { seat.weight };
+        let weight_of =
+            |seat: &Seat| if scheduler == scheduler::RR { seat.weight.min(1) } else { seat.weight };
         let divisor = seats.iter().flatten().map(weight_of).fold(0, greatest_common_divisor);
         let has_flows = class == Class::Hashed && slots.is_some() && seats.iter().any(Option::is_some);
         if divisor == 0 && !has_flows {

@@ -78,12 +78,12 @@ impl State {
         let mut fresh = BTreeSet::new();
         let placed = self.place(index, &wanted, previous.as_ref(), revivable, &mut fresh);
         let (seats, region) = placed.inspect_err(|_| self.release_destinations(&fresh))?;
-        let hashed = previous
-            .as_ref()
-            .map(|(service, _)| service)
-            .filter(|service| ring_of(service).is_some() && Class::of(service.scheduler) == Some(Class::Hashed));
+        let hashed = previous.as_ref().map(|(service, _)| service).filter(|service| {
+            ring_of(service).is_some() && Class::of(service.scheduler) == Some(Class::Hashed)
+        });
         let pool = Pool::of(wanted.scheduler, &seats, hashed.map(|service| service.ring_slots));
-        let revived = seats.iter().flatten().any(|seat| self.holdings.removed.contains_key(&seat.destination));
+        let revived =
+            seats.iter().flatten().any(|seat| self.holdings.removed.contains_key(&seat.destination));
         let value = Service {
             index,
             ring: 0,

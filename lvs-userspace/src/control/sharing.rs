@@ -96,7 +96,10 @@ impl State {
         let mut moves: BTreeMap<Move, Vec<usize>> = BTreeMap::new();
         for (number, target) in targets.iter().enumerate() {
             if let Some(pool) = &target.pool {
-                moves.entry(Move { pool: pool.clone(), origin: self.origin(target, pool) }).or_default().push(number);
+                moves
+                    .entry(Move { pool: pool.clone(), origin: self.origin(target, pool) })
+                    .or_default()
+                    .push(number);
             }
         }
         moves
@@ -104,7 +107,8 @@ impl State {
 
     fn origin(&self, target: &Target<'_>, pool: &Pool) -> Origin {
         let previous = target.previous.as_ref().map(|(service, _)| service);
-        let ring = previous.filter(|service| Class::of(service.scheduler) == Some(pool.class)).and_then(ring_of);
+        let ring =
+            previous.filter(|service| Class::of(service.scheduler) == Some(pool.class)).and_then(ring_of);
         // Entries made while all flows had one, or for a server that comes back, name anyone.
         let unsettle = pool.class == Class::Hashed
             && !target.value.is_tracked()
@@ -141,13 +145,9 @@ impl State {
 
     /// A ring that others read already and that serves these services as well.
     fn shared(&self, pool: &Pool, origin: Origin, columns: &Columns) -> Option<u32> {
-        let mut candidates = self
-            .holdings
-            .rings
-            .iter()
-            .filter(|(number, ring)| {
-                ring.pool.as_ref() == Some(pool) && !self.holdings.leaving_rings.contains(number)
-            });
+        let mut candidates = self.holdings.rings.iter().filter(|(number, ring)| {
+            ring.pool.as_ref() == Some(pool) && !self.holdings.leaving_rings.contains(number)
+        });
         let suits = |ring: &Ring| origin == Origin::Nothing || ring.columns == *columns;
         candidates.find(|(_, ring)| suits(ring)).map(|(number, _)| *number)
     }

@@ -110,7 +110,12 @@ impl State {
         }
     }
 
-    fn destination_view(&self, wanted: Option<&Wanted>, position: u16, seat: &Seat) -> Option<DestinationView> {
+    fn destination_view(
+        &self,
+        wanted: Option<&Wanted>,
+        position: u16,
+        seat: &Seat,
+    ) -> Option<DestinationView> {
         let destination = self.kernel.destinations.get(&seat.destination)?;
         let configured = wanted.and_then(|wanted| wanted.servers.get(&seat.server));
         Some(DestinationView {

@@ -46,6 +46,11 @@ impl Indices {
         self.free.insert(index);
     }
 
+    #[cfg(test)]
+    pub(super) fn in_use(&self) -> usize {
+        self.next as usize - self.free.len()
+    }
+
     /// Releases every index that `used` does not name.
     pub(super) fn release_all_but(&mut self, used: &BTreeSet<u32>) {
         self.free = (0..self.next).filter(|index| !used.contains(index)).collect();

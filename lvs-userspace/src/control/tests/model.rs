@@ -19,6 +19,10 @@ pub(super) struct Model {
     pub snapshot: Snapshot,
     /// Who an index belonged to in each of its lives.
     owners: BTreeMap<(u32, u32), (u32, Server)>,
+    /// Which service had it seated.
+    services: BTreeMap<(u32, u32), ServiceKey>,
+    /// Each service's ring and seats after the last command.
+    former: BTreeMap<ServiceKey, (Option<u32>, Vec<Option<u32>>)>,
     /// Positions each ring names.
     named: BTreeMap<u32, BTreeSet<u16>>,
 }
@@ -41,6 +45,32 @@ impl Model {
             _ => {}
         }
         self.check(command);
+        self.remember(command);
+    }
+
+    /// Seats and lives of destinations, compared with what they were before.
+    fn remember(&mut self, after: &Command) {
+        let mut now = BTreeMap::new();
+        for (key, service) in &self.snapshot.services {
+            let seats: Vec<Option<u32>> =
+                self.seats(service).into_iter().map(|seat| Some(seat?.destination)).collect();
+            for index in seats.iter().flatten() {
+                let life = (*index, self.snapshot.destinations[index].generation);
+                let former = self.services.insert(life, *key);
+                assert!(former.is_none_or(|former| former == *key), "{life:?} of {former:?} after {after:?}");
+            }
+            let ring = ring_of(service);
+            if let (Some(number), Some((former_ring, former))) = (ring, self.former.get(key))
+                && *former_ring == ring
+                && !matches!(after, Command::SetRing { ring, .. } if *ring == number)
+            {
+                for position in self.named[&number].iter().map(|position| usize::from(*position)) {
+                    assert_eq!(former[position], seats[position], "position {position} after {after:?}");
+                }
+            }
+            now.insert(*key, (ring, seats));
+        }
+        self.former = now;
     }
 
     pub(super) fn apply_all(&mut self, commands: &[Command]) {

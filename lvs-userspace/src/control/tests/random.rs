@@ -1,6 +1,5 @@
 //! Random lives of a director: reloads, sweeps, neighbours, restarts and crashes.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use proptest::prelude::*;
 use super::model::Model;
 use super::{config, server, service};
 use crate::config::model::{Config, Forward, Protocol, RealServer, Scheduler, Service};
-use crate::control::state::{Capacity, State};
+use crate::control::state::{Capacity, Holdings, State};
 use crate::control::{Event, NextHop};
 
 #[derive(Clone, Debug)]
@@ -19,10 +18,12 @@ enum Step {
     /// Bit `i`: index `i` has connections.
     Swept(u64),
     Tick(u16),
+    /// Time for everything that waits.
+    Rest,
     /// The agent is started again.
     Restart,
-    /// The agent dies after so many commands of a reload, and is started again.
-    Crash(Config, prop::sample::Index),
+    /// The agent dies after so many commands of a reload, and is started again, maybe with another file.
+    Crash(Config, prop::sample::Index, Option<Config>),
 }
 
 fn schedulers() -> impl Strategy<Value = Scheduler> {
@@ -111,7 +112,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => prop_oneof![Just(0), any::<u64>()].prop_map(|busy| vec![Step::Swept(busy)]),
         2 => (0u16..1200).prop_map(|seconds| vec![Step::Tick(seconds)]),
         1 => Just(vec![Step::Restart]),
-        1 => (configs(), any::<prop::sample::Index>()).prop_map(|(file, at)| vec![Step::Crash(file, at)]),
+        1 => Just(vec![Step::Rest]),
+        1 => (configs(), any::<prop::sample::Index>(), prop::option::of(configs()))
+            .prop_map(|(file, at, next)| vec![Step::Crash(file, at, next)]),
     ];
     prop::collection::vec(step, 1..7).prop_map(|steps| steps.into_iter().flatten().collect())
 }
@@ -171,6 +174,26 @@ impl Life {
         assert_eq!(self.state.handle(Event::Desired(self.config.clone()), self.now), []);
     }
 
+    fn rest(&mut self) {
+        self.now += Duration::from_secs(2000);
+        for event in [Event::Tick, swept(0), swept(0), Event::Tick] {
+            self.handle(event);
+        }
+        self.settled();
+    }
+
+    /// In the end nothing is left behind.
+    fn end(mut self) {
+        self.desired(config(Vec::new()));
+        self.rest();
+        assert!(self.model.snapshot.rings.is_empty());
+        let (mine, fresh) = (&self.state.holdings, Holdings::new(self.capacity));
+        assert_eq!(mine.chunks, fresh.chunks);
+        for indices in [&mine.service_indices, &mine.destinations, &mine.ring_indices] {
+            assert_eq!(indices.in_use(), 0);
+        }
+    }
+
     fn step(&mut self, step: Step) {
         self.now += Duration::from_secs(1);
         match step {
@@ -188,9 +211,7 @@ impl Life {
                 self.settled();
             }
             Step::Swept(busy) => {
-                let references: BTreeMap<u32, u64> =
-                    (0..64).map(|index| (index, busy >> index & 1)).collect();
-                self.handle(Event::Swept { references });
+                self.handle(swept(busy));
                 self.settled();
             }
             Step::Tick(seconds) => {
@@ -203,19 +224,24 @@ impl Life {
                 self.handle(Event::Tick);
                 self.desired(self.config.clone());
             }
-            Step::Crash(file, at) => {
+            Step::Rest => self.rest(),
+            Step::Crash(file, at, next) => {
                 let commands = self.state.handle(Event::Desired(file.clone()), self.now);
                 let done = at.index(commands.len() + 1);
                 self.model.apply_all(&commands[..done]);
                 self.restart();
-                self.desired(file);
+                self.desired(next.unwrap_or(file));
             }
         }
     }
 }
 
+fn swept(busy: u64) -> Event {
+    Event::Swept { references: (0..64).map(|index| (index, busy >> index & 1)).collect() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_command_leaves_a_kernel_that_makes_sense(steps in steps()) {
@@ -224,6 +250,7 @@ proptest! {
             life.step(step);
             prop_assert!(!life.state.incomplete);
         }
+        life.end();
     }
 
     #[test]
@@ -232,5 +259,6 @@ proptest! {
         for step in steps {
             life.step(step);
         }
+        life.end();
     }
 }

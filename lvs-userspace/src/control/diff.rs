@@ -20,6 +20,7 @@ use super::next_hop::located;
 use super::plan::{self, Server, Wanted};
 use super::rings::Pool;
 use super::state::State;
+use super::warnings;
 
 /// What one service becomes.
 pub(super) struct Target<'a> {
@@ -60,6 +61,9 @@ impl State {
         let plan = std::mem::take(&mut self.plan);
         let mut targets = self.admit_all(&plan);
         let changed_rings = self.assign_rings(&mut targets, now);
+        for target in &targets {
+            self.warnings.extend(warnings::of(&target.key, &target.wanted, target.pool.as_ref()));
+        }
 
         let vips = plan::vips(targets.iter().map(|target| &target.key));
         let sources = plan::sources(targets.iter().map(|target| (&target.key, target.wanted.as_ref())));

@@ -22,12 +22,15 @@ mod rings;
 mod seating;
 mod sharing;
 mod state;
+pub mod summary;
 
 pub mod view;
+mod warnings;
 
 pub use command::{Command, Snapshot};
 pub use next_hop::NextHop;
 pub use state::{Capacity, State};
+pub use summary::Summary;
 
 /// What `control` decides upon.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -93,6 +93,40 @@ impl Pool {
         self.members.binary_search_by_key(&position, |member| member.position).is_ok()
     }
 
+    /// Why the shares of this pool are not quite its weights, if they are not.
+    pub(super) fn coarse(&self) -> Option<String> {
+        let members = self.scheduler_members();
+        match self.class {
+            Class::Hashed => {
+                let slots = self.hashed_slots;
+                let share = maglev::smallest_share(&members, slots)?;
+                let better = maglev::ring_size(&members);
+                let remedy = if better > slots {
+                    format!(
+                        "a ring keeps its size while its service lives; removed and added again the service gets {better} slots"
+                    )
+                } else {
+                    "weights closer to each other, or fewer servers, help".to_owned()
+                };
+                (share < maglev::FEWEST_SLOTS).then(|| {
+                    format!(
+                        "the smallest weight gets {share} of {slots} slots, good are {}; {remedy}",
+                        maglev::FEWEST_SLOTS
+                    )
+                })
+            }
+            Class::Walked => {
+                let sum: u64 = self.members.iter().map(|member| u64::from(member.weight)).sum();
+                (sum > u64::from(sequence::LENGTH)).then(|| {
+                    format!(
+                        "weights in lowest terms add up to {sum}, and are rounded to a sequence of {}",
+                        sequence::LENGTH
+                    )
+                })
+            }
+        }
+    }
+
     fn scheduler_members(&self) -> Vec<Member> {
         self.members
             .iter()

@@ -73,6 +73,11 @@ impl Model {
         self.former = now;
     }
 
+    /// Begins with what another kernel holds.
+    pub(super) fn adopt(&mut self, snapshot: Snapshot) {
+        self.snapshot = snapshot;
+    }
+
     pub(super) fn apply_all(&mut self, commands: &[Command]) {
         for command in commands {
             self.apply(command);

@@ -35,8 +35,9 @@ shared_pod! {
         pub state: u32,
         /// Bits of [`flags`].
         pub flags: u32,
-        /// Room for the cursor of connection synchronisation.
-        pub sync: u32,
+        /// Embryonic: the entry's place in `EMBRYONIC_ORDER`. Established: room for the cursor of
+        /// connection synchronisation.
+        pub sequence: u32,
     }
 }
 

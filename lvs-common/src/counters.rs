@@ -15,6 +15,25 @@ shared_pod! {
     }
 }
 
+shared_pod! {
+    /// Value of `ERROR_BUDGET`, one per CPU: ICMP errors sent in the current second.
+    pub struct ErrorBudget [8] {
+        /// The second, in units of 2^30 ns.
+        pub second: u32,
+        pub sent: u32,
+    }
+}
+
+shared_pod! {
+    /// Record of the ring buffer `EVENTS`: a packet could not leave for want of a MAC. The agent has the
+    /// kernel resolve it, since only the kernel can.
+    pub struct Unresolved [20] {
+        pub address: crate::address::Address,
+        /// Interface the address is reached by; 0 = ask the routing table.
+        pub interface: u32,
+    }
+}
+
 impl Counters {
     pub const ZERO: Self = Self { connections: 0, packets_in: 0, bytes_in: 0, packets_out: 0, bytes_out: 0 };
 }

@@ -3,6 +3,8 @@
 pub const PROGRAM_DIRECTOR: &str = "lvs_director";
 /// Retires connections named in its input; run by the agent, attached nowhere.
 pub const PROGRAM_EXPIRE: &str = "lvs_expire";
+/// Passes everything. For the far end of a veth, which needs a program before it takes frames by XDP_TX.
+pub const PROGRAM_PASS: &str = "lvs_pass";
 pub const PROGRAM_DECAPSULATE: &str = "lvs_decapsulate";
 
 pub const SETTINGS: &str = "SETTINGS";
@@ -19,15 +21,17 @@ pub const CAUSES: &str = "CAUSES";
 pub const CONNECTIONS: &str = "CONNECTIONS";
 pub const EMBRYONIC: &str = "EMBRYONIC";
 pub const EMBRYONIC_ORDER: &str = "EMBRYONIC_ORDER";
+pub const EMBRYONIC_CURSOR: &str = "EMBRYONIC_CURSOR";
 pub const RETURNS: &str = "RETURNS";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 pub const ERROR_BUDGET: &str = "ERROR_BUDGET";
+pub const EVENTS: &str = "EVENTS";
 
 /// Real server's object: addresses of the directors whose packets are unpacked.
 pub const DIRECTORS: &str = "DIRECTORS";
 
 /// Every map of the director's object, in the order in which docs/bpftool.md explains them.
-pub const DIRECTOR_MAPS: [&str; 17] = [
+pub const DIRECTOR_MAPS: [&str; 19] = [
     SETTINGS,
     SERVICES,
     SERVICE_STATES,
@@ -42,7 +46,9 @@ pub const DIRECTOR_MAPS: [&str; 17] = [
     CONNECTIONS,
     EMBRYONIC,
     EMBRYONIC_ORDER,
+    EMBRYONIC_CURSOR,
     RETURNS,
     FRAGMENTS,
     ERROR_BUDGET,
+    EVENTS,
 ];

@@ -14,7 +14,8 @@ shared_pod! {
         pub tunnel_ttl: u32,
         /// Bits of [`flags`].
         pub flags: u32,
-        pub reserved: u32,
+        /// Entries of `EMBRYONIC_ORDER`; a power of two.
+        pub embryonic_slots: u32,
     }
 }
 
@@ -43,6 +44,12 @@ impl Settings {
         ] {
             timeouts[index as usize & 15] = ticks::from_seconds(seconds);
         }
-        Self { timeouts, errors_per_second: 1000, tunnel_ttl: 64, flags: 0, reserved: 0 }
+        Self {
+            timeouts,
+            errors_per_second: 1000,
+            tunnel_ttl: 64,
+            flags: 0,
+            embryonic_slots: crate::limits::EMBRYONIC,
+        }
     }
 }

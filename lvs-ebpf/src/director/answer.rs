@@ -1,0 +1,177 @@
+//! ICMP errors to the sender of a packet, made in place: the packet itself becomes the quotation.
+
+use lvs_common::cause::Cause;
+use lvs_common::checksum;
+use lvs_common::service::protocol;
+use lvs_ebpf::packet::{OutOfBounds, Packet};
+use lvs_ebpf::parse::{Fragment, IPV4, IPV6, Network};
+use network_types::eth::EthHdr;
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+use crate::maps::ERROR_BUDGET;
+use crate::{helpers, lookup, next_hop};
+
+const ICMP: usize = 8;
+/// Bytes of the packet that are quoted at the most: RFC 1812 section 4.3.2.3 wants up to 576 in all,
+/// RFC 4443 section 2.4 as much as fits 1280.
+const QUOTE: usize = 512;
+
+/// An error by its type and code in both families, and its fourth to seventh byte.
+struct Error {
+    v4: [u8; 2],
+    v6: [u8; 2],
+    rest: [u8; 4],
+}
+
+/// "Port unreachable", as IPVS refuses when no destination can serve.
+#[inline(always)]
+pub(crate) fn port_unreachable(packet: &Packet, network: &Network) -> Cause {
+    let error = Error { v4: [3, 3], v6: [1, 4], rest: [0; 4] };
+    send(packet, network, &error, Cause::Refused, Cause::NoDestination)
+}
+
+/// "Fragmentation needed" (RFC 1191 section 4) or "packet too big" (RFC 4443 section 3.2).
+#[inline(always)]
+pub(crate) fn too_big(packet: &Packet, network: &Network, mtu: usize) -> Cause {
+    let error = Error { v4: [3, 4], v6: [2, 0], rest: (mtu as u32).to_be_bytes() };
+    send(packet, network, &error, Cause::TooBigAnswered, Cause::TooBig)
+}
+
+#[inline(always)]
+pub(crate) fn time_exceeded(packet: &Packet, network: &Network) -> Cause {
+    let error = Error { v4: [11, 0], v6: [3, 0], rest: [0; 4] };
+    send(packet, network, &error, Cause::TimeExceededAnswered, Cause::TimeExceeded)
+}
+
+#[inline(never)]
+fn send(packet: &Packet, network: &Network, error: &Error, sent: Cause, unsent: Cause) -> Cause {
+    // Never about an ICMP message or a later fragment (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
+    let is_icmp = matches!(network.protocol, protocol::ICMP | protocol::ICMPV6);
+    if is_icmp || network.fragment == Fragment::Later || !within_budget() {
+        return unsent;
+    }
+    match build(packet, network, error) {
+        Ok(()) => sent,
+        Err(cause) => cause,
+    }
+}
+
+/// Errors are few: a flood must not be reflected (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
+#[inline(always)]
+fn within_budget() -> bool {
+    let (Some(budget), Ok(settings)) = (ERROR_BUDGET.get_ptr_mut(0), lookup::settings()) else {
+        return false;
+    };
+    let second = (helpers::now_nanoseconds() >> 30) as u32;
+    // SAFETY: a per-CPU value; nothing else runs on this CPU meanwhile.
+    unsafe {
+        if (*budget).second != second {
+            (*budget).second = second;
+            (*budget).sent = 0;
+        }
+        if (*budget).sent >= settings.errors_per_second {
+            return false;
+        }
+        (*budget).sent += 1;
+    }
+    true
+}
+
+#[inline(always)]
+fn build(packet: &Packet, network: &Network, error: &Error) -> Result<(), Cause> {
+    let quote = (if network.length > QUOTE { QUOTE } else { network.length }) & !3;
+    let header_length = if network.is_v4 { IPV4 } else { IPV6 };
+    let excess = packet.length().wrapping_sub(network.l3 + quote);
+    if excess > 65_535 {
+        return Err(Cause::Malformed);
+    }
+    if excess != 0 {
+        packet.shrink_tail(excess).map_err(|_| Cause::NoRoom)?;
+    }
+    packet.grow_head(header_length + ICMP).map_err(|_| Cause::NoRoom)?;
+    next_hop::move_link_header(packet, header_length + ICMP, network)?;
+    write(packet, network, error, quote).map_err(|_| Cause::Malformed)
+}
+
+/// Writes the link, network and ICMP headers around the quotation, and turns them to the sender.
+#[inline(always)]
+fn write(packet: &Packet, network: &Network, error: &Error, quote: usize) -> Result<(), OutOfBounds> {
+    turn_link_header(packet)?;
+    let header_length = if network.is_v4 { IPV4 } else { IPV6 };
+    let icmp = network.l3 + header_length;
+    let [kind, code] = if network.is_v4 { error.v4 } else { error.v6 };
+    let [a, b, c, d] = error.rest;
+    packet.write(icmp, [kind, code, 0, 0, a, b, c, d])?;
+    let mut sum = sum_words(packet, icmp, (ICMP + quote) / 4)?;
+    let length = ICMP + quote;
+    if network.is_v4 {
+        packet.write(network.l3, ipv4(network, length))?;
+    } else {
+        packet.write(network.l3, ipv6(network, length))?;
+        sum = checksum::add_bytes(sum, &network.source.bytes);
+        sum = checksum::add_bytes(sum, &network.destination.bytes);
+        sum += length as u64 + protocol::ICMPV6 as u64;
+    }
+    packet.write(icmp + 2, checksum::finish(sum).to_be_bytes())
+}
+
+/// The frame goes back to who sent it.
+#[inline(always)]
+pub(crate) fn turn_link_header(packet: &Packet) -> Result<(), OutOfBounds> {
+    let mut ethernet: EthHdr = packet.read(0)?;
+    (ethernet.src_addr, ethernet.dst_addr) = (ethernet.dst_addr, ethernet.src_addr);
+    packet.write(0, ethernet)
+}
+
+/// One's complement sum of `words` 32-bit words; at most those of a quotation and its ICMP header.
+#[inline(always)]
+fn sum_words(packet: &Packet, at: usize, words: usize) -> Result<u64, OutOfBounds> {
+    let mut sum = 0u64;
+    for index in 0..(QUOTE + ICMP) / 4 {
+        if index >= words {
+            break;
+        }
+        let word: u32 = packet.read(at + index * 4)?;
+        sum += word as u64;
+    }
+    // Summed in the machine's order: RFC 1071 section 2 (B) lets the result be swapped instead.
+    Ok(u16::from_be(checksum::fold(sum)) as u64)
+}
+
+/// Precedence "internetwork control" (RFC 1812 section 4.3.2.5).
+const TOS: u8 = 0xc0;
+const HOPS: u8 = 64;
+
+#[inline(always)]
+fn ipv4(network: &Network, length: usize) -> Ipv4Hdr {
+    let length = (length + IPV4) as u16;
+    let (source, destination) = (network.destination.v4_octets(), network.source.v4_octets());
+    let fixed = 0x4500 + TOS as u64 + 0x4000 + u16::from_be_bytes([HOPS, protocol::ICMP]) as u64;
+    let mut sum = fixed + length as u64;
+    sum = checksum::add_bytes(sum, &source);
+    sum = checksum::add_bytes(sum, &destination);
+    Ipv4Hdr {
+        vihl: 0x45,
+        tos: TOS,
+        tot_len: length.to_be_bytes(),
+        id: [0; 2],
+        frags: [0x40, 0],
+        ttl: HOPS,
+        proto: protocol::ICMP,
+        check: checksum::finish(sum).to_be_bytes(),
+        src_addr: source,
+        dst_addr: destination,
+    }
+}
+
+#[inline(always)]
+fn ipv6(network: &Network, length: usize) -> Ipv6Hdr {
+    Ipv6Hdr {
+        vcf: [0x60, 0, 0, 0],
+        payload_len: (length as u16).to_be_bytes(),
+        next_hdr: protocol::ICMPV6,
+        hop_limit: HOPS,
+        src_addr: network.destination.bytes,
+        dst_addr: network.source.bytes,
+    }
+}

@@ -1,0 +1,102 @@
+//! Sends a packet on its way, by the destination's method. Everything that may refuse is asked before
+//! the first byte is written.
+
+mod ipip;
+pub(crate) mod nat;
+
+use core::mem::offset_of;
+
+use lvs_common::cause::Cause;
+use lvs_common::destination::forward;
+use lvs_ebpf::packet::Packet;
+use lvs_ebpf::parse::Network;
+use network_types::ip::Ipv4Hdr;
+
+use crate::next_hop::{self, NextHop};
+use crate::steer::Steered;
+use crate::{Action, answer, rewrite, stats};
+
+/// A client's packet to its destination. `port` is the one the client dialled.
+#[inline(never)]
+pub(crate) fn inbound(
+    packet: &Packet,
+    network: &Network,
+    port: u16,
+    steered: &Steered,
+) -> Result<Action, Cause> {
+    let destination = steered.destination;
+    let sent = match destination.forward {
+        forward::DR => direct(packet, network, steered),
+        forward::NAT => nat::inbound(packet, network, port, destination),
+        forward::IPIP => ipip::encapsulate(packet, network, destination),
+        forward::LOCAL => Err(Cause::Local),
+        _ => Err(Cause::Inconsistent),
+    };
+    if matches!(sent, Ok(_) | Err(Cause::Local)) {
+        stats::inbound(steered.index, network.length, steered.new);
+    }
+    sent
+}
+
+/// Direct routing: the frame goes to the real server as it is.
+#[inline(always)]
+fn direct(packet: &Packet, network: &Network, steered: &Steered) -> Result<Action, Cause> {
+    let next_hop = next_hop::to_destination(packet, &network.source, steered.destination)?;
+    check_size(packet, network, next_hop.mtu)?;
+    if next_hop.routed {
+        check_hops(packet, network)?;
+        rewrite::decrement_hops(packet, network).map_err(|_| Cause::Malformed)?;
+    }
+    next_hop.send(packet)
+}
+
+/// Routes a packet that only passes: the reply of a real server whose gateway is the director. The
+/// kernel would drop it, since its source is local.
+#[inline(always)]
+pub(crate) fn route(packet: &Packet, network: &Network) -> Result<Action, Cause> {
+    let next_hop = to_client(packet, network)?;
+    rewrite::decrement_hops(packet, network).map_err(|_| Cause::Malformed)?;
+    next_hop.send(packet)
+}
+
+/// The way back to a client, with every check a router makes.
+#[inline(always)]
+fn to_client(packet: &Packet, network: &Network) -> Result<NextHop, Cause> {
+    let next_hop = next_hop::to_address(packet, &network.source, &network.destination)?;
+    check_size(packet, network, next_hop.mtu)?;
+    check_hops(packet, network)?;
+    Ok(next_hop)
+}
+
+/// A packet that is too big for the way is answered with the size that fits (RFC 1191, RFC 8201), unless
+/// its sender leaves fragmentation to routers, which XDP cannot do.
+#[inline(always)]
+fn check_size(packet: &Packet, network: &Network, mtu: usize) -> Result<(), Cause> {
+    if mtu == 0 || network.length <= mtu {
+        return Ok(());
+    }
+    Err(too_big(packet, network, mtu))
+}
+
+#[inline(always)]
+fn too_big(packet: &Packet, network: &Network, mtu: usize) -> Cause {
+    if network.is_v4 && !dont_fragment(packet, network) {
+        return Cause::TooBig;
+    }
+    answer::too_big(packet, network, mtu)
+}
+
+/// The DF bit of an IPv4 header.
+#[inline(always)]
+fn dont_fragment(packet: &Packet, network: &Network) -> bool {
+    packet.read::<u8>(network.l3 + offset_of!(Ipv4Hdr, frags)).is_ok_and(|flags| flags & 0x40 != 0)
+}
+
+#[inline(always)]
+pub(crate) fn check_hops(packet: &Packet, network: &Network) -> Result<(), Cause> {
+    match rewrite::hops_left(packet, network) {
+        Ok(0 | 1) => Err(answer::time_exceeded(packet, network)),
+        Ok(_) => Ok(()),
+        Err(_) => Err(Cause::Malformed),
+    }
+}

@@ -1,0 +1,166 @@
+//! Where a packet leaves: what the agent prepared, else what the kernel's routing table says.
+
+use core::mem::offset_of;
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::bpf_fib_lookup;
+use lvs_common::address::Address;
+use lvs_common::cause::Cause;
+use lvs_common::counters::Unresolved;
+use lvs_common::destination::{Destination, destination_flags};
+use lvs_ebpf::packet::Packet;
+use lvs_ebpf::parse::{ETHERNET, Network};
+use network_types::eth::EthHdr;
+
+use crate::Action;
+use crate::maps::EVENTS;
+
+#[derive(Clone, Copy)]
+pub(crate) struct NextHop {
+    pub(crate) interface: u32,
+    source: [u8; 6],
+    destination: [u8; 6],
+    /// Largest IP packet the way takes; 0 = unknown.
+    pub(crate) mtu: usize,
+    /// The director is a router for this packet: it counts as a hop.
+    pub(crate) routed: bool,
+}
+
+/// The next hop to a real server. `source` is the packet's source, outer where there is one.
+#[inline(always)]
+pub(crate) fn to_destination(
+    packet: &Packet,
+    source: &Address,
+    destination: &Destination,
+) -> Result<NextHop, Cause> {
+    let ingress = packet.context().ingress_ifindex() as u32;
+    if destination.has(destination_flags::NEXT_HOP_KNOWN) {
+        return Ok(NextHop {
+            interface: destination.interface,
+            source: destination.source,
+            destination: destination.next_hop,
+            mtu: destination.mtu as usize,
+            routed: destination.interface != ingress || destination.has(destination_flags::BEHIND_ROUTER),
+        });
+    }
+    to_address(packet, source, &destination.address)
+}
+
+/// What `bpf_fib_lookup` takes and answers (`struct bpf_fib_lookup`), its unions by the name used here.
+#[repr(C)]
+struct FibLookup {
+    family: u8,
+    l4_protocol: u8,
+    source_port: u16,
+    destination_port: u16,
+    /// In: total length, 0 = no check. Out: the MTU of the route.
+    length_or_mtu: u16,
+    interface: u32,
+    tos_or_flow: u32,
+    source: [u8; 16],
+    /// Out: the gateway, if there is one.
+    destination: [u8; 16],
+    vlan_protocol: u16,
+    vlan_tag: u16,
+    source_mac: [u8; 6],
+    destination_mac: [u8; 6],
+}
+
+const _: () = assert!(size_of::<FibLookup>() == 64);
+
+mod family {
+    pub(super) const INET: u8 = 2;
+    pub(super) const INET6: u8 = 10;
+}
+
+/// Answers of `bpf_fib_lookup` that are told apart (`BPF_FIB_LKUP_RET_*`).
+mod answer {
+    pub(super) const SUCCESS: i64 = 0;
+    pub(super) const NO_NEIGHBOUR: i64 = 7;
+}
+
+/// Addresses as the kernel's union wants them: IPv4 in the first four bytes.
+#[inline(always)]
+fn union_of(address: &Address, is_v4: bool) -> [u8; 16] {
+    if !is_v4 {
+        return address.bytes;
+    }
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&address.v4_octets());
+    bytes
+}
+
+/// The next hop by the kernel's routing and neighbour tables. Unknown MACs are reported to the agent.
+#[inline(never)]
+pub(crate) fn to_address(packet: &Packet, source: &Address, destination: &Address) -> Result<NextHop, Cause> {
+    let ingress = packet.context().ingress_ifindex() as u32;
+    let is_v4 = destination.is_v4();
+    let target = union_of(destination, is_v4);
+    let mut lookup = FibLookup {
+        family: if is_v4 { family::INET } else { family::INET6 },
+        l4_protocol: 0,
+        source_port: 0,
+        destination_port: 0,
+        length_or_mtu: 0,
+        interface: ingress,
+        tos_or_flow: 0,
+        source: union_of(source, source.is_v4() && is_v4),
+        destination: target,
+        vlan_protocol: 0,
+        vlan_tag: 0,
+        source_mac: [0; 6],
+        destination_mac: [0; 6],
+    };
+    // SAFETY: the context is the program's own and the length is the structure's.
+    let found = unsafe {
+        bpf_fib_lookup(packet.context().as_ptr(), (&raw mut lookup).cast(), size_of::<FibLookup>() as i32, 0)
+    };
+    match found {
+        answer::SUCCESS => Ok(NextHop {
+            interface: lookup.interface,
+            source: lookup.source_mac,
+            destination: lookup.destination_mac,
+            mtu: lookup.length_or_mtu as usize,
+            routed: lookup.interface != ingress || lookup.destination != target,
+        }),
+        answer::NO_NEIGHBOUR => {
+            report_unresolved(destination, lookup.interface);
+            Err(Cause::NoNeighbour)
+        }
+        _ => Err(Cause::NoRoute),
+    }
+}
+
+#[inline(always)]
+fn report_unresolved(address: &Address, interface: u32) {
+    // A full buffer loses the report; the next packet makes another.
+    if let Some(mut record) = EVENTS.reserve_untyped::<Unresolved>(0) {
+        record.write(Unresolved { address: *address, interface });
+        record.submit(0);
+    }
+}
+
+impl NextHop {
+    /// Writes the frame's addresses and says where it leaves.
+    #[inline(always)]
+    pub(crate) fn send(&self, packet: &Packet) -> Result<Action, Cause> {
+        packet.write(offset_of!(EthHdr, dst_addr), self.destination).map_err(|_| Cause::Malformed)?;
+        packet.write(offset_of!(EthHdr, src_addr), self.source).map_err(|_| Cause::Malformed)?;
+        if self.interface == packet.context().ingress_ifindex() as u32 {
+            Ok(Action::Transmit)
+        } else {
+            Ok(Action::Redirect(self.interface))
+        }
+    }
+}
+
+/// Copies the Ethernet header, with its tag if it has one, from `from` to the frame's start.
+#[inline(always)]
+pub(crate) fn move_link_header(packet: &Packet, from: usize, network: &Network) -> Result<(), Cause> {
+    let header: EthHdr = packet.read(from).map_err(|_| Cause::Malformed)?;
+    if network.l3 != ETHERNET {
+        let tag: u32 = packet.read(from + ETHERNET).map_err(|_| Cause::Malformed)?;
+        packet.write(ETHERNET, tag).map_err(|_| Cause::Malformed)?;
+    }
+    packet.write(0, header).map_err(|_| Cause::Malformed)
+}

@@ -1,0 +1,102 @@
+//! Which destination gets a new flow.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
+use lvs_common::cause::Cause;
+use lvs_common::flow::{FlowKey, hash_address, slot_of};
+use lvs_common::ring::{SLOTS_PER_LINE, Slot};
+use lvs_common::service::{MEMBERS_PER_CHUNK, Member, Service, scheduler};
+
+use crate::helpers;
+use crate::lookup;
+use crate::maps::{LOADS, RINGS, SERVICE_STATES};
+
+/// Whether the ring answers by a hash, so that any director finds the same slot for a flow.
+#[inline(always)]
+pub(crate) const fn is_hashing(service: &Service) -> bool {
+    matches!(service.scheduler, scheduler::SH | scheduler::DH | scheduler::MH)
+}
+
+#[inline(always)]
+fn slot(service: &Service, number: u32) -> Result<Slot, Cause> {
+    let line = RINGS.get_value(service.ring, &(number / SLOTS_PER_LINE as u32)).ok_or(Cause::Inconsistent)?;
+    Ok(line.slots[number as usize % SLOTS_PER_LINE])
+}
+
+/// The flow's slot in the ring of a hashing service.
+#[inline(always)]
+pub(crate) fn hashed_slot(service: &Service, key: &FlowKey) -> Result<Slot, Cause> {
+    let hash = match service.scheduler {
+        scheduler::SH => hash_address(&key.source),
+        scheduler::DH => hash_address(&key.destination),
+        _ => key.hash(),
+    };
+    slot(service, slot_of(hash, service.ring_slots))
+}
+
+/// The next position of rr and wrr: one cursor for all CPUs, so that the order is exact.
+#[inline(always)]
+fn next_in_sequence(service: &Service) -> Result<u16, Cause> {
+    let state = SERVICE_STATES.get_ptr_mut(service.index).ok_or(Cause::Inconsistent)?;
+    // SAFETY: the pointer is a map value's.
+    let cursor = unsafe { helpers::fetch_add_u64(&raw mut (*state).cursor, 1) };
+    let number = cursor.checked_rem(service.ring_slots as u64).ok_or(Cause::NoDestination)?;
+    Ok(slot(service, number as u32)?.current())
+}
+
+/// The destination for a new flow of a service that does not hash.
+#[inline(always)]
+pub(crate) fn pick(service: &Service) -> Result<u32, Cause> {
+    match service.scheduler {
+        scheduler::LC | scheduler::WLC => least_loaded(service),
+        _ => {
+            let position = next_in_sequence(service)?;
+            lookup::member(service, position).map(|member| member.destination).ok_or(Cause::Inconsistent)
+        }
+    }
+}
+
+/// State of the scan for the least loaded member.
+struct Scan {
+    members: u32,
+    destination: u32,
+    weight: u32,
+    overhead: u64,
+}
+
+/// Looks at one chunk of members. One call of the callback for sixteen of them: the verifier sees it
+/// once, and 1000 servers cost 63 calls.
+extern "C" fn scan_chunk(chunk: u32, scan: *mut c_void) -> i64 {
+    // SAFETY: `least_loaded` passes its own `Scan`, which outlives the loop.
+    let scan = unsafe { &mut *scan.cast::<Scan>() };
+    let Some(chunk) = crate::maps::MEMBERS.get(scan.members + chunk) else { return 1 };
+    for position in 0..MEMBERS_PER_CHUNK {
+        let Member { destination, weight } = chunk.members[position];
+        if weight == 0 {
+            continue;
+        }
+        let Some(load) = LOADS.get(destination) else { continue };
+        let overhead = load.overhead();
+        // overhead / weight < best / best weight, without a division; the first of equals stays.
+        if scan.weight == 0 || overhead * (scan.weight as u64) < scan.overhead * (weight as u64) {
+            scan.destination = destination;
+            scan.weight = weight;
+            scan.overhead = overhead;
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn least_loaded(service: &Service) -> Result<u32, Cause> {
+    let mut scan =
+        Scan { members: service.members, destination: Member::NO_DESTINATION, weight: 0, overhead: 0 };
+    let chunks = service.member_count.div_ceil(MEMBERS_PER_CHUNK as u32);
+    // SAFETY: the callback has the signature bpf_loop calls, and the context outlives the call.
+    unsafe { bpf_loop(chunks, scan_chunk as *mut c_void, (&raw mut scan).cast(), 0) };
+    match scan.destination {
+        Member::NO_DESTINATION => Err(Cause::NoDestination),
+        destination => Ok(destination),
+    }
+}

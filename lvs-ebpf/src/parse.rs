@@ -1,0 +1,233 @@
+//! From a frame to the flow it belongs to. IPv4 and IPv6 differ here and in the header writers, nowhere
+//! else.
+
+use core::mem::offset_of;
+
+use lvs_common::address::Address;
+use lvs_common::service::protocol;
+use network_types::eth::EthHdr;
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+use crate::packet::{OutOfBounds, Packet};
+
+/// Ethernet types in network byte order, as they stand in the frame.
+pub mod ether_type {
+    pub const IPV4: u16 = 0x0800_u16.to_be();
+    pub const IPV6: u16 = 0x86dd_u16.to_be();
+    pub const VLAN: u16 = 0x8100_u16.to_be();
+}
+
+const VLAN_TAG: usize = 4;
+pub const ETHERNET: usize = EthHdr::LEN;
+pub const IPV4: usize = Ipv4Hdr::LEN;
+pub const IPV6: usize = Ipv6Hdr::LEN;
+
+/// Extension headers that are followed. RFC 8200 section 4.1 names five before the upper layer.
+const EXTENSION_HEADERS: usize = 6;
+/// What the network header may be long with all of them.
+const EXTENSION_BYTES: usize = 256;
+
+/// Where a packet stands among the fragments of its datagram.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fragment {
+    Whole,
+    /// Carries the transport header.
+    First,
+    /// Carries none.
+    Later,
+}
+
+/// What the network header says. Offsets count from the frame's start and are `usize`, so that the
+/// verifier keeps their bounds when they are spilled.
+#[derive(Clone, Copy)]
+pub struct Network {
+    pub l3: usize,
+    /// Where the transport header begins.
+    pub l4: usize,
+    /// Bytes of the IP packet, from the network header on.
+    pub length: usize,
+    pub source: Address,
+    pub destination: Address,
+    pub protocol: u8,
+    pub fragment: Fragment,
+    pub is_v4: bool,
+    pub identification: u32,
+    /// The headers contradict each other or the frame's length; addresses are valid all the same.
+    pub malformed: bool,
+    pub too_many_headers: bool,
+}
+
+/// What the transport header says.
+#[derive(Clone, Copy)]
+pub struct Transport {
+    pub source_port: u16,
+    pub destination_port: u16,
+    /// The flags of TCP, 0 for UDP.
+    pub tcp_flags: u8,
+}
+
+/// Offset of the network header and the Ethernet type behind at most one 802.1Q tag.
+#[inline(always)]
+fn link(packet: &Packet) -> Result<(usize, u16), OutOfBounds> {
+    let ether: u16 = packet.read(offset_of!(EthHdr, ether_type))?;
+    if ether == ether_type::VLAN {
+        return Ok((ETHERNET + VLAN_TAG, packet.read(ETHERNET + 2)?));
+    }
+    Ok((ETHERNET, ether))
+}
+
+/// Reads the network header; `None` for what is not IP, or too short to have addresses.
+#[inline(always)]
+pub fn network(packet: &Packet) -> Option<Network> {
+    let (l3, ether) = link(packet).ok()?;
+    network_at(packet, l3, ether).ok().flatten()
+}
+
+#[inline(always)]
+fn network_at(packet: &Packet, l3: usize, ether: u16) -> Result<Option<Network>, OutOfBounds> {
+    match ether {
+        ether_type::IPV4 => ipv4(packet, l3).map(Some),
+        ether_type::IPV6 => ipv6(packet, l3).map(Some),
+        _ => Ok(None),
+    }
+}
+
+#[inline(always)]
+fn ipv4(packet: &Packet, l3: usize) -> Result<Network, OutOfBounds> {
+    let header: Ipv4Hdr = packet.read(l3)?;
+    let header_length = ((header.vihl & 0x0f) as usize) << 2;
+    let length = u16::from_be_bytes(header.tot_len) as usize;
+    let fragment = u16::from_be_bytes(header.frags);
+    let malformed = header.vihl >> 4 != 4
+        || header_length < IPV4
+        || length < header_length
+        || l3 + length > packet.length();
+    Ok(Network {
+        l3,
+        l4: l3 + header_length,
+        length,
+        source: Address::from_v4(header.src_addr),
+        destination: Address::from_v4(header.dst_addr),
+        protocol: header.proto,
+        fragment: fragment_of(fragment & 0x1fff, fragment & 0x2000 != 0),
+        is_v4: true,
+        identification: u16::from_be_bytes(header.id) as u32,
+        malformed,
+        too_many_headers: false,
+    })
+}
+
+#[inline(always)]
+const fn fragment_of(offset: u16, more: bool) -> Fragment {
+    match (offset, more) {
+        (0, false) => Fragment::Whole,
+        (0, true) => Fragment::First,
+        _ => Fragment::Later,
+    }
+}
+
+mod next_header {
+    pub(super) const HOP_BY_HOP: u8 = 0;
+    pub(super) const ROUTING: u8 = 43;
+    pub(super) const FRAGMENT: u8 = 44;
+    pub(super) const DESTINATION: u8 = 60;
+}
+
+#[inline(always)]
+fn ipv6(packet: &Packet, l3: usize) -> Result<Network, OutOfBounds> {
+    let header: Ipv6Hdr = packet.read(l3)?;
+    let length = u16::from_be_bytes(header.payload_len) as usize + IPV6;
+    let mut network = Network {
+        l3,
+        l4: l3 + IPV6,
+        length,
+        source: Address::from_v6(header.src_addr),
+        destination: Address::from_v6(header.dst_addr),
+        protocol: header.next_hdr,
+        fragment: Fragment::Whole,
+        is_v4: false,
+        identification: 0,
+        malformed: header.vcf[0] >> 4 != 6 || l3 + length > packet.length(),
+        too_many_headers: false,
+    };
+    if is_extension(network.protocol) && extensions(packet, &mut network).is_err() {
+        network.malformed = true;
+    }
+    Ok(network)
+}
+
+#[inline(always)]
+const fn is_extension(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        next_header::HOP_BY_HOP | next_header::ROUTING | next_header::FRAGMENT | next_header::DESTINATION
+    )
+}
+
+/// Walks the chain of extension headers up to the transport header (RFC 8200 section 4).
+#[inline(never)]
+fn extensions(packet: &Packet, network: &mut Network) -> Result<(), OutOfBounds> {
+    for _ in 0..EXTENSION_HEADERS {
+        if !is_extension(network.protocol) {
+            return Ok(());
+        }
+        let offset = network.l4;
+        if offset > network.l3 + IPV6 + EXTENSION_BYTES {
+            break;
+        }
+        let [next, extra]: [u8; 2] = packet.read(offset)?;
+        if network.protocol == next_header::FRAGMENT {
+            let position: [u8; 2] = packet.read(offset + 2)?;
+            let position = u16::from_be_bytes(position);
+            let identification: [u8; 4] = packet.read(offset + 4)?;
+            network.identification = u32::from_be_bytes(identification);
+            network.fragment = fragment_of(position >> 3, position & 1 != 0);
+            network.protocol = next;
+            network.l4 = offset + 8;
+            if network.fragment == Fragment::Later {
+                return Ok(());
+            }
+        } else {
+            network.protocol = next;
+            network.l4 = offset + 8 + ((extra as usize) << 3);
+        }
+    }
+    network.too_many_headers = is_extension(network.protocol);
+    Ok(())
+}
+
+const TCP_HEADER: usize = 20;
+const UDP_HEADER: usize = 8;
+
+/// Reads ports and flags of a TCP or UDP packet that carries its transport header. A header that claims
+/// to be longer than the packet is refused, as the real server would.
+#[inline(always)]
+pub fn transport(packet: &Packet, network: &Network) -> Result<Transport, OutOfBounds> {
+    let [a, b, c, d]: [u8; 4] = packet.read(network.l4)?;
+    let available = (network.l3 + network.length).wrapping_sub(network.l4);
+    let mut tcp_flags = 0;
+    if network.protocol == protocol::TCP {
+        let [offset, flags]: [u8; 2] = packet.read(network.l4 + 12)?;
+        let header_length = (offset >> 4) as usize * 4;
+        if header_length < TCP_HEADER || header_length > available {
+            return Err(OutOfBounds);
+        }
+        tcp_flags = flags;
+    } else {
+        let length: [u8; 2] = packet.read(network.l4 + 4)?;
+        let length = u16::from_be_bytes(length) as usize;
+        // The first fragment of a datagram holds less than the datagram's length.
+        let whole = network.fragment == Fragment::Whole;
+        if length < UDP_HEADER || available < UDP_HEADER || (whole && length > available) {
+            return Err(OutOfBounds);
+        }
+    }
+    if available > 65_535 {
+        return Err(OutOfBounds);
+    }
+    Ok(Transport {
+        source_port: u16::from_be_bytes([a, b]),
+        destination_port: u16::from_be_bytes([c, d]),
+        tcp_flags,
+    })
+}

@@ -67,7 +67,7 @@ impl State {
 
         let vips = plan::vips(targets.iter().map(|target| &target.key));
         let sources = plan::sources(targets.iter().map(|target| (&target.key, target.wanted.as_ref())));
-        let settings = plan.settings(!sources.is_empty());
+        let settings = plan.settings(!sources.is_empty(), self.holdings.capacity.embryonic);
         if !sources.is_empty() && self.kernel.settings != Some(settings) {
             self.emit(Command::SetSettings(settings));
         }

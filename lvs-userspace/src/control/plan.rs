@@ -58,8 +58,11 @@ impl Plan {
         }
     }
 
-    pub(super) fn settings(&self, sources_in_use: bool) -> Settings {
+    /// `embryonic`: entries of `EMBRYONIC_ORDER` as it was created.
+    pub(super) fn settings(&self, sources_in_use: bool, embryonic: u32) -> Settings {
         let mut settings = Settings::defaults();
+        // The data plane masks with it, so it must be a power of two, and no more than there is.
+        settings.embryonic_slots = embryonic.checked_ilog2().map_or(0, |bits| 1 << bits);
         // The three that `ipvsadm --set` knows; the other states keep IPVS's own times.
         for (index, seconds) in [
             (state::ESTABLISHED, self.timeouts.tcp),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lvs_common::ring::Slot;
+use lvs_common::service::Service;
 
 use super::diff::Target;
 use super::mirror::ring_of;
@@ -25,8 +26,8 @@ struct Move {
 /// What the flows of a service rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
-    /// This ring; `unsettle` when entries may name anyone.
-    Ring { ring: u32, unsettle: bool },
+    /// This ring, and entries where it says so.
+    Ring(u32),
     /// Entries, which may name anyone.
     Entries,
     /// Nothing: there are no flows yet, or every packet looks for its entry in any case.
@@ -47,7 +48,7 @@ impl State {
         let mut changed = Changed::new();
         let mut elsewhere = Vec::new();
         for (Move { pool, origin }, group) in self.moves(targets) {
-            if let Origin::Ring { ring, unsettle: false } = origin
+            if let Origin::Ring(ring) = origin
                 && self.holdings.rings.get(&ring).is_some_and(|known| known.pool.as_ref() == Some(&pool))
             {
                 assign(targets, &group, ring, self.slot_count(ring));
@@ -56,13 +57,13 @@ impl State {
             let table = tables.entry(pool.clone()).or_insert_with(|| pool.table());
             let columns = self.columns_after(origin, &pool, table, now);
             match origin {
-                Origin::Ring { ring, .. } if self.is(ring, columns.slots()) => {
+                Origin::Ring(ring) if self.is(ring, columns.slots()) => {
                     assign(targets, &group, ring, columns.slots().len());
                     if let Some(known) = self.holdings.rings.get_mut(&ring) {
                         known.pool.get_or_insert(pool);
                     }
                 }
-                Origin::Ring { ring, .. }
+                Origin::Ring(ring)
                     if readers.get(&ring) == Some(&group.len())
                         && self.slot_count(ring) == columns.slots().len() =>
                 {
@@ -109,13 +110,13 @@ impl State {
         let previous = target.previous.as_ref().map(|(service, _)| service);
         let ring =
             previous.filter(|service| Class::of(service.scheduler) == Some(pool.class)).and_then(ring_of);
-        // Entries made while all flows had one, or for a server that comes back, name anyone.
-        let unsettle = pool.class == Class::Hashed
-            && !target.value.is_tracked()
-            && (target.revived || previous.is_some_and(|service| service.is_tracked()));
+        // Entries made under another scheduler, or for a server that comes back, name anyone.
+        let has_entries = target.revived || previous.is_some_and(Service::is_tracked);
         match ring {
-            Some(ring) => Origin::Ring { ring, unsettle },
-            None if unsettle => Origin::Entries,
+            Some(ring) => Origin::Ring(ring),
+            None if has_entries && pool.class == Class::Hashed && !target.value.is_tracked() => {
+                Origin::Entries
+            }
             None => Origin::Nothing,
         }
     }
@@ -123,24 +124,17 @@ impl State {
     /// What the ring must hold for services that come from `origin`.
     fn columns_after(&self, origin: Origin, pool: &Pool, table: &[u16], now: Duration) -> Columns {
         let former = match origin {
-            Origin::Ring { ring, .. } if pool.class == Class::Hashed => self.holdings.rings.get(&ring),
+            Origin::Ring(ring) if pool.class == Class::Hashed => self.holdings.rings.get(&ring),
+            Origin::Entries => return Columns::unsettled(table, now),
             _ => None,
         };
-        let mut columns = match former {
-            Some(former) => {
-                let mut columns = former.columns.clone();
-                match columns.update(table, |position| pool.seats(position), now) {
-                    Ok(_) => columns,
-                    // Only a ring that nobody can have read by hash is of another size.
-                    Err(_) => Columns::unsettled(table, now),
-                }
-            }
-            None => Columns::new(table),
-        };
-        if matches!(origin, Origin::Entries | Origin::Ring { unsettle: true, .. }) {
-            columns.unsettle(now);
+        let Some(former) = former else { return Columns::new(table) };
+        let mut columns = former.columns.clone();
+        match columns.update(table, |position| pool.seats(position), now) {
+            Ok(_) => columns,
+            // Of another size only when it was never read by a hash.
+            Err(_) => Columns::unsettled(table, now),
         }
-        columns
     }
 
     /// A ring that others read already and that serves these services as well.

@@ -9,6 +9,7 @@ use lvs_common::destination::destination_flags::REMOVED;
 use lvs_common::limits;
 use lvs_common::ring::Slot;
 use lvs_common::service::ServiceKey;
+use lvs_common::settings::Settings;
 
 use super::allocate::{Indices, Region, Regions};
 use super::command::Command;
@@ -17,6 +18,7 @@ use super::next_hop::{NextHop, located};
 use super::plan::Plan;
 use super::rings::Ring;
 use super::{Event, Snapshot};
+use crate::config::model::Limits;
 use crate::scheduler::Columns;
 
 /// Sizes of the maps as they were created.
@@ -26,6 +28,8 @@ pub struct Capacity {
     pub destinations: u32,
     pub member_chunks: u32,
     pub rings: u32,
+    /// Entries of `EMBRYONIC_ORDER`.
+    pub embryonic: u32,
 }
 
 impl Default for Capacity {
@@ -35,7 +39,15 @@ impl Default for Capacity {
             destinations: limits::DESTINATIONS,
             member_chunks: limits::MEMBER_CHUNKS,
             rings: limits::RINGS,
+            embryonic: limits::EMBRYONIC,
         }
+    }
+}
+
+impl Capacity {
+    /// Sizes of maps that are created with these limits.
+    pub fn of(limits: &Limits) -> Self {
+        Self { destinations: limits.destinations, embryonic: limits.embryonic, ..Self::default() }
     }
 }
 
@@ -61,6 +73,7 @@ pub struct State {
 /// Who holds which index.
 #[derive(Clone, Debug)]
 pub(super) struct Holdings {
+    pub capacity: Capacity,
     pub service_indices: Indices,
     /// A service that was removed keeps its index while destinations of it wait for their flows to end.
     pub services: BTreeMap<ServiceKey, u32>,
@@ -81,6 +94,7 @@ pub(super) struct Holdings {
 impl Holdings {
     pub(super) fn new(capacity: Capacity) -> Self {
         Self {
+            capacity,
             service_indices: Indices::new(capacity.services),
             services: BTreeMap::new(),
             destinations: Indices::new(capacity.destinations),
@@ -206,8 +220,8 @@ impl State {
     }
 
     fn longest_timeout(&self) -> Duration {
-        let settings = self.kernel.settings.unwrap_or_else(|| self.plan.settings(false));
-        let longest = settings.timeouts.into_iter().max().unwrap_or(0);
+        let timeouts = self.kernel.settings.unwrap_or_else(Settings::defaults).timeouts;
+        let longest = timeouts.into_iter().max().unwrap_or(0);
         Duration::from_millis(ticks::to_milliseconds(longest))
     }
 

@@ -35,7 +35,7 @@ pub struct Summary {
 
 impl Summary {
     pub fn of(config: &Config) -> Self {
-        let capacity = Capacity { destinations: config.limits.destinations, ..Capacity::default() };
+        let capacity = Capacity::of(&config.limits);
         let mut state = State::adopt_with(Snapshot::default(), capacity);
         state.handle(Event::Desired(config.clone()), Duration::ZERO);
         let view = state.describe();

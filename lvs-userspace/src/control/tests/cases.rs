@@ -223,15 +223,9 @@ fn an_adopted_dual_slot_begins_anew() {
 }
 
 #[test]
-fn a_service_that_stops_being_tracked_consults_the_table_everywhere() {
-    let mut file = one(Scheduler::Mh, pool(&[1, 1]));
-    file.services[0].track_always = true;
-    let mut director = Director::new(&file);
-    file.services[0].track_always = false;
-    director.load(&file);
-    assert!(director.slots(1).iter().all(Slot::is_unsettled));
+fn a_service_that_comes_to_hashing_consults_the_table_everywhere() {
     let mut director = Director::new(&one(Scheduler::Wlc, pool(&[1, 1])));
-    director.load(&file);
+    director.load(&one(Scheduler::Mh, pool(&[1, 1])));
     assert!(director.slots(1).iter().all(Slot::is_unsettled));
 }
 
@@ -412,6 +406,37 @@ fn what_cannot_be_right_is_built_anew() {
         model.adopt(state.snapshot().clone());
         model.fulfils(&file);
     }
+}
+
+/// Connections of its first life may still be there, in slots that would not look for them.
+#[test]
+fn a_service_that_comes_back_consults_the_table_everywhere() {
+    let mut director = Director::new(&one(Scheduler::Mh, pool(&[1, 1, 1])));
+    director.load(&config(Vec::new()));
+    director.load(&one(Scheduler::Mh, pool(&[1, 1, 1])));
+    assert!(director.slots(1).iter().all(Slot::consults_table));
+}
+
+#[test]
+fn the_order_of_embryonic_connections_is_a_power_of_two() {
+    for (entries, slots) in [(65_536, 65_536), (100_000, 65_536), (1, 1)] {
+        let capacity = Capacity { embryonic: entries, ..Capacity::default() };
+        let mut state = State::adopt_with(Default::default(), capacity);
+        state.handle(Event::Desired(config(Vec::new())), Duration::ZERO);
+        assert_eq!(state.snapshot().settings.unwrap().embryonic_slots, slots);
+    }
+}
+
+#[test]
+fn a_change_that_does_not_fit_leaves_the_service_as_it_is() {
+    let capacity = Capacity { destinations: 3, ..Capacity::default() };
+    let mut state = State::adopt_with(Default::default(), capacity);
+    state.handle(Event::Desired(one(Scheduler::Wrr, pool(&[1, 1]))), Duration::ZERO);
+    let before = state.snapshot().clone();
+    assert_eq!(state.handle(Event::Desired(one(Scheduler::Wrr, pool(&[1, 2, 3, 4]))), Duration::ZERO), []);
+    assert_eq!(*state.snapshot(), before);
+    assert_eq!(state.handle(Event::Tick, Duration::ZERO), []);
+    assert!(!state.handle(Event::Desired(one(Scheduler::Wrr, pool(&[1, 2, 3]))), Duration::ZERO).is_empty());
 }
 
 #[test]

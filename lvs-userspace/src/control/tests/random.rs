@@ -255,7 +255,7 @@ proptest! {
 
     #[test]
     fn so_does_it_where_room_is_short(steps in steps(), rings in 1u32..4, destinations in 20u32..90, chunks in 2u32..9) {
-        let mut life = Life::new(Capacity { services: 7, destinations, member_chunks: chunks, rings });
+        let mut life = Life::new(Capacity { services: 7, destinations, member_chunks: chunks, rings, ..Capacity::default() });
         for step in steps {
             life.step(step);
         }

@@ -9,7 +9,7 @@ use lvs_common::service::{Service, ServiceKey, owner};
 
 use super::Snapshot;
 use super::allocate::Region;
-use super::mirror::{Mirror, Seats, region_of, ring_of};
+use super::mirror::{Mirror, Seats, hashed_ring, region_of, ring_of};
 use super::plan::{Wanted, display};
 use super::rings::Ring;
 use super::state::{Capacity, Holdings, State};
@@ -44,6 +44,9 @@ impl State {
             match sound(kernel, holdings, &named, &mut taken, service) {
                 Ok(seats) => {
                     holdings.services.insert(*key, service.index);
+                    if hashed_ring(service).is_some() && service.is_tracked() {
+                        holdings.tracked_since.insert(*key, Duration::ZERO);
+                    }
                     if service.owner != owner::FILE {
                         plan.services.insert(*key, observed(key, service, &seats));
                     }

@@ -58,8 +58,9 @@ impl State {
     pub(super) fn reconcile(&mut self, now: Duration) {
         self.warnings.clear();
         self.incomplete = false;
+        self.learning.clear();
         let plan = std::mem::take(&mut self.plan);
-        let mut targets = self.admit_all(&plan);
+        let mut targets = self.admit_all(&plan, now);
         let changed_rings = self.assign_rings(&mut targets, now);
         for target in &targets {
             self.warnings.extend(warnings::of(&target.key, &target.wanted, target.pool.as_ref()));
@@ -89,6 +90,7 @@ impl State {
         if self.kernel.settings != Some(settings) {
             self.emit(Command::SetSettings(settings));
         }
+        self.note_tracking(&targets, now);
         self.holdings.broken.clear();
         self.plan = plan;
     }

@@ -113,6 +113,11 @@ pub(super) fn ring_of(service: &Service) -> Option<u32> {
     (Class::of(service.scheduler).is_some() && service.ring_slots > 0).then_some(service.ring)
 }
 
+/// The ring `service` reads by a hash, if it does.
+pub(super) fn hashed_ring(service: &Service) -> Option<u32> {
+    ring_of(service).filter(|_| Class::of(service.scheduler) == Some(Class::Hashed))
+}
+
 /// The chunks `service` owns.
 pub(super) fn region_of(service: &Service) -> Region {
     match service.member_count {

@@ -24,6 +24,7 @@ mod sharing;
 mod state;
 pub mod summary;
 
+mod transition;
 pub mod view;
 mod warnings;
 

@@ -93,6 +93,20 @@ impl Pool {
         self.members.binary_search_by_key(&position, |member| member.position).is_ok()
     }
 
+    /// Slots of the ring where it is hashed, else 0.
+    pub(super) fn hashed_slots(&self) -> u32 {
+        self.hashed_slots
+    }
+
+    /// The smallest weight gets so few slots that a larger ring is worth the change.
+    pub(super) fn is_outgrown(&self) -> bool {
+        let members = self.scheduler_members();
+        self.class == Class::Hashed
+            && maglev::smallest_share(&members, self.hashed_slots)
+                .is_some_and(|share| share < maglev::FEWEST_SLOTS)
+            && maglev::ring_size(&members) > self.hashed_slots
+    }
+
     /// Why the shares of this pool are not quite its weights, if they are not.
     pub(super) fn coarse(&self) -> Option<String> {
         let members = self.scheduler_members();
@@ -100,17 +114,9 @@ impl Pool {
             Class::Hashed => {
                 let slots = self.hashed_slots;
                 let share = maglev::smallest_share(&members, slots)?;
-                let better = maglev::ring_size(&members);
-                let remedy = if better > slots {
-                    format!(
-                        "a ring keeps its size while its service lives; removed and added again the service gets {better} slots"
-                    )
-                } else {
-                    "weights closer to each other, or fewer servers, help".to_owned()
-                };
                 (share < maglev::FEWEST_SLOTS).then(|| {
                     format!(
-                        "the smallest weight gets {share} of {slots} slots, good are {}; {remedy}",
+                        "the smallest weight gets {share} of {slots} slots, good are {} and more",
                         maglev::FEWEST_SLOTS
                     )
                 })

@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use lvs_common::service::{MEMBERS_PER_CHUNK, Service, ServiceKey, scheduler, service_flags};
 
 use super::adopt::observed;
 use super::allocate::Region;
 use super::diff::Target;
-use super::mirror::{Seat, Seats, region_of, ring_of};
+use super::mirror::{Seat, Seats, region_of};
 use super::plan::{Plan, Server, Wanted, display};
-use super::rings::{Class, Pool};
 use super::state::State;
 
 /// What there is not enough of.
@@ -22,7 +22,7 @@ pub(super) type Revivable = BTreeMap<(u32, Server), u32>;
 
 impl State {
     /// The targets of all services of `plan`. One that does not fit stays as it is installed, or out.
-    pub(super) fn admit_all<'a>(&mut self, plan: &'a Plan) -> Vec<Target<'a>> {
+    pub(super) fn admit_all<'a>(&mut self, plan: &'a Plan, now: Duration) -> Vec<Target<'a>> {
         let revivable: Revivable = self
             .holdings
             .removed
@@ -32,9 +32,9 @@ impl State {
             .collect();
         let mut targets = Vec::with_capacity(plan.services.len());
         for (key, wanted) in &plan.services {
-            match self.admit(*key, Cow::Borrowed(wanted), &revivable) {
+            match self.admit(*key, Cow::Borrowed(wanted), &revivable, now) {
                 Ok(target) => targets.push(target),
-                Err(shortage) => targets.extend(self.hold_back(*key, wanted, shortage)),
+                Err(shortage) => targets.extend(self.hold_back(*key, wanted, shortage, now)),
             }
         }
         targets
@@ -46,6 +46,7 @@ impl State {
         key: ServiceKey,
         wanted: &Wanted,
         Shortage(what): Shortage,
+        now: Duration,
     ) -> Option<Target<'static>> {
         self.incomplete = true;
         self.warnings.push(format!(
@@ -54,7 +55,7 @@ impl State {
             display(&key)
         ));
         let (service, seats) = self.previous(&key)?;
-        self.admit(key, Cow::Owned(observed(&key, &service, &seats)), &Revivable::new()).ok()
+        self.admit(key, Cow::Owned(observed(&key, &service, &seats)), &Revivable::new(), now).ok()
     }
 
     fn previous(&self, key: &ServiceKey) -> Option<(Service, Seats)> {
@@ -67,6 +68,7 @@ impl State {
         key: ServiceKey,
         wanted: Cow<'a, Wanted>,
         revivable: &Revivable,
+        now: Duration,
     ) -> Result<Target<'a>, Shortage> {
         let previous = self.previous(&key);
         let index = match self.holdings.services.get(&key) {
@@ -75,13 +77,11 @@ impl State {
         };
         self.holdings.services.insert(key, index);
 
+        let stage = self.stage(&key, previous.as_ref().map(|(service, _)| service), &wanted, now);
         let mut fresh = BTreeSet::new();
-        let placed = self.place(index, &wanted, previous.as_ref(), revivable, &mut fresh);
+        let placed = self.place(index, stage.scheduler, &wanted, previous.as_ref(), revivable, &mut fresh);
         let (seats, region) = placed.inspect_err(|_| self.release_destinations(&fresh))?;
-        let hashed = previous.as_ref().map(|(service, _)| service).filter(|service| {
-            ring_of(service).is_some() && Class::of(service.scheduler) == Some(Class::Hashed)
-        });
-        let pool = Pool::of(wanted.scheduler, &seats, hashed.map(|service| service.ring_slots));
+        let (pool, tracked) = self.staged_pool(&key, &wanted, &stage, &seats, now);
         let revived =
             seats.iter().flatten().any(|seat| self.holdings.removed.contains_key(&seat.destination));
         let value = Service {
@@ -95,8 +95,8 @@ impl State {
             },
             members: region.first,
             member_count: seats.len() as u32,
-            scheduler: wanted.scheduler,
-            flags: if wanted.tracked { service_flags::TRACKED } else { 0 },
+            scheduler: stage.scheduler,
+            flags: if tracked { service_flags::TRACKED } else { 0 },
             owner: wanted.owner,
             reserved: 0,
         };
@@ -106,13 +106,14 @@ impl State {
     fn place(
         &mut self,
         service: u32,
+        scheduler: u8,
         wanted: &Wanted,
         previous: Option<&(Service, Seats)>,
         revivable: &Revivable,
         fresh: &mut BTreeSet<u32>,
     ) -> Result<(Seats, Region), Shortage> {
         let former: &[Option<Seat>] = previous.map_or(&[], |(_, seats)| seats);
-        let seats = self.seat(service, wanted, former, revivable, fresh)?;
+        let seats = self.seat(service, scheduler, wanted, former, revivable, fresh)?;
         let region = self.region(previous.map(|(service, _)| service), seats.len() as u32)?;
         Ok((seats, region))
     }
@@ -122,6 +123,7 @@ impl State {
     fn seat(
         &mut self,
         service: u32,
+        scheduler: u8,
         wanted: &Wanted,
         former: &[Option<Seat>],
         revivable: &Revivable,
@@ -133,7 +135,7 @@ impl State {
             if let Some(former) = former
                 && let Some(weight) = newcomers.remove(&former.server)
             {
-                *seat = Some(Seat { weight: member_weight(wanted.scheduler, weight), ..*former });
+                *seat = Some(Seat { weight: member_weight(scheduler, weight), ..*former });
             }
         }
         let mut position = 0;
@@ -152,8 +154,7 @@ impl State {
             if position == seats.len() {
                 seats.push(None);
             }
-            seats[position] =
-                Some(Seat { server, weight: member_weight(wanted.scheduler, weight), destination });
+            seats[position] = Some(Seat { server, weight: member_weight(scheduler, weight), destination });
             position += 1;
         }
         seats.truncate(seats.iter().rposition(Option::is_some).map_or(0, |last| last + 1));

@@ -89,7 +89,7 @@ impl State {
             }
         }
         short.sort_unstable();
-        self.without_ring(targets, &short);
+        self.without_ring(targets, &short, now);
         changed
     }
 
@@ -108,15 +108,17 @@ impl State {
 
     fn origin(&self, target: &Target<'_>, pool: &Pool) -> Origin {
         let previous = target.previous.as_ref().map(|(service, _)| service);
-        let ring =
-            previous.filter(|service| Class::of(service.scheduler) == Some(pool.class)).and_then(ring_of);
+        let ring = previous.filter(|service| match pool.class {
+            Class::Walked => Class::of(service.scheduler) == Some(Class::Walked),
+            Class::Hashed => {
+                service.scheduler == target.value.scheduler && service.ring_slots == pool.hashed_slots()
+            }
+        });
         // Entries made under another scheduler, or for a server that comes back, name anyone.
         let has_entries = target.revived || previous.is_some_and(Service::is_tracked);
-        match ring {
+        match ring.and_then(ring_of) {
             Some(ring) => Origin::Ring(ring),
-            None if has_entries && pool.class == Class::Hashed && !target.value.is_tracked() => {
-                Origin::Entries
-            }
+            None if has_entries && pool.class == Class::Hashed => Origin::Entries,
             None => Origin::Nothing,
         }
     }
@@ -155,11 +157,11 @@ impl State {
     }
 
     /// Services for which no ring was left stay as they are.
-    fn without_ring(&mut self, targets: &mut Vec<Target<'_>>, short: &[usize]) {
+    fn without_ring(&mut self, targets: &mut Vec<Target<'_>>, short: &[usize], now: Duration) {
         for &number in short.iter().rev() {
             let target = targets.swap_remove(number);
             self.release(&target);
-            if let Some(mut held) = self.hold_back(target.key, &target.wanted, Shortage("ring")) {
+            if let Some(mut held) = self.hold_back(target.key, &target.wanted, Shortage("ring"), now) {
                 if let Some((previous, _)) = &held.previous {
                     held.value = *previous;
                 }

@@ -64,7 +64,9 @@ pub struct State {
     pub(super) warnings: Vec<String>,
     /// Something did not fit and is tried again when room was made.
     pub(super) incomplete: bool,
-    /// Dual slots that were adopted count from the first event.
+    /// Services that track for a while before a change, and until when.
+    pub(super) learning: BTreeMap<ServiceKey, Duration>,
+    /// What was adopted counts its time from the first event.
     pub(super) clocks_started: bool,
     /// Commands of the event at hand, applied to `kernel` already.
     commands: Vec<Command>,
@@ -84,6 +86,8 @@ pub(super) struct Holdings {
     pub chunks: Regions,
     pub ring_indices: Indices,
     pub rings: BTreeMap<u32, Ring>,
+    /// Since when services with a hashed ring track, where that is not long ago.
+    pub tracked_since: BTreeMap<ServiceKey, Duration>,
     /// No longer referred to, but a packet under way may still read it: free at the next tick.
     pub leaving_regions: Vec<Region>,
     pub leaving_rings: BTreeSet<u32>,
@@ -102,6 +106,7 @@ impl Holdings {
             chunks: Regions::new(capacity.member_chunks),
             ring_indices: Indices::new(capacity.rings),
             rings: BTreeMap::new(),
+            tracked_since: BTreeMap::new(),
             leaving_regions: Vec::new(),
             leaving_rings: BTreeSet::new(),
             broken: BTreeSet::new(),
@@ -118,6 +123,7 @@ impl State {
             next_hops: BTreeMap::new(),
             warnings: Vec::new(),
             incomplete: false,
+            learning: BTreeMap::new(),
             clocks_started: false,
             commands: Vec::new(),
         }
@@ -130,6 +136,7 @@ impl State {
             for ring in self.holdings.rings.values_mut() {
                 *ring = Ring::new(None, Columns::adopt(ring.columns.slots().to_vec(), now));
             }
+            self.holdings.tracked_since.values_mut().for_each(|since| *since = now);
         }
         match event {
             Event::Desired(config) => {
@@ -198,7 +205,7 @@ impl State {
     }
 
     fn retry(&mut self, now: Duration) {
-        if self.incomplete {
+        if self.incomplete || self.learning.values().any(|until| *until <= now) {
             self.reconcile(now);
         }
     }
@@ -219,7 +226,7 @@ impl State {
         }
     }
 
-    fn longest_timeout(&self) -> Duration {
+    pub(super) fn longest_timeout(&self) -> Duration {
         let timeouts = self.kernel.settings.unwrap_or_else(Settings::defaults).timeouts;
         let longest = timeouts.into_iter().max().unwrap_or(0);
         Duration::from_millis(ticks::to_milliseconds(longest))

@@ -7,7 +7,7 @@ use lvs_common::address::Address;
 use lvs_common::connection::ticks;
 use lvs_common::destination::destination_flags::{BEHIND_ROUTER, NEXT_HOP_KNOWN, REMOVED};
 use lvs_common::ring::Slot;
-use lvs_common::service::{Service as Installed, ServiceKey, owner, protocol, source_role};
+use lvs_common::service::{Service as Installed, ServiceKey, owner, protocol, scheduler, source_role};
 use lvs_common::settings::flags;
 use lvs_common::tcp_state::state;
 
@@ -404,7 +404,7 @@ fn what_cannot_be_right_is_built_anew() {
         assert_eq!(healed.handle(Event::Desired(file.clone()), Duration::ZERO), [], "damage {number}");
         let mut model = Model::default();
         model.adopt(state.snapshot().clone());
-        model.fulfils(&file);
+        model.fulfils(&file, &Default::default());
     }
 }
 
@@ -466,14 +466,55 @@ fn the_operator_is_warned_of_coarse_shares() {
     assert!(warnings[0].contains("add up to 131069"), "{warnings:?}");
     let warnings = Summary::of(&one(Scheduler::Lc, Vec::new())).warnings;
     assert!(warnings[0].contains("no real server"), "{warnings:?}");
-    // A ring that was made for few keeps its size.
+}
+
+#[test]
+fn another_hash_waits_until_all_connections_are_known() {
+    for next in [Scheduler::Sh, Scheduler::Wlc, Scheduler::Rr] {
+        let mut director = Director::new(&one(Scheduler::Mh, pool(&[1, 1])));
+        let slots = director.slots(1).to_vec();
+        director.load(&one(next, pool(&[1, 1])));
+        assert!(director.service(1).is_tracked());
+        assert_eq!((director.service(1).scheduler, director.slots(1)), (scheduler::MH, &slots[..]));
+        assert!(
+            director.state.warnings()[0].contains("in 900 s at the latest"),
+            "{:?}",
+            director.state.warnings()
+        );
+        assert_eq!(director.tick(890), []);
+        assert_eq!(director.load(&one(next, pool(&[1, 1]))), []);
+        assert_ne!(director.tick(20), []);
+        assert_ne!(director.service(1).scheduler, scheduler::MH);
+        assert_eq!(director.service(1).is_tracked(), next != Scheduler::Sh);
+        if next == Scheduler::Sh {
+            assert!(director.slots(1).iter().all(Slot::is_unsettled));
+        }
+    }
+}
+
+#[test]
+fn a_restart_on_the_way_to_another_hash_learns_anew() {
+    let next = one(Scheduler::Wlc, pool(&[1, 1]));
+    let mut director = Director::new(&one(Scheduler::Mh, pool(&[1, 1])));
+    director.load(&next);
+    director.tick(600);
+    director.state = State::adopt(director.model.snapshot.clone());
+    assert_eq!(director.load(&next), []);
+    assert_eq!(director.tick(600), []);
+    assert_ne!(director.tick(400), []);
+}
+
+#[test]
+fn a_ring_that_became_too_small_grows_when_all_connections_are_known() {
     let mut director = Director::new(&one(Scheduler::Mh, pool(&[1, 1])));
     director.load(&one(Scheduler::Mh, pool(&[1; 60])));
-    assert!(
-        director.state.warnings()[0].contains("removed and added again"),
-        "{:?}",
-        director.state.warnings()
-    );
+    assert!(director.state.warnings()[0].contains("a larger ring"), "{:?}", director.state.warnings());
+    assert_eq!((director.service(1).ring_slots, director.service(1).is_tracked()), (4093, true));
+    director.tick(950);
+    assert_eq!((director.service(1).ring_slots, director.service(1).is_tracked()), (16_381, false));
+    assert!(director.state.warnings().is_empty());
+    director.load(&one(Scheduler::Mh, pool(&[1, 1])));
+    assert_eq!(director.service(1).ring_slots, 16_381);
 }
 
 #[test]

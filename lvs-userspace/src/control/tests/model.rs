@@ -1,6 +1,7 @@
 //! A kernel that checks itself after every command.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use lvs_common::address::Address;
 use lvs_common::destination::destination_flags::REMOVED;
@@ -10,7 +11,7 @@ use lvs_common::settings::flags;
 
 use crate::config::model::Config;
 use crate::control::command::{Command, Snapshot};
-use crate::control::mirror::{region_of, ring_of};
+use crate::control::mirror::{hashed_ring, region_of, ring_of};
 use crate::control::plan::{Plan, Server};
 use crate::control::rings::Class;
 
@@ -124,8 +125,9 @@ impl Model {
         }
     }
 
-    /// Everything `config` wants is there and nothing else.
-    pub(super) fn fulfils(&self, config: &Config) {
+    /// Everything `config` wants is there and nothing else, but that services that are `learning` stay as
+    /// they are for a while.
+    pub(super) fn fulfils(&self, config: &Config, learning: &BTreeMap<ServiceKey, Duration>) {
         let mut plan = Plan::default();
         plan.replace_file(config);
         assert_eq!(self.snapshot.services.len(), plan.services.len());
@@ -133,8 +135,11 @@ impl Model {
         for (key, wanted) in &plan.services {
             let service = &self.snapshot.services[key];
             *vips.entry(key.address).or_default() += 1;
-            assert_eq!(service.scheduler, wanted.scheduler);
-            assert_eq!(service.is_tracked(), wanted.tracked);
+            if learning.contains_key(key) {
+                assert!(service.is_tracked());
+            } else {
+                assert_eq!((service.scheduler, service.is_tracked()), (wanted.scheduler, wanted.tracked));
+            }
             let seats = self.seats(service);
             let servers: BTreeSet<Server> = seats
                 .iter()
@@ -177,9 +182,11 @@ impl Model {
 
     /// The destination that holds the flows without an entry, per slot of each untracked hashed service.
     pub(super) fn holders(&self) -> BTreeMap<ServiceKey, (u32, Vec<Option<u32>>)> {
-        let hashed = self.snapshot.services.iter().filter(|(_, service)| {
-            Class::of(service.scheduler) == Some(Class::Hashed) && ring_of(service).is_some()
-        });
+        let hashed = self
+            .snapshot
+            .services
+            .iter()
+            .filter(|(_, service)| hashed_ring(service).is_some() && !service.is_tracked());
         hashed
             .map(|(key, service)| {
                 let seats = self.seats(service);

@@ -161,7 +161,7 @@ impl Life {
         if self.state.incomplete {
             return;
         }
-        self.model.fulfils(&self.config);
+        self.model.fulfils(&self.config, &self.state.learning);
         self.handle(Event::Desired(self.config.clone()));
         let mut heir = State::adopt_with(self.model.snapshot.clone(), self.capacity);
         let (mine, theirs) = (self.state.describe(), heir.describe());
@@ -179,6 +179,7 @@ impl Life {
         for event in [Event::Tick, swept(0), swept(0), Event::Tick] {
             self.handle(event);
         }
+        assert!(self.state.learning.is_empty());
         self.settled();
     }
 

@@ -68,7 +68,7 @@ impl State {
 
         let vips = plan::vips(targets.iter().map(|target| &target.key));
         let sources = plan::sources(targets.iter().map(|target| (&target.key, target.wanted.as_ref())));
-        let settings = plan.settings(!sources.is_empty(), self.holdings.capacity.embryonic);
+        let settings = plan.settings(!sources.is_empty(), self.kernel.settings.as_ref());
         if !sources.is_empty() && self.kernel.settings != Some(settings) {
             self.emit(Command::SetSettings(settings));
         }
@@ -98,30 +98,32 @@ impl State {
 
 /// Emission, step by step.
 impl State {
+    /// One kind after the other, since the data plane writes neighbours of one kind at once.
     fn set_destinations(&mut self, targets: &[Target<'_>]) {
+        for index in targets.iter().flat_map(|target| &target.fresh) {
+            self.emit(Command::ZeroDestination { index: *index });
+        }
         for target in targets {
             for seat in target.seats.iter().flatten() {
                 let index = seat.destination;
                 let former = self.kernel.destinations.get(&index).copied();
-                let fresh = target.fresh.contains(&index);
                 let mut value = match former {
-                    Some(former) if !fresh => Destination { flags: former.flags & !REMOVED, ..former },
+                    Some(former) if !target.fresh.contains(&index) => {
+                        Destination { flags: former.flags & !REMOVED, ..former }
+                    }
                     _ => new_destination(seat.server, target.value.index, former),
                 };
                 if let Some(report) = self.next_hops.get(&seat.server.address) {
                     value = located(value, report.as_ref());
-                }
-                if fresh {
-                    self.emit(Command::ZeroDestination { index });
                 }
                 if former != Some(value) {
                     self.holdings.removed.remove(&index);
                     self.emit(Command::SetDestination { index, value });
                 }
             }
-            if target.previous.is_none() {
-                self.emit(Command::ZeroService { index: target.value.index });
-            }
+        }
+        for target in targets.iter().filter(|target| target.previous.is_none()) {
+            self.emit(Command::ZeroService { index: target.value.index });
         }
     }
 

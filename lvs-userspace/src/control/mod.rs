@@ -45,7 +45,7 @@ pub enum Event {
     Swept {
         /// Connections per index in `DESTINATIONS`, of whatever generation; an index without any may be
         /// left out.
-        references: BTreeMap<u32, u64>,
+        references: BTreeMap<u32, u32>,
     },
     /// Time has passed (about once a second): what may be retired or used again by now is.
     Tick,

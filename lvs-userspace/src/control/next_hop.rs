@@ -17,9 +17,9 @@ pub struct NextHop {
     /// A router stands between this machine and the real server.
     pub behind_router: bool,
     /// Largest IP packet the route takes, in bytes.
-    pub mtu: u16,
-    /// This machine's own address on the route, of the real server's family.
-    pub source_address: IpAddr,
+    pub mtu: u32,
+    /// The address this machine itself would send from; `None` where the interface has none.
+    pub source_address: Option<IpAddr>,
 }
 
 impl NextHop {
@@ -27,8 +27,9 @@ impl NextHop {
     /// every packet, so the fields of the frame stay empty.
     fn write(&self, destination: &mut Destination) {
         destination.interface = self.interface;
-        destination.mtu = self.mtu;
-        destination.tunnel_source = Address::from(self.source_address);
+        // No IP packet without a jumbogram option (RFC 2675) is larger.
+        destination.mtu = u16::try_from(self.mtu).unwrap_or(u16::MAX);
+        destination.tunnel_source = self.source_address.map_or(Address::UNSPECIFIED, Address::from);
         if self.behind_router {
             destination.flags |= destination_flags::BEHIND_ROUTER;
         }

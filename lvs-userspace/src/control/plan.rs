@@ -58,11 +58,13 @@ impl Plan {
         }
     }
 
-    /// `embryonic`: entries of `EMBRYONIC_ORDER` as it was created.
-    pub(super) fn settings(&self, sources_in_use: bool, embryonic: u32) -> Settings {
+    /// `installed`: what the kernel has now. The size of `EMBRYONIC_ORDER` stays as it is there, since the
+    /// data plane sets it to what the map was created with.
+    pub(super) fn settings(&self, sources_in_use: bool, installed: Option<&Settings>) -> Settings {
         let mut settings = Settings::defaults();
-        // The data plane masks with it, so it must be a power of two, and no more than there is.
-        settings.embryonic_slots = embryonic.checked_ilog2().map_or(0, |bits| 1 << bits);
+        if let Some(installed) = installed {
+            settings.embryonic_slots = installed.embryonic_slots;
+        }
         // The three that `ipvsadm --set` knows; the other states keep IPVS's own times.
         for (index, seconds) in [
             (state::ESTABLISHED, self.timeouts.tcp),

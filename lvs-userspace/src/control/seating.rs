@@ -9,7 +9,7 @@ use lvs_common::service::{MEMBERS_PER_CHUNK, Service, ServiceKey, scheduler, ser
 use super::adopt::observed;
 use super::allocate::Region;
 use super::diff::Target;
-use super::mirror::{Seat, Seats, region_of};
+use super::mirror::{NO_RING, Seat, Seats, region_of};
 use super::plan::{Plan, Server, Wanted, display};
 use super::state::State;
 
@@ -86,7 +86,7 @@ impl State {
             seats.iter().flatten().any(|seat| self.holdings.removed.contains_key(&seat.destination));
         let value = Service {
             index,
-            ring: 0,
+            ring: NO_RING,
             // lc and wlc scan the members and have no ring: there the number only says how many members
             // take new flows, 0 meaning none as everywhere.
             ring_slots: match pool {

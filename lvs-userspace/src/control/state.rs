@@ -28,8 +28,6 @@ pub struct Capacity {
     pub destinations: u32,
     pub member_chunks: u32,
     pub rings: u32,
-    /// Entries of `EMBRYONIC_ORDER`.
-    pub embryonic: u32,
 }
 
 impl Default for Capacity {
@@ -39,7 +37,6 @@ impl Default for Capacity {
             destinations: limits::DESTINATIONS,
             member_chunks: limits::MEMBER_CHUNKS,
             rings: limits::RINGS,
-            embryonic: limits::EMBRYONIC,
         }
     }
 }
@@ -47,7 +44,7 @@ impl Default for Capacity {
 impl Capacity {
     /// Sizes of maps that are created with these limits.
     pub fn of(limits: &Limits) -> Self {
-        Self { destinations: limits.destinations, embryonic: limits.embryonic, ..Self::default() }
+        Self { destinations: limits.destinations, ..Self::default() }
     }
 }
 
@@ -75,7 +72,6 @@ pub struct State {
 /// Who holds which index.
 #[derive(Clone, Debug)]
 pub(super) struct Holdings {
-    pub capacity: Capacity,
     pub service_indices: Indices,
     /// A service that was removed keeps its index while destinations of it wait for their flows to end.
     pub services: BTreeMap<ServiceKey, u32>,
@@ -98,7 +94,6 @@ pub(super) struct Holdings {
 impl Holdings {
     pub(super) fn new(capacity: Capacity) -> Self {
         Self {
-            capacity,
             service_indices: Indices::new(capacity.services),
             services: BTreeMap::new(),
             destinations: Indices::new(capacity.destinations),
@@ -177,7 +172,7 @@ impl State {
         self.next_hops.insert(address, next_hop);
     }
 
-    fn swept(&mut self, references: &BTreeMap<u32, u64>, now: Duration) {
+    fn swept(&mut self, references: &BTreeMap<u32, u32>, now: Duration) {
         let Holdings { removed, destinations, .. } = &mut self.holdings;
         removed.retain(|index, swept| {
             let over = *swept && references.get(index).is_none_or(|connections| *connections == 0);

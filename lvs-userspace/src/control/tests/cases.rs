@@ -48,7 +48,7 @@ impl Director {
         self.handle(Event::Tick)
     }
 
-    fn sweep(&mut self, references: &[(u32, u64)]) {
+    fn sweep(&mut self, references: &[(u32, u32)]) {
         assert_eq!(self.handle(Event::Swept { references: references.iter().copied().collect() }), []);
     }
 
@@ -290,7 +290,7 @@ fn a_neighbour_is_one_write_for_each_destination_and_survives_a_restart() {
         next_hop_mac: Some([2, 0, 0, 0, 0, 2]),
         behind_router: true,
         mtu: 1400,
-        source_address: IpAddr::from([10, 0, 0, 254]),
+        source_address: Some(IpAddr::from([10, 0, 0, 254])),
     };
     let commands = director.handle(Event::NextHop { address, next_hop: Some(next_hop.clone()) });
     assert_eq!(commands.len(), 2);
@@ -417,14 +417,13 @@ fn a_service_that_comes_back_consults_the_table_everywhere() {
     assert!(director.slots(1).iter().all(Slot::consults_table));
 }
 
+/// The data plane knows the size of that map, and has set it.
 #[test]
-fn the_order_of_embryonic_connections_is_a_power_of_two() {
-    for (entries, slots) in [(65_536, 65_536), (100_000, 65_536), (1, 1)] {
-        let capacity = Capacity { embryonic: entries, ..Capacity::default() };
-        let mut state = State::adopt_with(Default::default(), capacity);
-        state.handle(Event::Desired(config(Vec::new())), Duration::ZERO);
-        assert_eq!(state.snapshot().settings.unwrap().embryonic_slots, slots);
-    }
+fn the_order_of_embryonic_connections_is_left_alone() {
+    let file = one(Scheduler::Rr, pool(&[1]));
+    let mut snapshot = Director::new(&file).model.snapshot;
+    snapshot.settings.as_mut().unwrap().embryonic_slots = 1024;
+    assert_eq!(State::adopt(snapshot).handle(Event::Desired(file), Duration::ZERO), []);
 }
 
 #[test]

@@ -4,7 +4,16 @@
 //!
 //! [`State`] holds the [`plan`] (what the owners of services want) and the [`mirror`] (what the kernel's
 //! maps hold: read back at the start, then every command applied to it). [`diff`] finds the commands that
-//! lead from one to the other; [`allocate`] and [`rings`] decide indices and tables on the way.
+//! lead from one to the other. On the way [`seating`] hands out positions, destinations and chunks,
+//! [`sharing`] rings, and [`transition`] delays what would move flows that nobody knows.
+//!
+//! # How to drive it
+//!
+//! 1. [`State::adopt_with`] what the maps hold; report [`State::warnings`].
+//! 2. For every event: [`State::handle`], then carry out all commands in order. Where that fails, begin
+//!    again with 1 and the last [`Event::Desired`].
+//! 3. [`Event::Tick`] about once a second, [`Event::Swept`] after every ageing sweep, and a
+//!    [`State::census`] now and then.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,6 +22,7 @@ use crate::config::model::Config;
 
 mod adopt;
 mod allocate;
+pub mod census;
 pub mod command;
 mod diff;
 mod mirror;
@@ -28,6 +38,7 @@ mod transition;
 pub mod view;
 mod warnings;
 
+pub use census::Census;
 pub use command::{Command, Snapshot};
 pub use next_hop::NextHop;
 pub use state::{Capacity, State};
@@ -47,6 +58,8 @@ pub enum Event {
         /// left out.
         references: BTreeMap<u32, u32>,
     },
+    /// A census is complete: it has seen every connection.
+    Counted(Census),
     /// Time has passed (about once a second): what may be retired or used again by now is.
     Tick,
 }

@@ -140,6 +140,7 @@ impl State {
             }
             Event::NextHop { address, next_hop } => self.relocate(Address::from(address), next_hop),
             Event::Swept { references } => self.swept(&references, now),
+            Event::Counted(census) => self.counted(census, now),
             Event::Tick => self.tick(now),
         }
         std::mem::take(&mut self.commands)

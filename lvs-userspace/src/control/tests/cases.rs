@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use lvs_common::address::Address;
-use lvs_common::connection::ticks;
+use lvs_common::connection::{Connection, ticks};
 use lvs_common::destination::destination_flags::{BEHIND_ROUTER, NEXT_HOP_KNOWN, REMOVED};
+use lvs_common::flow::{FlowKey, slot_of};
 use lvs_common::ring::Slot;
 use lvs_common::service::{Service as Installed, ServiceKey, owner, protocol, scheduler, source_role};
 use lvs_common::settings::flags;
@@ -207,6 +208,62 @@ fn a_dual_slot_retires_after_the_longest_timeout() {
     assert!(matches!(commands[..], [Command::SetRing { .. }]), "{} commands", commands.len());
     assert!(!director.slots(1).iter().any(Slot::is_dual));
     assert_eq!(director.tick(5000), []);
+}
+
+fn flow(client: u8, vip: u8) -> FlowKey {
+    let (client, vip) = ([10, 1, 0, client], [192, 0, 2, vip]);
+    FlowKey::new(Address::from_v4(client), 4000, Address::from_v4(vip), 80, protocol::TCP)
+}
+
+fn entry((destination, generation): (u32, u32)) -> Connection {
+    Connection { destination, generation, last_seen: 0, state: state::ESTABLISHED, flags: 0, sequence: 0 }
+}
+
+#[test]
+fn a_retired_slot_settles_when_all_its_entries_agree() {
+    let mut director = Director::new(&one(Scheduler::Mh, pool(&[1, 1])));
+    assert!(director.state.census(director.now).is_none());
+    director.load(&one(Scheduler::Mh, pool(&[1, 0])));
+    director.tick(1000);
+    let drained = director.destinations(1)[1];
+    let client = (1..).find(|client| {
+        let slot = slot_of(flow(*client, 1).hash(), 4093) as usize;
+        director.slots(1)[slot].is_unsettled()
+    });
+    let client = client.unwrap();
+    let slot = slot_of(flow(client, 1).hash(), 4093) as usize;
+
+    // The slot is as it is since this very second, so flows may be on their way.
+    let census = director.state.census(director.now).unwrap();
+    assert_eq!(director.handle(Event::Counted(census)), []);
+
+    director.now += Duration::from_secs(5);
+    let mut census = director.state.census(director.now).unwrap();
+    census.see(&flow(client, 1), &entry(drained));
+    assert_eq!(director.handle(Event::Counted(census)).len(), 1);
+    assert_eq!(director.slots(1).iter().filter(|slot| slot.consults_table()).count(), 1);
+    assert!(director.slots(1)[slot].is_unsettled());
+
+    // The entry of an earlier life is no flow's.
+    let mut census = director.state.census(director.now).unwrap();
+    census.see(&flow(client, 1), &entry((drained.0, drained.1 + 1)));
+    assert_eq!(director.handle(Event::Counted(census)).len(), 1);
+    assert!(director.state.census(director.now).is_none());
+}
+
+#[test]
+fn a_ring_stays_unsettled_when_another_service_came_to_it_during_the_walk() {
+    let mut file = one(Scheduler::Mh, pool(&[1, 1]));
+    let mut director = Director::new(&file);
+    file.services[0].real_servers[1].weight = 0;
+    director.load(&file);
+    director.tick(1000);
+    director.now += Duration::from_secs(5);
+    let census = director.state.census(director.now).unwrap();
+    file.services.push(service(2, 80, Scheduler::Mh, pool(&[1, 0])));
+    director.load(&file);
+    assert_eq!(director.service(1).ring, director.service(2).ring);
+    assert_eq!(director.handle(Event::Counted(census)), []);
 }
 
 /// How old an adopted dual slot is nobody knows, so it waits the whole time again.

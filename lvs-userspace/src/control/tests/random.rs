@@ -181,6 +181,9 @@ impl Life {
             for event in [Event::Tick, swept(0), swept(0), Event::Tick] {
                 self.handle(event);
             }
+            if let Some(census) = self.state.census(self.now) {
+                self.handle(Event::Counted(census));
+            }
         }
         assert!(self.state.incomplete || self.state.learning.is_empty());
         self.settled();

@@ -108,9 +108,6 @@ impl Mirror {
     }
 }
 
-/// Stands in [`Service::ring`] where there is none: no ring has this index.
-pub(super) const NO_RING: u32 = u32::MAX;
-
 /// The ring `service` reads, if any.
 pub(super) fn ring_of(service: &Service) -> Option<u32> {
     (Class::of(service.scheduler).is_some() && service.ring_slots > 0).then_some(service.ring)

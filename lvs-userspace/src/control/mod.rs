@@ -2,10 +2,10 @@
 //!
 //! No clock, no socket and no file is read here, so every decision can be replayed in a test.
 //!
-//! [`State`] holds the [`plan`] (what the owners of services want) and the [`mirror`] (what the kernel's
-//! maps hold: read back at the start, then every command applied to it). [`diff`] finds the commands that
-//! lead from one to the other. On the way [`seating`] hands out positions, destinations and chunks,
-//! [`sharing`] rings, and [`transition`] delays what would move flows that nobody knows.
+//! [`State`] holds the `plan` (what the owners of services want) and the `mirror` (what the kernel's
+//! maps hold: read back at the start, then every command applied to it). `diff` finds the commands that
+//! lead from one to the other. On the way `seating` hands out positions, destinations and chunks,
+//! `sharing` rings, and `transition` delays what would move flows that nobody knows.
 //!
 //! # How to drive it
 //!

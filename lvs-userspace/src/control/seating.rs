@@ -9,7 +9,7 @@ use lvs_common::service::{MEMBERS_PER_CHUNK, Service, ServiceKey, scheduler, ser
 use super::adopt::observed;
 use super::allocate::Region;
 use super::diff::Target;
-use super::mirror::{NO_RING, Seat, Seats, region_of};
+use super::mirror::{Seat, Seats, region_of};
 use super::plan::{Plan, Server, Wanted, display};
 use super::state::State;
 
@@ -86,9 +86,8 @@ impl State {
             seats.iter().flatten().any(|seat| self.holdings.removed.contains_key(&seat.destination));
         let value = Service {
             index,
-            ring: NO_RING,
-            // lc and wlc scan the members and have no ring: there the number only says how many members
-            // take new flows, 0 meaning none as everywhere.
+            ring: Service::NO_RING,
+            // Of the ring, once that is known; without one, how many members take new flows.
             ring_slots: match pool {
                 Some(_) => 0,
                 None => seats.iter().flatten().filter(|seat| seat.weight > 0).count() as u32,

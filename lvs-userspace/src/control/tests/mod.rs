@@ -1,8 +1,10 @@
 //! What must hold after every single command, whatever happens.
 
 mod cases;
+mod director;
 mod model;
 mod random;
+mod rings;
 mod scale;
 
 use std::net::IpAddr;

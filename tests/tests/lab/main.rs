@@ -1,0 +1,3 @@
+//! Real traffic through real namespaces. Needs root, and the programs of the workspace.
+
+mod harness;

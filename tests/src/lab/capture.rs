@@ -28,9 +28,22 @@ impl Capture {
         let name = format!("tcpdump-{}-{interface}", namespace.name());
         let file = directory.join(format!("{name}.pcap"));
         let mut command = namespace.command("tcpdump");
-        // Into a buffer of 32 MB, so that a 20 MB transfer cannot outrun it.
+        // In immediate mode a packet takes a slot as long as the longest one could be: 16 000 slots here.
         command
-            .args(["-i", interface, "-n", "-U", "--immediate-mode", "-B", "32768", "-Z", "root", "-w"])
+            .args([
+                "-i",
+                interface,
+                "-n",
+                "-U",
+                "--immediate-mode",
+                "-s",
+                "4096",
+                "-B",
+                "65536",
+                "-Z",
+                "root",
+                "-w",
+            ])
             .arg(&file);
         let mut process = Process::start(&name, &mut command, directory)?;
         process.wait_for_words("listening on", Duration::from_secs(10))?;

@@ -145,7 +145,7 @@ pub fn remove(id: &str) -> Result<()> {
 }
 
 /// Removes every lab whose maker is gone, kept ones excepted.
-fn sweep() -> Result<()> {
+pub fn sweep() -> Result<()> {
     let _guard = guard()?;
     for id in children(&base())? {
         let directory = base().join(&id);

@@ -104,7 +104,7 @@ impl Report {
         Ok(())
     }
 
-    fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         for (server, count) in other.servers {
             *self.servers.entry(server).or_default() += count;
         }

@@ -10,6 +10,7 @@ pub mod capture;
 pub mod checksums;
 pub mod client;
 pub mod command;
+pub mod configuration;
 pub mod echo;
 pub mod identity;
 pub mod load;

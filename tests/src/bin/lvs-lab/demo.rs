@@ -161,9 +161,8 @@ impl Background {
             total.add(report);
         }
         println!(
-            "   {when}: {} exchanges with {} services' clients, {} failed, the slowest took {} ms",
+            "   {when}: {} requests to all services, {} failed, the slowest took {} ms",
             total.answers(),
-            WEIGHTS.len() * 6,
             total.failures,
             total.slowest.as_millis()
         );

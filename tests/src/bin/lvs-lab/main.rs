@@ -8,6 +8,7 @@ mod table;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -72,7 +73,17 @@ impl From<Topology> for Arms {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lvs-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     match Arguments::parse().command {
         Command::Demo { keep } => signals::clean_up_on_interrupt(|| demo::run(keep)),
         Command::Up { topology } => signals::clean_up_on_interrupt(|| kept::up(topology.into())),

@@ -6,7 +6,8 @@ use std::thread;
 
 use anyhow::Result;
 use lvs_tests::lab::identity;
-use nix::sys::signal::{SigSet, Signal};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// As shells have it: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -15,15 +16,22 @@ static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// Does the work. SIGINT, SIGTERM or SIGHUP meanwhile removes the labs of this process and ends it.
 pub(crate) fn clean_up_on_interrupt(work: impl FnOnce() -> Result<()>) -> Result<()> {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
-    // Before any other thread is there, so that every one inherits it; the programs the lab starts do not.
-    signals.thread_block()?;
+    // Handlers, not a blocked mask: the programs that the lab starts would inherit that and never end.
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (mut interrupt, mut terminate, mut hangup) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?)
+    };
     thread::spawn(move || {
-        let signal = signals.wait();
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+        });
         STOPPING.store(true, Ordering::SeqCst);
-        if let Ok(signal) = signal {
-            eprintln!("{signal}: cleaning up");
-        }
+        eprintln!("interrupted: cleaning up");
         if let Err(error) = identity::remove_mine() {
             eprintln!("not all is gone: {error:#}");
         }

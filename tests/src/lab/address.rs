@@ -5,6 +5,7 @@
 //! | clients | 10.1.0.0/24   | fd01::/64  | client .1, director .2, VIPs from .100 on                      |
 //! | servers | 10.0.0.0/24   | fd00::/64  | director .2, router .3, real servers from .11 on               |
 //! | far     | 10.2.0.0/24   | fd02::/64  | router .3, real servers behind it from .11 on                  |
+//! | distant | 10.3.0.0/24   | fd03::/64  | a client (.1) whose router (.3) is the other client            |
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -73,6 +74,7 @@ pub enum Net {
     Servers = 0,
     Clients = 1,
     Far = 2,
+    Distant = 3,
 }
 
 impl Net {

@@ -52,7 +52,7 @@ impl Agent {
         &self.control
     }
 
-    /// Everything the agent has said so far, over restarts.
+    /// What the agent has said since it was last started.
     pub fn log(&self) -> String {
         self.process.log()
     }

@@ -127,6 +127,31 @@ impl Network {
             .flat_map(move |family| (0..vips).map(move |index| address::vip(family, index)))
     }
 
+    /// A further client behind the first one, which becomes a router for it. Packets to the new one must
+    /// not be larger than `mtu` bytes, which it does not know itself: only the router's errors tell. For
+    /// two arms, where every server's way to clients is the director.
+    pub fn add_distant_client(&self, mtu: u32) -> Result<Namespace> {
+        let distant = Namespace::create(format!("{}-distant", self.identity.name()))?;
+        distant.sysctl(&QUIET)?;
+        self.client.sysctl(&FORWARDING)?;
+        self.client.links(&format!(
+            "link add eth1 mtu {mtu} type veth peer name eth0 netns {}\nlink set eth1 up",
+            distant.name()
+        ))?;
+        distant.links("link set eth0 mtu 1500 up")?;
+        make_like_hardware(&self.client, "eth1")?;
+        make_like_hardware(&distant, "eth0")?;
+        for family in Family::BOTH {
+            let (router, own) =
+                (address::router(Net::Distant, family), address::host(Net::Distant, family, 1));
+            self.client.addresses(family, &add_address(family, router, family.net_bits(), "eth1"))?;
+            let lines = add_address(family, own, family.net_bits(), "eth0") + &default_route(&via(router));
+            distant.addresses(family, &lines)?;
+            self.director.addresses(family, &route(Net::Distant, family, &via(address::client(family))))?;
+        }
+        Ok(distant)
+    }
+
     fn build_wires(&self) -> Result<()> {
         let (front, back) = match self.shape.arms {
             Arms::One => ("back", "back"),
@@ -162,11 +187,8 @@ impl Network {
             machine.name()
         ))?;
         machine.links(&format!("link set {interface} up"))?;
-        // Off, so that every packet carries its checksum and fits the wire, as real network cards see to.
-        for (namespace, device) in [(&self.switch, port), (machine, interface)] {
-            namespace
-                .run("ethtool", &["-K", device, "tx", "off", "tso", "off", "gso", "off", "gro", "off"])?;
-        }
+        make_like_hardware(&self.switch, port)?;
+        make_like_hardware(machine, interface)?;
         // The director's interfaces answer by XDP_TX, those of servers may decapsulate in XDP: their peers
         // need a program of their own.
         xdp_pass::attach(&self.switch, port)
@@ -263,6 +285,12 @@ const QUIET: [(&str, &str); 10] = [
 ];
 
 const FORWARDING: [(&str, &str); 2] = [("ipv4.ip_forward", "1"), ("ipv6.conf.all.forwarding", "1")];
+
+/// Every packet carries its checksum and fits the wire, as real network cards see to.
+fn make_like_hardware(namespace: &Namespace, device: &str) -> Result<()> {
+    namespace.run("ethtool", &["-K", device, "tx", "off", "tso", "off", "gso", "off", "gro", "off"])?;
+    Ok(())
+}
 
 fn add_address(family: Family, address: std::net::IpAddr, bits: u8, interface: &str) -> String {
     let quick = if family == Family::V6 { " nodad" } else { "" };

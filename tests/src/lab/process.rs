@@ -20,6 +20,8 @@ pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
+    /// Bytes in the log that an earlier program of the name has written.
+    log_begin: usize,
     detached: bool,
 }
 
@@ -28,6 +30,7 @@ impl Process {
     pub fn start(name: &str, command: &mut Command, directory: &Path) -> Result<Self> {
         let log = directory.join(format!("{name}.log"));
         let output = File::options().create(true).append(true).open(&log)?;
+        let log_begin = usize::try_from(output.metadata()?.len())?;
         let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -36,7 +39,7 @@ impl Process {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name: name.to_owned(), child, log, detached: false })
+        Ok(Self { name: name.to_owned(), child, log, log_begin, detached: false })
     }
 
     pub fn pid(&self) -> i32 {
@@ -45,7 +48,7 @@ impl Process {
 
     /// What the program has said so far.
     pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+        read_log(&self.log, self.log_begin)
     }
 
     /// Waits for a condition, and fails at once, with its log, when the program ends instead.
@@ -70,10 +73,8 @@ impl Process {
 
     /// Waits until the program has said `words`.
     pub fn wait_for_words(&mut self, words: &str, limit: Duration) -> Result<()> {
-        let log = self.log.clone();
-        self.wait_until(&format!("to say \"{words}\""), limit, || {
-            fs::read_to_string(&log).is_ok_and(|text| text.contains(words))
-        })
+        let (log, begin) = (self.log.clone(), self.log_begin);
+        self.wait_until(&format!("to say \"{words}\""), limit, || read_log(&log, begin).contains(words))
     }
 
     /// Waits for the program to end by itself.
@@ -102,6 +103,11 @@ impl Process {
     pub fn detach(mut self) {
         self.detached = true;
     }
+}
+
+fn read_log(log: &Path, begin: usize) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(bytes.get(begin..).unwrap_or_default()).into_owned()
 }
 
 impl Drop for Process {

@@ -76,6 +76,24 @@ fn a_bad_checksum_on_the_wire_is_found() -> Result<()> {
     Ok(())
 }
 
+/// The narrow path to a distant client is found out by errors alone.
+#[test]
+fn a_distant_client_downloads_over_a_narrow_path() -> Result<()> {
+    let network = Network::build(Shape { arms: Arms::Two, real_servers: 1, ..Shape::default() })?;
+    let _programs = realserver::start_all(&network)?;
+    let distant = network.add_distant_client(1300)?;
+    let large = realserver::large_file(&network.identity.directory())?;
+    for family in Family::BOTH {
+        let server = &network.servers[0];
+        let capture = Capture::start(&server.namespace, "eth0", &network.identity.directory())?;
+        client::download(&distant, SocketAddr::new(server.address(family), 80), "/large", &large)?;
+        let frames = capture.finish()?;
+        let longest = frames.iter().map(Vec::len).max();
+        assert_eq!(longest, Some(1514), "{family}: the server never tried the full size");
+    }
+    Ok(())
+}
+
 #[test]
 fn load_counts_answers_and_failures() -> Result<()> {
     let network = Network::build(Shape { real_servers: 1, ..Shape::default() })?;

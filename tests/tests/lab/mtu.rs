@@ -1,11 +1,11 @@
-//! Packets that do not fit once they are inside a tunnel.
+//! Packets that do not fit: inside a tunnel, or on the client's side of the path.
 
 use anyhow::{Context, Result, ensure};
 use lvs_tests::lab::address::Family;
 use lvs_tests::lab::capture::{Capture, expect_good_checksums};
 use lvs_tests::lab::client;
 use lvs_tests::lab::configuration::Configuration;
-use lvs_tests::lab::network::Shape;
+use lvs_tests::lab::network::{Arms, Replies, Shape};
 use lvs_tests::lab::realserver::{self, HTTP_PORT};
 
 use crate::setup::{Balanced, Preparation, dialled, real_servers, service};
@@ -32,6 +32,32 @@ fn uploads_through_a_tunnel_learn_the_size_that_fits() -> Result<()> {
         expect_good_checksums(&frames)?;
         let told = frames.iter().filter_map(|frame| told_size(frame)).min();
         ensure!(told == Some(largest), "{family}: the client was told {told:?} instead of {largest}");
+    }
+    Ok(())
+}
+
+/// A router near the client tells the VIP that a packet was too big. Unless the director hands that on to
+/// the very server that sent it, the download never ends.
+#[test]
+fn servers_learn_of_a_narrow_path_to_the_client() -> Result<()> {
+    for forward in ["dr", "nat", "ipip"] {
+        let shape =
+            Shape { arms: Arms::Two, replies: Replies::ThroughDirector, real_servers: 2, ..Shape::default() };
+        let balanced = Balanced::start(shape, Preparation::of(forward), |network| {
+            let services = Family::BOTH.map(|family| {
+                service(family, HTTP_PORT, "tcp", "rr", forward, real_servers(network, family))
+            });
+            Configuration::new(network, services.to_vec())
+        })?;
+        let distant = balanced.network.add_distant_client(1300)?;
+        let large = realserver::large_file(&balanced.network.identity.directory())?;
+        for family in Family::BOTH {
+            // Once for each server.
+            for _ in 0..balanced.network.servers.len() {
+                client::download(&distant, dialled(family, HTTP_PORT), "/large", &large)
+                    .with_context(|| format!("{forward} {family}; lvsd says: {}", balanced.agent.log()))?;
+            }
+        }
     }
     Ok(())
 }

@@ -215,6 +215,32 @@ fn the_interface_s_mtu_and_carrier_are_reported() {
 }
 
 #[test]
+fn a_flood_of_messages_hides_nothing() {
+    let World { director, server, net } = World::new(&NETS[0]);
+    director.enter(async || {
+        let mut watched = Watched::start(&[net.server]);
+        watched.until_mac(server.mac("eth0")).await;
+        // The runtime has this one thread: while `ip` runs nobody reads, and the socket's buffer runs over.
+        let mut flood = String::new();
+        for round in 0..40 {
+            for host in 0..250 {
+                let entry =
+                    format!("10.7.0.{host} lladdr 02:00:00:00:{round:02x}:{host:02x} nud permanent dev eth0");
+                flood.push_str(&format!("neigh replace {entry}\n"));
+            }
+            flood.push_str(&format!(
+                "neigh replace {} lladdr 02:00:00:00:00:99 nud permanent dev eth0\n",
+                net.server
+            ));
+        }
+        director.batch(&flood);
+        watched.until_mac([2, 0, 0, 0, 0, 0x99]).await;
+        director.ip(&format!("neigh replace {} lladdr 02:00:00:00:00:98 nud permanent dev eth0", net.server));
+        watched.until_mac([2, 0, 0, 0, 0, 0x98]).await;
+    });
+}
+
+#[test]
 fn addresses_can_be_exchanged_while_watching() {
     let World { director, server, net } = World::new(&NETS[0]);
     server.ip("address add 10.7.0.4/24 dev eth0");

@@ -20,14 +20,15 @@ pub(crate) fn everything() -> Result<()> {
 pub(crate) fn binary(name: &str) -> Result<PathBuf> {
     let mut cargo = command::cargo();
     cargo.args(["build", "--package", "lvs-tests", "--bin", name]);
-    executable(&mut cargo, name)
+    let binary = executables(&mut cargo, "bin")?.pop();
+    binary.with_context(|| format!("`{}` made no executable", command::show(&cargo)))
 }
 
-/// A test of lvs-tests, to be run by hand: as root, or on another kernel.
-pub(crate) fn test(name: &str) -> Result<PathBuf> {
+/// The integration tests of a package whose name matches `pattern`, to be run by hand: as root, or on another
+/// kernel.
+pub(crate) fn tests(package: &str, pattern: &str) -> Result<Vec<PathBuf>> {
     let mut cargo = command::cargo();
-    cargo.args(["test", "--no-run", "--package", "lvs-tests", "--test", name]);
-    executable(&mut cargo, name)
+    executables(cargo.args(["test", "--no-run", "--package", package, "--test", pattern]), "test")
 }
 
 /// The part of cargo's messages that tells where an executable went.
@@ -39,10 +40,10 @@ struct Message {
 
 #[derive(Deserialize)]
 struct Target {
-    name: String,
+    kind: Vec<String>,
 }
 
-fn executable(cargo: &mut Command, name: &str) -> Result<PathBuf> {
+fn executables(cargo: &mut Command, kind: &str) -> Result<Vec<PathBuf>> {
     cargo.arg("--message-format=json-render-diagnostics");
     let output = cargo
         .stdin(Stdio::null())
@@ -52,16 +53,17 @@ fn executable(cargo: &mut Command, name: &str) -> Result<PathBuf> {
     if !output.status.success() {
         bail!("`{}` failed ({})", command::show(cargo), output.status);
     }
-    find_executable(&String::from_utf8_lossy(&output.stdout), name)
-        .with_context(|| format!("`{}` made no executable {name}", command::show(cargo)))
+    Ok(find_executables(&String::from_utf8_lossy(&output.stdout), kind))
 }
 
-fn find_executable(messages: &str, name: &str) -> Option<PathBuf> {
+/// Executables of targets of a kind, `bin` or `test`. Building a test builds its package's binaries too.
+fn find_executables(messages: &str, kind: &str) -> Vec<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok())
-        .filter(|message| message.target.as_ref().is_some_and(|target| target.name == name))
-        .find_map(|message| message.executable)
+        .filter(|message| message.target.as_ref().is_some_and(|target| target.kind == [kind]))
+        .filter_map(|message| message.executable)
+        .collect()
 }
 
 #[cfg(test)]
@@ -69,17 +71,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_executable_of_the_named_target() {
+    fn executables_of_a_kind() {
         let messages = concat!(
-            r#"{"reason":"compiler-artifact","target":{"name":"packet"},"executable":null}"#,
+            r#"{"reason":"compiler-artifact","target":{"kind":["test"]},"executable":null}"#,
             "\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"lvs-lab"},"executable":"/t/lvs-lab"}"#,
+            r#"{"reason":"compiler-artifact","target":{"kind":["bin"]},"executable":"/t/lvs-lab"}"#,
             "\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"packet"},"executable":"/t/packet-1"}"#,
+            r#"{"reason":"compiler-artifact","target":{"kind":["test"]},"executable":"/t/packet-1"}"#,
             "\n",
             r#"{"reason":"build-finished","success":true}"#,
         );
-        assert_eq!(find_executable(messages, "packet"), Some(PathBuf::from("/t/packet-1")));
-        assert_eq!(find_executable(messages, "lab"), None);
+        assert_eq!(find_executables(messages, "test"), [PathBuf::from("/t/packet-1")]);
+        assert!(find_executables(messages, "lib").is_empty());
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::{command, object_table, toolchain::Toolchain};
+use crate::{btf, command, object_table, toolchain::Toolchain};
 
 /// The objects, which are binaries of lvs-ebpf.
 pub(crate) const OBJECTS: [&str; 2] = ["director", "realserver"];
@@ -37,10 +37,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 pub(crate) fn build(features: &[String]) -> Result<Vec<PathBuf>> {
     let toolchain = Toolchain::prepare()?;
     println!("building the eBPF objects with {}", toolchain.description());
-    let target = command::target_directory();
-    // A directory of its own: other flags and another compiler than the rest of the workspace.
-    let build_directory = target.join("ebpf-build");
-    let mut cargo = toolchain.cargo("build", &build_directory);
+    let build_directory = build_directory();
+    let mut cargo = toolchain.build(&build_directory);
     for object in OBJECTS {
         cargo.args(["--bin", object]);
     }
@@ -50,19 +48,32 @@ pub(crate) fn build(features: &[String]) -> Result<Vec<PathBuf>> {
     command::run(&mut cargo)?;
 
     let built = build_directory.join("bpfel-unknown-none/release");
-    let published = target.join("ebpf");
+    let published = command::target_directory().join("ebpf");
     fs::create_dir_all(&published).with_context(|| format!("cannot create {}", published.display()))?;
-    let publish = |object| -> Result<PathBuf> {
+    let place = |object| -> Result<PathBuf> {
         let to = published.join(object);
-        copy_if_changed(&built.join(object), &to)?;
+        publish(&built.join(object), &to)?;
         Ok(to)
     };
-    OBJECTS.into_iter().map(publish).collect()
+    OBJECTS.into_iter().map(place).collect()
 }
 
-/// Keeps the time of an unchanged file, so that the agent is not built again for nothing.
-fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
-    let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+/// Lints the eBPF crate, which `cargo clippy` leaves out.
+pub(crate) fn clippy() -> Result<()> {
+    let toolchain = Toolchain::prepare()?;
+    command::run(toolchain.clippy(&build_directory())?.args(["--bins", "--lib", "--", "-D", "warnings"]))
+}
+
+/// A directory of its own: other flags and another compiler than the rest of the workspace.
+fn build_directory() -> PathBuf {
+    command::target_directory().join("ebpf-build")
+}
+
+/// Puts an object where the agent's build looks for it, with types that the kernel takes. An unchanged file
+/// keeps its time, so that the agent is not built again for nothing.
+fn publish(from: &Path, to: &Path) -> Result<()> {
+    let mut bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    btf::align_unions(&mut bytes).with_context(|| format!("in {}", from.display()))?;
     if fs::read(to).is_ok_and(|old| old == bytes) {
         return Ok(());
     }

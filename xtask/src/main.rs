@@ -1,5 +1,6 @@
 //! Every chore of the project is one subcommand of `cargo xtask`.
 
+mod btf;
 mod build;
 mod build_ebpf;
 mod command;
@@ -28,6 +29,8 @@ struct Arguments {
 enum Task {
     /// Build the eBPF objects into target/ebpf and print what the kernel makes of them.
     BuildEbpf(build_ebpf::Options),
+    /// Lint the eBPF crate with the toolchain it is built with; warnings are errors.
+    ClippyEbpf,
     /// Build everything and run the tests, the cheapest first; ends with a count of passed and failed.
     Test(test::Options),
     /// Run the packet tests on another kernel in a virtual machine.
@@ -41,6 +44,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::BuildEbpf(options) => build_ebpf::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::ClippyEbpf => build_ebpf::clippy().map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options),
         Task::Vm(options) => vm::run(&options),
         Task::Demo(options) => lab::demo(&options),

@@ -31,6 +31,8 @@ pub(crate) struct Options {
 enum Rung {
     /// Unit and property tests, as the user.
     Unit,
+    /// The agent's modules against this machine's kernel, as root.
+    Kernel,
     /// Single packets through the programs in the kernel, as root.
     Packet,
     /// Clients, directors and real servers in network namespaces, as root.
@@ -41,6 +43,8 @@ enum Rung {
 
 /// Longest time for a rung's tests, their build not counted: a test that hangs fails.
 const TIME_LIMIT: Duration = Duration::from_secs(420);
+/// The package that holds what crosses processes, and its directory.
+const LVS_TESTS: (&str, &str) = ("lvs-tests", "tests");
 /// `timeout` says so when the time was up.
 const TIMED_OUT: i32 = 124;
 
@@ -82,26 +86,32 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     rungs.sort();
     rungs.dedup();
 
-    let mut lines = Vec::new();
     let mut total = Tally::default();
-    let mut record = |name: String, start: Instant, result: Result<Tally>| {
-        let (tally, remark) = match result {
-            Ok(tally) => (tally, String::new()),
-            // A rung that could not run, or broke off, is a failure like any other.
-            Err(error) => (Tally { passed: 0, failed: 1 }, format!(": {error:#}")),
-        };
+    let mut lines = Vec::new();
+    let mut start = Instant::now();
+    let mut report = |name: &str, outcome: &str, error: Option<anyhow::Error>| {
         let seconds = start.elapsed().as_secs_f32();
-        lines.push(format!("{name:<8}{tally} in {seconds:.1} s{remark}"));
-        total += tally;
-        tally.failed == 0
+        let reason = error.map_or_else(String::new, |error| format!(": {error:#}"));
+        lines.push(format!("{name:<8}{outcome} in {seconds:.1} s{reason}"));
+        start = Instant::now();
     };
-
-    let start = Instant::now();
-    if record("build".to_owned(), start, prepare(&rungs).map(|()| Tally::default())) {
-        for rung in rungs {
-            println!("\n=== {rung}");
-            let start = Instant::now();
-            record(rung.to_string(), start, rung.run(&options.arguments));
+    match prepare(&rungs) {
+        Ok(()) => {
+            report("build", "done", None);
+            for rung in rungs {
+                println!("\n=== {rung}");
+                let (tally, error) = match rung.run(&options.arguments) {
+                    Ok(tally) => (tally, None),
+                    // A rung that could not run, or broke off, is a failure like any other.
+                    Err(error) => (Tally { passed: 0, failed: 1 }, Some(error)),
+                };
+                total += tally;
+                report(&rung.to_string(), &tally.to_string(), error);
+            }
+        }
+        Err(error) => {
+            total.failed += 1;
+            report("build", "failed", Some(error));
         }
     }
 
@@ -115,9 +125,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 fn prepare(rungs: &[Rung]) -> Result<()> {
     if rungs.iter().any(|rung| *rung != Rung::Unit) && !command::is_root() {
-        println!("the packet and lab tests run as root, through sudo");
+        println!("all but the unit tests run as root, through sudo");
     }
-    if rungs.contains(&Rung::Lab) {
+    if rungs.iter().any(|rung| [Rung::Kernel, Rung::Lab].contains(rung)) {
         packages::ensure_tools(LAB)?;
     }
     build::everything()
@@ -127,6 +137,7 @@ impl std::fmt::Display for Rung {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.pad(match self {
             Self::Unit => "unit",
+            Self::Kernel => "kernel",
             Self::Packet => "packet",
             Self::Lab => "lab",
             Self::Vm => "vm",
@@ -138,8 +149,9 @@ impl Rung {
     fn run(self, arguments: &[String]) -> Result<Tally> {
         match self {
             Self::Unit => unit(arguments),
-            Self::Packet => as_root("packet", arguments),
-            Self::Lab => as_root("lab", arguments),
+            Self::Kernel => as_root(("lvs-userspace", "lvs-userspace"), "*", arguments),
+            Self::Packet => as_root(LVS_TESTS, "packet", arguments),
+            Self::Lab => as_root(LVS_TESTS, "lab", arguments),
             Self::Vm => vm::run_tests(vm::OLDEST, arguments),
         }
     }
@@ -154,12 +166,22 @@ fn unit(arguments: &[String]) -> Result<Tally> {
     count(&mut test, TIME_LIMIT, |_| {})
 }
 
-fn as_root(name: &str, arguments: &[String]) -> Result<Tally> {
-    let binary = build::test(name)?;
-    let mut test = limited(command::as_root("timeout"), &binary, TIME_LIMIT);
-    // Where cargo would run it.
-    test.current_dir(command::workspace().join("tests")).args(arguments);
-    count(&mut test, TIME_LIMIT, |_| {})
+/// Runs the tests of a package (its name and its directory) whose name matches `pattern`.
+fn as_root((package, directory): (&str, &str), pattern: &str, arguments: &[String]) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for binary in build::tests(package, pattern)? {
+        let mut test = limited(command::as_root("timeout"), &binary, TIME_LIMIT);
+        // Where cargo would run it.
+        test.current_dir(command::workspace().join(directory)).args(arguments);
+        match count(&mut test, TIME_LIMIT, |_| {}) {
+            Ok(result) => tally += result,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                tally.failed += 1;
+            }
+        }
+    }
+    Ok(tally)
 }
 
 /// `program` under `timeout`, in the foreground so that an interrupt from the terminal reaches it.

@@ -12,11 +12,15 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::{command, packages};
+use crate::{
+    command,
+    packages::{self, Tool},
+};
 
 const BPF_LINKER_VERSION: &str = "0.13.0";
 /// Debian's compiler of the newest kind, and the sources of its libraries.
 const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
+const DEBIAN_CLIPPY: Tool = packages::tool("/usr/bin/cargo-clippy", "rust-web-clippy");
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// The workspace's rust-version, which the eBPF crates share.
 const MINIMUM_RUST: (u32, u32) = (1, 95);
@@ -66,17 +70,36 @@ impl Toolchain {
         format!("{name} (LLVM {llvm}), {}", self.linker.display())
     }
 
-    /// A cargo that runs `subcommand` for the eBPF target with this toolchain. Its files go to `directory`.
-    pub(crate) fn cargo(&self, subcommand: &str, directory: &Path) -> Command {
+    /// `cargo build` for the eBPF target. Its files go to `directory`.
+    pub(crate) fn build(&self, directory: &Path) -> Command {
+        self.cargo(Command::new(&self.compiler.cargo), "build", directory)
+    }
+
+    /// `cargo clippy` for the eBPF target, with the clippy of this very compiler: another reads no library
+    /// that this one built.
+    pub(crate) fn clippy(&self, directory: &Path) -> Result<Command> {
+        let clippy = self.compiler.rustc.with_file_name("cargo-clippy");
+        if self.compiler.rustc == Path::new(DEBIAN_RUSTC) {
+            packages::ensure_tools(&[DEBIAN_CLIPPY])?;
+        } else if !clippy.is_file() {
+            bail!("{} has no clippy: `rustup component add clippy` brings it", self.compiler.name);
+        }
+        let mut command = self.cargo(Command::new(clippy), "clippy", directory);
+        command.env("CARGO", &self.compiler.cargo);
+        Ok(command)
+    }
+
+    fn cargo(&self, mut cargo: Command, subcommand: &str, directory: &Path) -> Command {
         let flags = [
             format!("-Clinker={}", self.linker.display()),
             "-Clink-arg=--btf".to_owned(),
             "-Cdebuginfo=2".to_owned(),
+            // 32-bit arithmetic and compare-and-exchange, which Linux has had since 5.12.
+            "-Ctarget-cpu=v3".to_owned(),
             format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
             // Line information ends up in the object: keep this machine's paths out of it.
             format!("--remap-path-prefix={}/=", command::workspace().display()),
         ];
-        let mut cargo = Command::new(&self.compiler.cargo);
         cargo
             .current_dir(command::workspace())
             .arg(subcommand)

@@ -75,7 +75,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 /// Runs the packet tests on a kernel of the series `version`.
 pub(crate) fn run_tests(version: &str, arguments: &[String]) -> Result<Tally> {
-    boot(version, &build::test("packet")?, arguments)
+    match build::tests("lvs-tests", "packet")?.as_slice() {
+        [binary] => boot(version, binary, arguments),
+        others => bail!("one packet test was expected, cargo made {}", others.len()),
+    }
 }
 
 fn boot(version: &str, binary: &Path, arguments: &[String]) -> Result<Tally> {

@@ -12,8 +12,10 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::sys::SocketAddr;
+use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+use rtnetlink::sys::{AsyncSocket as _, SocketAddr};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
+use tracing::debug;
 
 use super::resolution::{Event, Link, Neighbour, NeighbourKey, Route, resolve};
 use super::{Error, NextHop, message};
@@ -29,6 +31,9 @@ const WATCHED: [MulticastGroup; 8] = [
     MulticastGroup::Ipv4Rule,
     MulticastGroup::Ipv6Rule,
 ];
+
+/// Bytes of the kernel's messages that may wait: some five thousand.
+const MESSAGE_BUFFER: usize = 4 << 20;
 
 /// A connection to the network namespace of the thread that called [`Network::connect`].
 #[derive(Clone, Debug)]
@@ -65,12 +70,19 @@ impl Events {
 }
 
 impl Network {
-    /// Opens the socket, joins the multicast groups and starts the task that drives both. Must be called
-    /// within a tokio runtime.
+    /// Opens one socket for questions and one for the kernel's messages, and starts the tasks that drive
+    /// them. Must be called within a tokio runtime.
+    ///
+    /// Two, since a burst of messages can fill a socket's buffer. The kernel then drops what follows and
+    /// says so, which the resolver makes up for; an answer dropped like that would be waited for for ever.
     pub fn connect() -> Result<(Self, Events), Error> {
-        let (connection, handle, messages) =
-            rtnetlink::new_multicast_connection(&WATCHED).map_err(Error::Open)?;
-        tokio::spawn(connection);
+        let (questions, handle, _) = rtnetlink::new_connection().map_err(Error::Open)?;
+        let (mut watch, _, messages) = rtnetlink::new_multicast_connection(&WATCHED).map_err(Error::Open)?;
+        if let Err(errno) = setsockopt(watch.socket_mut().socket_mut(), RcvBufForce, &MESSAGE_BUFFER) {
+            debug!(%errno, "the buffer for the kernel's messages stays small");
+        }
+        tokio::spawn(questions);
+        tokio::spawn(watch);
         Ok((Self { handle }, Events(Box::new(messages))))
     }
 

@@ -61,11 +61,18 @@ pub enum Error {
     #[error(transparent)]
     Object(#[from] MissingObject),
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(Box<OpenError>),
     #[error(transparent)]
     Attach(#[from] AttachError),
     #[error(transparent)]
     Network(#[from] network::Error),
+}
+
+// Boxed, since it carries the loader's whole error and every result here would be as large.
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Self {
+        Self::Open(Box::new(error))
+    }
 }
 
 /// Prepares this machine, waits for SIGTERM or SIGINT, and undoes everything.

@@ -42,12 +42,17 @@ pub(super) fn wanted(options: &Options, interfaces: &[String]) -> Vec<Setting> {
         });
     }
     // A client's packet may come in where the way back to the client does not lead. 2 (loose) is larger
-    // than 1 (strict), so this is enough whatever `all` says, and no other interface is touched.
-    for interface in interfaces {
-        if [interface, "all"].iter().any(|place| read(&rp_filter(place)).is_ok_and(|value| value == 1)) {
-            settings.push(Setting { name: rp_filter(interface), fits: |value| value == 2, value: 2 });
-        }
-    }
+    // than 1 (strict), so it is enough whatever `all` says, and no other interface is touched.
+    let fits: fn(u32) -> bool = match read(&rp_filter("all")) {
+        Ok(1) => |value| value == 2,
+        Ok(2) => |_| true,
+        _ => |value| value != 1,
+    };
+    settings.extend(interfaces.iter().map(|interface| Setting {
+        name: rp_filter(interface),
+        fits,
+        value: 2,
+    }));
     settings
 }
 

@@ -1,7 +1,8 @@
 //! Network namespaces for tests: uniquely named, entered by a thread of their own, gone at the end.
 
 use std::fs::File;
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sched::{CloneFlags, setns};
@@ -27,6 +28,15 @@ impl Namespace {
     pub(crate) fn ip(&self, arguments: &str) -> String {
         let arguments: Vec<_> = ["-n", &self.name].into_iter().chain(arguments.split_whitespace()).collect();
         run("ip", &arguments)
+    }
+
+    /// Many `ip` commands, one a line, by one process.
+    #[allow(dead_code, reason = "not every test crate needs it")]
+    pub(crate) fn batch(&self, commands: &str) {
+        let mut child =
+            Command::new("ip").args(["-n", &self.name, "-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success(), "ip -batch failed");
     }
 
     /// Any program in this namespace; its output. /sys stays the machine's.

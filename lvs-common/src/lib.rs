@@ -15,6 +15,7 @@ pub mod cause;
 pub mod checksum;
 pub mod connection;
 pub mod counters;
+pub mod decapsulation;
 pub mod destination;
 pub mod flow;
 pub mod fragment;

@@ -17,6 +17,9 @@ pub const EMBRYONIC: u32 = 65_536;
 /// Datagrams whose fragments are under way.
 pub const FRAGMENTS: u32 = 4_096;
 
+/// Flow keys in one input of the program `lvs_expire`.
+pub const EXPIRE_KEYS: usize = 16;
+
 /// Ring sizes: primes, so that every permutation of Maglev visits every slot.
 pub const RING_SIZES: [u32; 3] = [4_093, 16_381, 65_537];
 /// Members of one service: a position must fit a slot's u16.

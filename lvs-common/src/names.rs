@@ -29,6 +29,9 @@ pub const EVENTS: &str = "EVENTS";
 
 /// Real server's object: addresses of the directors whose packets are unpacked.
 pub const DIRECTORS: &str = "DIRECTORS";
+/// Real server's object: packets by [`crate::decapsulation::Outcome`]. (Its VIPs are in a map named
+/// [`VIPS`], as the director's.)
+pub const DECAPSULATION: &str = "DECAPSULATION";
 
 /// Every map of the director's object, in the order in which docs/bpftool.md explains them.
 pub const DIRECTOR_MAPS: [&str; 19] = [

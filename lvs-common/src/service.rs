@@ -61,9 +61,10 @@ shared_pod! {
     pub struct Service [24] {
         /// Index of the service in `SERVICE_STATES`.
         pub index: u32,
-        /// Index of the ring in `RINGS`.
+        /// Index of the ring in `RINGS`, or [`Service::NO_RING`].
         pub ring: u32,
-        /// Number of slots of that ring; 0 = no destination can take a new flow.
+        /// Number of slots of that ring; lc and wlc have none and scan the members: there the number of
+        /// members that take new flows. 0 = no destination can take a new flow.
         pub ring_slots: u32,
         /// First chunk of the service's members in `MEMBERS`.
         pub members: u32,
@@ -85,6 +86,8 @@ pub mod owner {
 }
 
 impl Service {
+    pub const NO_RING: u32 = u32::MAX;
+
     #[inline(always)]
     pub const fn is_tracked(&self) -> bool {
         self.flags & service_flags::TRACKED != 0

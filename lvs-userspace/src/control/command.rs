@@ -76,3 +76,23 @@ pub struct Snapshot {
     pub destinations: BTreeMap<u32, Destination>,
     pub rings: BTreeMap<u32, Vec<Slot>>,
 }
+
+impl Snapshot {
+    /// What the maps hold after `command`. Counters and states are no part of a snapshot.
+    pub fn apply(&mut self, command: &Command) {
+        match command {
+            Command::SetSettings(value) => self.settings = Some(*value),
+            Command::SetDestination { index, value } => drop(self.destinations.insert(*index, *value)),
+            Command::ZeroDestination { .. } | Command::ZeroService { .. } => {}
+            Command::SetMembers { chunk, value } => drop(self.members.insert(*chunk, *value)),
+            Command::SetRing { ring, slots } => drop(self.rings.insert(*ring, slots.clone())),
+            Command::DeleteRing { ring } => drop(self.rings.remove(ring)),
+            Command::SetVip { address, value } => drop(self.vips.insert(*address, *value)),
+            Command::DeleteVip { address } => drop(self.vips.remove(address)),
+            Command::SetSource { key, value } => drop(self.sources.insert(*key, *value)),
+            Command::DeleteSource { key } => drop(self.sources.remove(key)),
+            Command::SetService { key, value } => drop(self.services.insert(*key, *value)),
+            Command::DeleteService { key } => drop(self.services.remove(key)),
+        }
+    }
+}

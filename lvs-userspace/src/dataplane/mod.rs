@@ -1,1 +1,165 @@
-//! Placeholder until its slice lands.
+//! The kernel's side of the director, and the only writer of its maps.
+//!
+//! [`Dataplane`] loads the programs, adopts what an earlier agent left pinned, and carries out control's
+//! commands. [`Readback`], [`Sweeper`] and [`Events`] are handles to the same maps for other threads.
+
+mod apply;
+pub(crate) mod attach;
+pub(crate) mod bpffs;
+mod error;
+mod events;
+mod interface;
+mod loader;
+mod maps;
+pub mod object;
+mod readback;
+mod ring_maps;
+mod sweep;
+mod syscall;
+mod table;
+
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use attach::Attachment;
+pub use error::{ApplyError, AttachError, MapError, OpenError};
+pub use events::Events;
+pub use interface::AttachMode;
+pub use readback::{ConnectionEntry, Readback};
+pub use sweep::{SweepReport, Sweeper, now_ticks};
+
+use crate::config::model::Limits;
+use crate::control::command::{Command, Snapshot};
+
+use attach::Attacher;
+use maps::Maps;
+use ring_maps::RingMaker;
+
+/// What [`Dataplane::open`] needs to know.
+#[derive(Clone, Debug)]
+pub struct OpenOptions<'a> {
+    /// Keeps apart the directors of one machine: letters, digits, `-` and `_`.
+    pub instance: &'a str,
+    /// The director's ELF object.
+    pub object: &'a [u8],
+    pub limits: Limits,
+    /// Names of the interfaces to attach to, in the network namespace of the calling thread.
+    pub interfaces: Vec<String>,
+    /// Whether an interface whose driver has no XDP may run the slower generic mode.
+    pub allow_generic: bool,
+}
+
+/// A loaded director. Dropping it leaves programs and maps at work; see [`Dataplane::close`].
+#[derive(Debug)]
+pub struct Dataplane {
+    directory: PathBuf,
+    maps: Arc<Maps>,
+    ring_maker: RingMaker,
+    expire: Arc<OwnedFd>,
+    attacher: Attacher,
+    attachments: Vec<Attachment>,
+    warnings: Vec<String>,
+}
+
+impl Dataplane {
+    /// Loads the programs onto the pinned maps, or onto new ones, and puts them on the interfaces. Where an
+    /// older program runs it is replaced between two packets.
+    pub fn open(options: &OpenOptions<'_>) -> Result<Self, OpenError> {
+        if options.object.is_empty() {
+            return Err(OpenError::EmptyObject);
+        }
+        let directory = bpffs::instance_directory(options.instance)?;
+        if !may_load() {
+            return Err(OpenError::NotPermitted);
+        }
+        bpffs::create(&directory)?;
+        let loaded = loader::load(options.object, &options.limits, &directory)?;
+        let maps = Arc::new(Maps::open(&directory)?);
+        let attacher = Attacher { directory: directory.clone(), program: loaded.director };
+        let attachments = attacher.attach(&options.interfaces, options.allow_generic)?;
+        Ok(Self {
+            directory,
+            maps,
+            ring_maker: loaded.ring_maker,
+            expire: Arc::new(loaded.expire),
+            attacher,
+            attachments,
+            warnings: loaded.warnings,
+        })
+    }
+
+    /// Carries out commands in order. On an error those before the named one are carried out; take a new
+    /// [`Dataplane::snapshot`] before planning again.
+    pub fn apply(&mut self, commands: &[Command]) -> Result<(), ApplyError> {
+        apply::apply(&self.maps, &self.ring_maker, commands)
+    }
+
+    /// Everything control decides about, as it is in the kernel.
+    pub fn snapshot(&self) -> Result<Snapshot, MapError> {
+        self.readback().snapshot()
+    }
+
+    /// Puts the program on exactly these interfaces, and says how.
+    pub fn attach(
+        &mut self,
+        interfaces: &[String],
+        allow_generic: bool,
+    ) -> Result<&[Attachment], AttachError> {
+        self.attachments = self.attacher.attach(interfaces, allow_generic)?;
+        Ok(&self.attachments)
+    }
+
+    /// The interfaces that see packets, and in which mode.
+    pub fn attachments(&self) -> &[Attachment] {
+        &self.attachments
+    }
+
+    /// What the operator should know about the start, such as a size that could not take effect.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Entries of `DESTINATIONS`, and so of [`Readback::counters`] and [`Readback::loads`].
+    pub fn destination_capacity(&self) -> u32 {
+        self.maps.destinations.capacity()
+    }
+
+    pub fn readback(&self) -> Readback {
+        Readback { maps: Arc::clone(&self.maps) }
+    }
+
+    /// One is enough: it remembers between passes.
+    pub fn sweeper(&self) -> Sweeper {
+        Sweeper { maps: Arc::clone(&self.maps), expire: Arc::clone(&self.expire), suspects: HashSet::new() }
+    }
+
+    /// One at a time: two readers would share one position.
+    pub fn events(&self) -> Result<Events, MapError> {
+        Events::open(&self.directory)
+    }
+
+    /// Ends the agent's part. With `keep` packets go on as before, for the next agent to adopt; without it
+    /// the program leaves its interfaces and every map is given up.
+    pub fn close(self, keep: bool) -> Result<(), AttachError> {
+        if keep {
+            return Ok(());
+        }
+        self.attacher.detach_all()?;
+        let failed = |reason| AttachError::Pin { path: self.directory.clone(), reason };
+        bpffs::remove(&self.directory).map_err(failed)
+    }
+}
+
+/// Root, or the capabilities that stand for it here (capabilities(7)): CAP_SYS_ADMIN, or CAP_BPF,
+/// CAP_PERFMON and CAP_NET_ADMIN.
+fn may_load() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let Some(bits) = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()) else {
+        return nix::unistd::geteuid().is_root();
+    };
+    let has = |capability: u32| bits & 1 << capability != 0;
+    has(21) || [39, 38, 12].into_iter().all(has)
+}

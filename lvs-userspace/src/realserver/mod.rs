@@ -1,1 +1,235 @@
-//! Placeholder until its slice lands.
+//! `lvsd realserver`: makes this machine a real server of dr or ipip services, and undoes it.
+//!
+//! A real server of these methods owns the VIP without ever answering for it, takes the outer header off
+//! ipip packets, and promises clients no longer segments than fit through the tunnel. What is changed is
+//! written to /run first, with what was there before, so that the next start can undo what a killed one
+//! could not.
+
+mod changes;
+mod decapsulation;
+mod journal;
+mod options;
+mod route;
+mod sysctl;
+mod vip;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::dataplane::object::MissingObject;
+use crate::dataplane::{AttachError, OpenError, bpffs};
+use crate::network::{self, Events, Network};
+
+use changes::{Change, Target};
+use decapsulation::Decapsulation;
+use journal::Journal;
+pub use options::Options;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("--ipip needs at least one --director: only packets from a director are unpacked")]
+    NoDirector,
+    #[error(
+        "{vip} is an address of interface {interface}: a real server must not answer for the VIP there; \
+         remove it (`ip address del {vip}/{length} dev {interface}`)"
+    )]
+    VipElsewhere { vip: IpAddr, interface: String, length: u8 },
+    #[error(
+        "cannot find the interface on which director {director} sends: {source}; name it with --interface"
+    )]
+    NoWayToDirector { director: IpAddr, source: network::Error },
+    #[error("another `lvsd realserver` of instance {instance} is at work ({} is locked)", path.display())]
+    Locked { instance: String, path: PathBuf },
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error(
+        "{} was not written by this version of lvsd: stop the version that wrote it cleanly, or remove the file: {source}",
+        path.display()
+    )]
+    State { path: PathBuf, source: serde_json::Error },
+    #[error("cannot load the decapsulating program: {0}")]
+    Program(String),
+    #[error("cannot wait for signals: {0}")]
+    Signal(#[source] io::Error),
+    #[error("{0} of the changes could not be undone (see above); the next start tries again")]
+    NotUndone(usize),
+    #[error(transparent)]
+    Object(#[from] MissingObject),
+    #[error(transparent)]
+    Open(Box<OpenError>),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    #[error(transparent)]
+    Network(#[from] network::Error),
+}
+
+// Boxed, since it carries the loader's whole error and every result here would be as large.
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Self {
+        Self::Open(Box::new(error))
+    }
+}
+
+/// Prepares this machine, waits for SIGTERM or SIGINT, and undoes everything.
+pub async fn run(options: Options) -> Result<(), Error> {
+    // Before the first change: a signal in the middle must not leave half of them behind.
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    let mut server = RealServer::prepare(options).await?;
+    info!(vips = ?server.options.vip, interfaces = ?server.interfaces, "ready");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = server.keep() => {}
+    }
+    server.undo().await
+}
+
+/// A prepared machine. Dropping it leaves everything as it is, for the next start to adopt.
+pub struct RealServer {
+    options: Options,
+    network: Network,
+    events: Events,
+    journal: Journal,
+    /// Those that packets from the directors come in by, as far as known.
+    interfaces: Vec<String>,
+    decapsulation: Option<Decapsulation>,
+    /// Given already: it would be repeated at every change of a route.
+    advice: BTreeSet<String>,
+}
+
+impl RealServer {
+    /// Makes all the changes. If one fails, those before it are undone.
+    pub async fn prepare(options: Options) -> Result<Self, Error> {
+        if options.ipip && options.director.is_empty() {
+            return Err(Error::NoDirector);
+        }
+        bpffs::instance_directory(&options.instance)?;
+        let (network, events) = Network::connect()?;
+        let interfaces = interfaces(&options, &network).await?;
+        let journal = Journal::open(&options.instance)?;
+        let mut server = Self {
+            options,
+            network,
+            events,
+            journal,
+            interfaces,
+            decapsulation: None,
+            advice: BTreeSet::new(),
+        };
+        if let Err(error) = server.apply().await {
+            if let Err(error) = server.undo().await {
+                warn!("{error}");
+            }
+            return Err(error);
+        }
+        Ok(server)
+    }
+
+    /// Silence first, then the address, the tunnel last: at no moment does this machine answer for a VIP,
+    /// or unpack what it would not take.
+    async fn apply(&mut self) -> Result<(), Error> {
+        for setting in sysctl::wanted(&self.options, &self.interfaces) {
+            setting.apply(&mut self.journal)?;
+        }
+        for vip in self.options.vips() {
+            vip::add(&self.network, &mut self.journal, vip).await?;
+        }
+        self.apply_routes().await?;
+        self.apply_decapsulation()?;
+        // What an earlier run changed and this one does not want.
+        let unwanted = self.journal.unwanted();
+        self.undo_changes(unwanted).await;
+        Ok(())
+    }
+
+    async fn apply_routes(&mut self) -> Result<(), Error> {
+        if !self.options.ipip {
+            return Ok(());
+        }
+        for advice in route::limit_segments(&self.network, &mut self.journal, &self.options).await? {
+            if !self.advice.contains(&advice) {
+                warn!("{advice}");
+                self.advice.insert(advice);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_decapsulation(&mut self) -> Result<(), Error> {
+        if self.options.ipip {
+            self.decapsulation = Some(Decapsulation::start(&self.options, &self.interfaces)?);
+            Ok(())
+        } else {
+            Decapsulation::stop(&self.options.instance)
+        }
+    }
+
+    /// Keeps the routes' limits where others (DHCP, a link that comes back) make the routes anew. Never
+    /// returns while the network can be watched.
+    pub async fn keep(&mut self) {
+        while self.events.routing_changed().await.is_some() {
+            if let Err(error) = self.apply_routes().await {
+                warn!(%error, "new routes may announce segments that do not fit through the tunnel");
+            }
+        }
+        warn!("routes are no longer watched");
+        std::future::pending::<()>().await;
+    }
+
+    /// Takes everything back, in reverse order. What somebody else has changed since is left alone.
+    pub async fn undo(mut self) -> Result<(), Error> {
+        if let Some(decapsulation) = &self.decapsulation {
+            decapsulation.log_counters();
+        }
+        let mut failed = 0;
+        if let Err(error) = Decapsulation::stop(&self.options.instance) {
+            warn!("{error}");
+            failed += 1;
+        }
+        let changes = self.journal.all();
+        failed += self.undo_changes(changes).await;
+        if failed > 0 {
+            return Err(Error::NotUndone(failed));
+        }
+        self.journal.close()?;
+        info!("undone");
+        Ok(())
+    }
+
+    /// How many could not be undone.
+    async fn undo_changes(&mut self, changes: Vec<Change>) -> usize {
+        let mut failed = 0;
+        for change in changes.iter().rev() {
+            let undone = match &change.target {
+                Target::Sysctl(name) => sysctl::undo(name, change),
+                Target::Address(vip) => vip::remove(&self.network, *vip).await,
+                Target::Route(key) => route::undo(&self.network, key, change).await,
+            };
+            if let Err(error) = undone.and_then(|()| self.journal.forget(&change.target)) {
+                warn!("{error}");
+                failed += 1;
+            }
+        }
+        failed
+    }
+}
+
+/// The interface named, or with ipip those that lead to the directors.
+async fn interfaces(options: &Options, network: &Network) -> Result<Vec<String>, Error> {
+    if let Some(name) = &options.interface {
+        network.interface_index(name).await?;
+        return Ok(vec![name.clone()]);
+    }
+    let mut names = BTreeSet::new();
+    for director in options.director.iter().filter(|_| options.ipip) {
+        let found = async { network.interface_name(network.next_hop(*director).await?.interface).await };
+        names.insert(found.await.map_err(|source| Error::NoWayToDirector { director: *director, source })?);
+    }
+    Ok(names.into_iter().collect())
+}

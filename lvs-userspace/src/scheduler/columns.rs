@@ -30,10 +30,10 @@
 //! - A low-class entry (made for a packet without SYN) is kept for the established timeout.
 //! - A position that left the pool is given to another server only when no ring of the service
 //!   [references](Columns::references) it any more *and* that ring has been published.
-//! - The number of slots of a ring never changes while untracked flows live: every flow would be in
-//!   another slot. To resize, track the service for the longest timeout, then begin with
-//!   [`Columns::unsettled`].
-//! - A service that stops being tracked calls [`Columns::unsettle`] first: its entries name anyone.
+//! - A flow without an entry is found by its slot, so as long as there are such flows, the number of
+//!   slots, the hash (sh, dh, mh) and the hashing itself stay. To change them, track the service for the
+//!   longest timeout, then begin a new ring with [`Columns::unsettled`]; likewise when a service comes
+//!   to hashing from another scheduler. To track a service, or to stop, is free at any time.
 //! - Two services share columns only while their members and their history are the same; when one of
 //!   them changes, it goes on with a clone.
 //!
@@ -74,9 +74,7 @@ impl Columns {
 
     /// The ring of a service all of whose flows have entries, which may name any server.
     pub fn unsettled(current: &[u16], now: Duration) -> Self {
-        let mut columns = Self::new(current);
-        columns.unsettle(now);
-        columns
+        Self::adopt(current.iter().map(|&position| Slot::new(position, position, true)).collect(), now)
     }
 
     /// A ring found in the kernel or sent by the other director. How old its states are is unknown:
@@ -168,11 +166,6 @@ impl Columns {
                 Slot::single(slot.current())
             }
         })
-    }
-
-    /// From now on entries are consulted in every slot.
-    pub fn unsettle(&mut self, now: Duration) -> usize {
-        self.change(now, |slot, _| Slot::new(slot.current(), slot.base(), true))
     }
 
     /// Replaces each slot by what `next` makes of it and of its time. A slot that stays dual keeps its

@@ -1,0 +1,55 @@
+mod documents;
+mod files;
+mod mistakes;
+mod properties;
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::model::{Forward, Limits, Protocol, RealServer, Scheduler, Service, Timeouts};
+use super::*;
+
+/// A path from the root of the repository.
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn the_classic_site_is_read() {
+    let config = load(&repository("examples/www.yaml")).unwrap();
+    let real_server = |text| RealServer { address: address(text), port: 80, weight: 5, forward: Forward::Dr };
+    let service = Service {
+        name: "www".to_owned(),
+        vip: address("10.0.0.3"),
+        port: 80,
+        protocol: Protocol::Tcp,
+        scheduler: Scheduler::Wlc,
+        track_always: false,
+        real_servers: vec![real_server("192.168.0.1"), real_server("192.168.0.2")],
+    };
+    let expected = Config {
+        interfaces: vec!["eth0".to_owned(), "eth1".to_owned()],
+        timeouts: Timeouts::default(),
+        limits: Limits::default(),
+        services: vec![service],
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn every_example_is_right() {
+    let mut count = 0;
+    for entry in fs::read_dir(repository("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            load(&path).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+            count += 1;
+        }
+    }
+    assert!(count >= 4, "only {count} examples found");
+}

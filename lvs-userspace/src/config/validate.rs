@@ -1,0 +1,233 @@
+//! What no single value can tell: values that contradict each other. Typed values in, [`Config`] out.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+
+use super::model::{self, Config, Forward};
+use super::raw;
+use super::record::{Field, Located, Reader};
+use super::totals;
+use super::words::Track;
+use super::yaml::Place;
+
+/// The configuration. `None` only if `reader` knows of a mistake; it may know of one besides.
+pub(super) fn config(file: &raw::File, reader: &mut Reader) -> Option<Config> {
+    let interfaces = reader.in_key("interfaces", |reader| interfaces(file, reader));
+    let services = reader.in_key("services", |reader| services(file, reader));
+    let limits = file.limits.value().and_then(limits);
+    if let (Field::Given(listed), Some(services), Some(limits)) = (&file.services, &services, limits) {
+        totals::check(services, limits, listed.place, reader);
+    }
+    file.version.value()?;
+    Some(Config {
+        interfaces: interfaces?,
+        timeouts: file.timeouts.value().and_then(timeouts)?,
+        limits: limits?,
+        services: services?,
+    })
+}
+
+fn timeouts(raw: &raw::Timeouts) -> Option<model::Timeouts> {
+    Some(model::Timeouts {
+        tcp: raw.tcp.value()?.0,
+        tcp_fin: raw.tcp_fin.value()?.0,
+        udp: raw.udp.value()?.0,
+    })
+}
+
+fn limits(raw: &raw::Limits) -> Option<model::Limits> {
+    Some(model::Limits {
+        connections: raw.connections.value()?.0,
+        embryonic: raw.embryonic.value()?.0,
+        destinations: raw.destinations.value()?.0,
+    })
+}
+
+fn interfaces(file: &raw::File, reader: &mut Reader) -> Option<Vec<String>> {
+    let list = file.interfaces.value()?;
+    let mut seen = Seen::default();
+    let mut names = Vec::new();
+    for (index, Located { value, place }) in list.iter() {
+        if let Some(line) = seen.before(value.0.clone(), *place) {
+            reader.in_item(index, |reader| {
+                let what = format!("interface {} is here twice, first on line {line}", value.0);
+                reader.mistake(*place, what, "expected each interface once");
+            });
+        }
+        names.push(value.0.clone());
+    }
+    Some(names)
+}
+
+fn services(file: &raw::File, reader: &mut Reader) -> Option<Vec<model::Service>> {
+    let list = file.services.value()?;
+    let mut names = Seen::default();
+    let mut keys = Seen::default();
+    let mut services = Vec::new();
+    for (index, Located { value: raw, place }) in list.iter() {
+        let service = reader.in_item(index, |reader| {
+            if let Some(Located { value, place }) = raw.name.located()
+                && let Some(line) = names.before(value.0.clone(), *place)
+            {
+                let what = format!("another service is called {}, on line {line}", value.0);
+                reader.in_key("name", |reader| {
+                    reader.mistake(*place, what, "expected a name of its own for each service");
+                });
+            }
+            if let (Some(vip), Some(port), Some(protocol)) =
+                (raw.vip.value(), raw.port.value(), raw.protocol.value())
+                && let Some(line) = keys.before((vip.0, port.0, *protocol), *place)
+            {
+                let what =
+                    format!("{} {protocol} port {} has a service already, on line {line}", vip.0, port.0);
+                reader.mistake(*place, what, "expected each address, port and protocol once");
+            }
+            service(raw, reader)
+        });
+        services.extend(service);
+    }
+    Some(services)
+}
+
+fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
+    let mut seen = Seen::default();
+    let mut real_servers = Vec::new();
+    for (index, located) in raw.real_servers.value()?.iter() {
+        let real_server = reader.in_key("real_servers", |reader| {
+            reader.in_item(index, |reader| real_server(located, raw, &mut seen, reader))
+        });
+        real_servers.extend(real_server);
+    }
+    Some(model::Service {
+        name: raw.name.value()?.0.clone(),
+        vip: raw.vip.value()?.0,
+        port: port(raw)?,
+        protocol: *raw.protocol.value()?,
+        scheduler: *raw.scheduler.value()?,
+        track_always: *raw.track.value()? == Track::Always,
+        real_servers,
+    })
+}
+
+/// The port of a service; its reader let no number through that does not fit.
+fn port(service: &raw::Service) -> Option<u16> {
+    u16::try_from(service.port.value()?.0).ok()
+}
+
+fn real_server(
+    Located { value: raw, place }: &Located<raw::RealServer>,
+    service: &raw::Service,
+    seen: &mut Seen<(IpAddr, u16)>,
+    reader: &mut Reader,
+) -> Option<model::RealServer> {
+    let forward = match &raw.forward {
+        Field::Absent => *service.forward.value()?,
+        own => *own.value()?,
+    };
+    // Both are judged before either gives up, so that both mistakes are told.
+    let address = address(raw, *place, forward, service, reader);
+    let port = real_server_port(raw, forward, service, reader);
+    let (address, port) = (address?, port?);
+    if let Some(line) = seen.before((address, port), *place) {
+        let what = format!("{address} is in this service already, on line {line}");
+        reader.mistake(*place, what, "expected each real server once; `weight` gives it a larger share");
+    }
+    Some(model::RealServer { address, port, weight: raw.weight.value()?.0, forward })
+}
+
+/// The address, also where it is wrong beside the service's.
+fn address(
+    raw: &raw::RealServer,
+    place: Place,
+    forward: Forward,
+    service: &raw::Service,
+    reader: &mut Reader,
+) -> Option<IpAddr> {
+    let vip = service.vip.value().map(|vip| vip.0);
+    let Located { value: given, place } = match (&raw.address, forward) {
+        (Field::Absent, Forward::Local) => return vip,
+        (Field::Absent, _) => {
+            let remedy = "expected an IPv4 or IPv6 address";
+            reader.mistake(place, "missing key `address`", remedy);
+            return None;
+        }
+        (field, _) => field.located()?,
+    };
+    let (given, vip) = (given.0, vip?);
+    let objection = match forward {
+        Forward::Local if given != vip => Some((
+            format!("{given} is not the VIP, and `local` means the director itself"),
+            format!("expected no address, or {vip}"),
+        )),
+        Forward::Local => None,
+        _ if given == vip => Some((
+            format!("{given} is the VIP"),
+            "expected the real server's own address, or `forward: local` for the director itself".to_owned(),
+        )),
+        Forward::Dr | Forward::Nat if given.is_ipv4() != vip.is_ipv4() => Some((
+            format!(
+                "{given} is not of the same IP version as the VIP {vip}, which `{forward}` cannot bridge"
+            ),
+            format!(
+                "expected an {} address, or `forward: ipip`",
+                if vip.is_ipv4() { "IPv4" } else { "IPv6" }
+            ),
+        )),
+        Forward::Dr | Forward::Nat | Forward::Ipip => None,
+    };
+    if let Some((what, remedy)) = objection {
+        reader.in_key("address", |reader| reader.mistake(*place, what, remedy));
+    }
+    Some(given)
+}
+
+/// The port on the real server: the service's own unless nat translates it, also where another is given.
+fn real_server_port(
+    raw: &raw::RealServer,
+    forward: Forward,
+    service: &raw::Service,
+    reader: &mut Reader,
+) -> Option<u16> {
+    let dialled = port(service);
+    let Located { value: given, place } = match &raw.port {
+        Field::Absent => return dialled,
+        field => field.located()?,
+    };
+    let objection = match (forward, dialled) {
+        (Forward::Nat, Some(0)) => "a port of its own, but the service takes every port".to_owned(),
+        (Forward::Nat, _) => return u16::try_from(given.0).ok(),
+        _ => format!("a port of its own with `forward: {forward}`, which leaves the port as it is"),
+    };
+    reader.in_key("port", |reader| {
+        reader.mistake(
+            *place,
+            objection,
+            "expected no port here; only nat can translate one port to another",
+        );
+    });
+    dialled
+}
+
+/// What there was before, and on which line.
+struct Seen<K>(HashMap<K, u32>);
+
+impl<K> Default for Seen<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> Seen<K> {
+    /// The line on which `key` was seen first, if it was seen.
+    fn before(&mut self, key: K, place: Place) -> Option<u32> {
+        use std::collections::hash_map::Entry;
+        match self.0.entry(key) {
+            Entry::Occupied(first) => Some(*first.get()),
+            Entry::Vacant(vacant) => {
+                vacant.insert(place.line);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! From what is installed to what is wanted: the commands, in the order of publication.
+//!
+//! Additions go first, what they need before what needs them; the services switch; removals follow in
+//! reverse. While a ring changes in place its service's members hold the old seats and the new ones, so
+//! that no slot ever names a position without a destination.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use lvs_common::address::Address;
+use lvs_common::destination::{Destination, destination_flags::REMOVED};
+use lvs_common::ring::Slot;
+use lvs_common::service::{Service, ServiceKey, Source, Vip};
+
+use super::allocate::Region;
+use super::command::Command;
+use super::mirror::{Seats, chunks, region_of, ring_of};
+use super::next_hop::located;
+use super::plan::{self, Server, Wanted};
+use super::rings::Pool;
+use super::state::State;
+use super::warnings;
+
+/// What one service becomes.
+pub(super) struct Target<'a> {
+    pub key: ServiceKey,
+    pub wanted: Cow<'a, Wanted>,
+    /// The installed service it replaces and that one's seats, where that makes sense.
+    pub previous: Option<(Service, Seats)>,
+    /// The final value; `ring` and `ring_slots` are filled in once all targets are known.
+    pub value: Service,
+    pub seats: Seats,
+    /// Who takes new flows through a ring; `None` without a ring.
+    pub pool: Option<Pool>,
+    /// Destinations that get a new owner.
+    pub fresh: BTreeSet<u32>,
+    /// Some destination was removed a short while ago and comes back with its flows.
+    pub revived: bool,
+}
+
+impl Target<'_> {
+    /// Seats during the change: the former ones that leave, and the new ones.
+    fn union(&self) -> Seats {
+        let mut union = self.seats.clone();
+        if let Some((_, former)) = &self.previous {
+            union.resize(union.len().max(former.len()), None);
+            for (seat, former) in union.iter_mut().zip(former) {
+                *seat = seat.or(*former);
+            }
+        }
+        union
+    }
+}
+
+impl State {
+    /// Brings the kernel to the plan.
+    pub(super) fn reconcile(&mut self, now: Duration) {
+        self.warnings.clear();
+        self.incomplete = false;
+        self.learning.clear();
+        let plan = std::mem::take(&mut self.plan);
+        let mut targets = self.admit_all(&plan, now);
+        let changed_rings = self.assign_rings(&mut targets, now);
+        for target in &targets {
+            self.warnings.extend(warnings::of(&target.key, &target.wanted, target.pool.as_ref()));
+        }
+
+        let vips = plan::vips(targets.iter().map(|target| &target.key));
+        let sources = plan::sources(targets.iter().map(|target| (&target.key, target.wanted.as_ref())));
+        let settings = plan.settings(!sources.is_empty(), self.kernel.settings.as_ref());
+        if !sources.is_empty() && self.kernel.settings != Some(settings) {
+            self.emit(Command::SetSettings(settings));
+        }
+        self.set_destinations(&targets);
+        self.set_members(&targets, |target| target.union());
+        for target in &targets {
+            self.widen(target, &changed_rings);
+        }
+        self.publish_rings(changed_rings);
+        self.set_entrances(&vips, &sources);
+        for target in &targets {
+            self.set_service(target.key, target.value);
+        }
+        self.delete_services(&targets);
+        self.delete_entrances(&vips, &sources);
+        self.set_members(&targets, |target| target.seats.clone());
+        self.remove_destinations(&targets);
+        self.leave_rings();
+        if self.kernel.settings != Some(settings) {
+            self.emit(Command::SetSettings(settings));
+        }
+        self.note_tracking(&targets, now);
+        self.holdings.broken.clear();
+        self.plan = plan;
+    }
+}
+
+/// Emission, step by step.
+impl State {
+    /// One kind after the other, since the data plane writes neighbours of one kind at once.
+    fn set_destinations(&mut self, targets: &[Target<'_>]) {
+        for index in targets.iter().flat_map(|target| &target.fresh) {
+            self.emit(Command::ZeroDestination { index: *index });
+        }
+        for target in targets {
+            for seat in target.seats.iter().flatten() {
+                let index = seat.destination;
+                let former = self.kernel.destinations.get(&index).copied();
+                let mut value = match former {
+                    Some(former) if !target.fresh.contains(&index) => {
+                        Destination { flags: former.flags & !REMOVED, ..former }
+                    }
+                    _ => new_destination(seat.server, target.value.index, former),
+                };
+                if let Some(report) = self.next_hops.get(&seat.server.address) {
+                    value = located(value, report.as_ref());
+                }
+                if former != Some(value) {
+                    self.holdings.removed.remove(&index);
+                    self.emit(Command::SetDestination { index, value });
+                }
+            }
+        }
+        for target in targets.iter().filter(|target| target.previous.is_none()) {
+            self.emit(Command::ZeroService { index: target.value.index });
+        }
+    }
+
+    fn set_members(&mut self, targets: &[Target<'_>], seats: impl Fn(&Target<'_>) -> Seats) {
+        for target in targets.iter().filter(|target| target.value.member_count > 0) {
+            for (chunk, value) in (target.value.members..).zip(chunks(&seats(target))) {
+                if self.kernel.members.get(&chunk) != Some(&value) {
+                    self.emit(Command::SetMembers { chunk, value });
+                }
+            }
+        }
+    }
+
+    /// Lets the service see the seats that its ring is about to name.
+    fn widen(&mut self, target: &Target<'_>, changed: &BTreeMap<u32, Vec<Slot>>) {
+        let Some((previous, _)) = &target.previous else { return };
+        let ring = ring_of(previous);
+        if ring != ring_of(&target.value) || !ring.is_some_and(|ring| changed.contains_key(&ring)) {
+            return;
+        }
+        let value = Service {
+            members: target.value.members,
+            member_count: previous.member_count.max(target.value.member_count),
+            ..*previous
+        };
+        self.set_service(target.key, value);
+    }
+
+    fn set_service(&mut self, key: ServiceKey, value: Service) {
+        if self.kernel.services.get(&key) != Some(&value) {
+            self.emit(Command::SetService { key, value });
+        }
+    }
+
+    /// Neighbours, so that the data plane publishes them in one batch.
+    fn publish_rings(&mut self, rings: BTreeMap<u32, Vec<Slot>>) {
+        for (ring, slots) in rings {
+            self.emit(Command::SetRing { ring, slots });
+        }
+    }
+
+    fn set_entrances(&mut self, vips: &BTreeMap<Address, Vip>, sources: &BTreeMap<ServiceKey, Source>) {
+        for (&address, &value) in vips {
+            if self.kernel.vips.get(&address) != Some(&value) {
+                self.emit(Command::SetVip { address, value });
+            }
+        }
+        for (&key, &value) in sources {
+            if self.kernel.sources.get(&key) != Some(&value) {
+                self.emit(Command::SetSource { key, value });
+            }
+        }
+    }
+
+    fn delete_services(&mut self, targets: &[Target<'_>]) {
+        let kept: BTreeSet<ServiceKey> = targets.iter().map(|target| target.key).collect();
+        let gone: Vec<(ServiceKey, Service)> = self
+            .kernel
+            .services
+            .iter()
+            .filter(|(key, _)| !kept.contains(key))
+            .map(|(key, service)| (*key, *service))
+            .collect();
+        for (key, service) in gone {
+            self.emit(Command::DeleteService { key });
+            // What a broken service read was set aside when it was adopted.
+            if !self.holdings.broken.contains(&key) {
+                self.holdings.leaving_regions.push(region_of(&service));
+            }
+        }
+        for target in targets {
+            let Some((previous, _)) = &target.previous else { continue };
+            let (former, region) = (region_of(previous), region_of(&target.value));
+            let left = if former.chunks == 0 || former.first != region.first || region.chunks == 0 {
+                former
+            } else {
+                Region { first: former.first + region.chunks, chunks: former.chunks - region.chunks }
+            };
+            self.holdings.leaving_regions.push(left);
+        }
+    }
+
+    fn delete_entrances(&mut self, vips: &BTreeMap<Address, Vip>, sources: &BTreeMap<ServiceKey, Source>) {
+        let gone: Vec<ServiceKey> =
+            self.kernel.sources.keys().filter(|key| !sources.contains_key(key)).copied().collect();
+        for key in gone {
+            self.emit(Command::DeleteSource { key });
+        }
+        let gone: Vec<Address> =
+            self.kernel.vips.keys().filter(|address| !vips.contains_key(address)).copied().collect();
+        for address in gone {
+            self.emit(Command::DeleteVip { address });
+        }
+    }
+
+    /// Every destination that has no seat any more: its flows are steered anew.
+    fn remove_destinations(&mut self, targets: &[Target<'_>]) {
+        let seated: BTreeSet<u32> = targets
+            .iter()
+            .flat_map(|target| target.seats.iter().flatten())
+            .map(|seat| seat.destination)
+            .collect();
+        let gone: Vec<(u32, Destination)> = self
+            .kernel
+            .destinations
+            .iter()
+            .filter(|(index, value)| !value.has(REMOVED) && !seated.contains(index))
+            .map(|(index, value)| (*index, *value))
+            .collect();
+        for (index, value) in gone {
+            self.holdings.removed.insert(index, false);
+            self.emit(Command::SetDestination {
+                index,
+                value: Destination { flags: value.flags | REMOVED, ..value },
+            });
+        }
+    }
+
+    /// Rings that no service reads any more go at the next tick.
+    fn leave_rings(&mut self) {
+        let read: BTreeSet<u32> = self.kernel.services.values().filter_map(ring_of).collect();
+        let gone = self.kernel.rings.keys().filter(|ring| !read.contains(ring));
+        self.holdings.leaving_rings.extend(gone);
+    }
+}
+
+/// The first value of an index under a new owner.
+fn new_destination(server: Server, service: u32, former: Option<Destination>) -> Destination {
+    Destination {
+        next_hop: [0; 6],
+        port: server.port,
+        source: [0; 6],
+        mtu: 0,
+        interface: 0,
+        // 0 stands for "never used".
+        generation: former.map_or(0, |former| former.generation).wrapping_add(1).max(1),
+        address: server.address,
+        tunnel_source: Address::UNSPECIFIED,
+        service,
+        forward: server.forward,
+        flags: 0,
+        reserved: 0,
+    }
+}

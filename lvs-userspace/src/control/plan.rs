@@ -1,0 +1,176 @@
+//! What the owners of services want, in the terms of the data plane: no names of files, no indices.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use lvs_common::address::Address;
+use lvs_common::connection::ticks;
+use lvs_common::destination::{Destination, forward};
+use lvs_common::service::{ServiceKey, Source, Vip, owner, scheduler, source_role};
+use lvs_common::settings::{Settings, flags};
+use lvs_common::tcp_state::state;
+
+use crate::config::model::{self, Config};
+
+/// Identity of a real server within a service. A change of any field is another destination. The order
+/// is the canonical one: fresh services seat their servers in it, so that equal pools agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Server {
+    pub address: Address,
+    pub port: u16,
+    /// One of [`forward`].
+    pub forward: u8,
+}
+
+impl Server {
+    pub(super) fn of(destination: &Destination) -> Self {
+        Self { address: destination.address, port: destination.port, forward: destination.forward }
+    }
+}
+
+/// One service as its owner wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub name: String,
+    /// One of [`owner`].
+    pub owner: u8,
+    /// One of [`scheduler`].
+    pub scheduler: u8,
+    pub tracked: bool,
+    /// Weights; 0 = no new flow.
+    pub servers: BTreeMap<Server, u32>,
+}
+
+/// All services, whoever owns them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub timeouts: model::Timeouts,
+    pub services: BTreeMap<ServiceKey, Wanted>,
+}
+
+impl Plan {
+    /// Replaces what the file owns by `config`, and leaves the rest alone.
+    pub(super) fn replace_file(&mut self, config: &Config) {
+        self.timeouts = config.timeouts;
+        self.services.retain(|_, wanted| wanted.owner != owner::FILE);
+        for service in &config.services {
+            self.services.insert(key_of(service), Wanted::from(service));
+        }
+    }
+
+    /// `installed`: what the kernel has now. The size of `EMBRYONIC_ORDER` stays as it is there, since the
+    /// data plane sets it to what the map was created with.
+    pub(super) fn settings(&self, sources_in_use: bool, installed: Option<&Settings>) -> Settings {
+        let mut settings = Settings::defaults();
+        if let Some(installed) = installed {
+            settings.embryonic_slots = installed.embryonic_slots;
+        }
+        // The three that `ipvsadm --set` knows; the other states keep IPVS's own times.
+        for (index, seconds) in [
+            (state::ESTABLISHED, self.timeouts.tcp),
+            (state::FIN_WAIT, self.timeouts.tcp_fin),
+            (state::UDP, self.timeouts.udp),
+        ] {
+            settings.timeouts[index as usize] = ticks::from_seconds(seconds);
+        }
+        if sources_in_use {
+            settings.flags |= flags::SOURCES;
+        }
+        settings
+    }
+}
+
+/// Addresses that at least one service listens on.
+pub(super) fn vips<'a>(services: impl Iterator<Item = &'a ServiceKey>) -> BTreeMap<Address, Vip> {
+    let mut vips = BTreeMap::new();
+    for key in services {
+        vips.entry(key.address).or_insert(Vip { services: 0 }).services += 1;
+    }
+    vips
+}
+
+/// Addresses and ports whose outgoing packets concern the director. Where one is both, it is a nat
+/// server: its packets must be translated before anything else.
+pub(super) fn sources<'a>(
+    services: impl Iterator<Item = (&'a ServiceKey, &'a Wanted)>,
+) -> BTreeMap<ServiceKey, Source> {
+    let mut sources = BTreeMap::new();
+    for (key, wanted) in services {
+        for server in wanted.servers.keys() {
+            match server.forward {
+                forward::NAT => {
+                    let port = if server.port == 0 { key.port } else { server.port };
+                    let source = ServiceKey::new(server.address, port, key.protocol);
+                    sources.insert(source, Source { role: source_role::NAT_SERVER });
+                }
+                forward::DR | forward::IPIP => {
+                    sources.entry(*key).or_insert(Source { role: source_role::VIP });
+                }
+                _ => {}
+            }
+        }
+    }
+    sources
+}
+
+pub(super) fn key_of(service: &model::Service) -> ServiceKey {
+    ServiceKey::new(Address::from(service.vip), service.port, service.protocol.number())
+}
+
+impl From<&model::Service> for Wanted {
+    fn from(service: &model::Service) -> Self {
+        let servers: BTreeMap<Server, u32> = service
+            .real_servers
+            .iter()
+            .map(|real_server| (Server::from(real_server), real_server.weight))
+            .collect();
+        let translated = servers.keys().any(|server| server.forward == forward::NAT);
+        Self {
+            name: service.name.clone(),
+            owner: owner::FILE,
+            scheduler: scheduler_number(service.scheduler),
+            tracked: service.track_always || translated || !service.scheduler.is_hashing(),
+            servers,
+        }
+    }
+}
+
+impl From<&model::RealServer> for Server {
+    fn from(real_server: &model::RealServer) -> Self {
+        Self {
+            address: Address::from(real_server.address),
+            port: real_server.port,
+            forward: forward_number(real_server.forward),
+        }
+    }
+}
+
+const fn scheduler_number(scheduler: model::Scheduler) -> u8 {
+    match scheduler {
+        model::Scheduler::Rr => scheduler::RR,
+        model::Scheduler::Wrr => scheduler::WRR,
+        model::Scheduler::Lc => scheduler::LC,
+        model::Scheduler::Wlc => scheduler::WLC,
+        model::Scheduler::Sh => scheduler::SH,
+        model::Scheduler::Dh => scheduler::DH,
+        model::Scheduler::Mh => scheduler::MH,
+    }
+}
+
+const fn forward_number(forward: model::Forward) -> u8 {
+    match forward {
+        model::Forward::Dr => forward::DR,
+        model::Forward::Nat => forward::NAT,
+        model::Forward::Ipip => forward::IPIP,
+        model::Forward::Local => forward::LOCAL,
+    }
+}
+
+/// `192.0.2.1:80/tcp`, `[2001:db8::1]:53/udp`.
+pub(super) fn display(key: &ServiceKey) -> String {
+    let protocol = super::view::protocol_name(key.protocol);
+    match IpAddr::from(key.address) {
+        IpAddr::V4(address) => format!("{address}:{}/{protocol}", key.port),
+        IpAddr::V6(address) => format!("[{address}]:{}/{protocol}", key.port),
+    }
+}

@@ -1,0 +1,325 @@
+//! Single decisions, each with its reason.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use lvs_common::address::Address;
+use lvs_common::connection::ticks;
+use lvs_common::destination::destination_flags::{BEHIND_ROUTER, NEXT_HOP_KNOWN, REMOVED};
+use lvs_common::ring::Slot;
+use lvs_common::service::{ServiceKey, owner, protocol, source_role};
+use lvs_common::settings::flags;
+use lvs_common::tcp_state::state;
+
+use super::director::{Director, key, one, pool};
+use super::model::Model;
+use super::{config, server, service};
+use crate::config::model::{Forward, RealServer, Scheduler, Timeouts};
+use crate::control::{Capacity, Command, Event, NextHop, State, Summary};
+
+#[test]
+fn a_first_file_is_published_from_the_inside_out() {
+    let mut state = State::adopt(Default::default());
+    let nat = RealServer { forward: Forward::Nat, ..server(1, 1) };
+    let commands = state.handle(Event::Desired(one(Scheduler::Mh, vec![nat])), Duration::ZERO);
+    let order: Vec<&str> = commands
+        .iter()
+        .map(|command| match command {
+            Command::SetSettings(_) => "settings",
+            Command::ZeroDestination { .. } => "zero destination",
+            Command::SetDestination { .. } => "destination",
+            Command::ZeroService { .. } => "zero service",
+            Command::SetMembers { .. } => "members",
+            Command::SetRing { .. } => "ring",
+            Command::SetVip { .. } => "vip",
+            Command::SetSource { .. } => "source",
+            Command::SetService { .. } => "service",
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let wanted = [
+        "settings",
+        "zero destination",
+        "destination",
+        "zero service",
+        "members",
+        "ring",
+        "vip",
+        "source",
+        "service",
+    ];
+    assert_eq!(order, wanted);
+}
+
+#[test]
+fn a_weight_of_wlc_is_one_write() {
+    let mut director = Director::new(&one(Scheduler::Wlc, pool(&[1, 2, 3])));
+    let commands = director.load(&one(Scheduler::Wlc, pool(&[1, 5, 3])));
+    assert!(matches!(commands[..], [Command::SetMembers { .. }]), "{commands:?}");
+}
+
+#[test]
+fn one_server_touches_only_its_service() {
+    let services = |weights: &[u32]| {
+        config(vec![
+            service(1, 80, Scheduler::Mh, pool(&[1, 1])),
+            service(2, 80, Scheduler::Mh, pool(weights)),
+        ])
+    };
+    let mut director = Director::new(&services(&[1, 1, 1]));
+    let before = director.service(1);
+    let commands = director.load(&services(&[1, 1, 1, 1]));
+    assert_eq!(director.service(1), before);
+    assert_eq!(commands.iter().filter(|command| matches!(command, Command::SetRing { .. })).count(), 1);
+    assert!(commands.len() <= 5, "{commands:?}");
+}
+
+#[test]
+fn a_server_that_comes_back_in_time_is_the_same_destination() {
+    let mut director = Director::new(&one(Scheduler::Rr, pool(&[1, 1])));
+    let before = director.destinations(1);
+    director.load(&one(Scheduler::Rr, pool(&[1])));
+    director.sweep(&[]);
+    director.sweep(&[(before[1].0, 7)]);
+    director.load(&one(Scheduler::Rr, pool(&[1, 1])));
+    assert_eq!(director.destinations(1), before);
+    // The same for the whole service.
+    director.load(&config(Vec::new()));
+    director.tick(1);
+    director.load(&one(Scheduler::Rr, pool(&[1, 1])));
+    assert_eq!(director.destinations(1), before);
+}
+
+#[test]
+fn an_index_is_used_again_only_after_a_whole_sweep_without_its_flows() {
+    let mut director = Director::new(&one(Scheduler::Rr, pool(&[1, 1])));
+    let [_, (index, generation)] = director.destinations(1)[..] else { panic!() };
+    director.load(&one(Scheduler::Rr, pool(&[1])));
+    assert!(director.model.snapshot.destinations[&index].has(REMOVED));
+    let other = |director: &mut Director, host| {
+        director.load(&one(Scheduler::Rr, vec![server(1, 1), server(host, 1)]));
+        let found = director.destinations(1)[1];
+        director.load(&one(Scheduler::Rr, pool(&[1])));
+        found
+    };
+    assert_ne!(other(&mut director, 7).0, index);
+    // This sweep may have begun before the removal.
+    director.sweep(&[]);
+    assert_ne!(other(&mut director, 8).0, index);
+    director.sweep(&[(index, 1)]);
+    assert_ne!(other(&mut director, 9).0, index);
+    director.sweep(&[]);
+    assert_eq!(other(&mut director, 10), (index, generation + 1));
+}
+
+#[test]
+fn another_forwarding_method_or_port_is_another_destination() {
+    let real_server = |forward, port| vec![RealServer { forward, port, ..server(1, 1) }];
+    let mut director = Director::new(&one(Scheduler::Mh, real_server(Forward::Dr, 80)));
+    let dr = director.destinations(1);
+    director.load(&one(Scheduler::Mh, real_server(Forward::Nat, 80)));
+    let nat = director.destinations(1);
+    director.load(&one(Scheduler::Mh, real_server(Forward::Nat, 8080)));
+    assert!(dr != nat && nat != director.destinations(1));
+}
+
+#[test]
+fn a_neighbour_is_one_write_for_each_destination_and_survives_a_restart() {
+    let mut file = one(Scheduler::Rr, pool(&[1, 1]));
+    file.services.push(service(2, 80, Scheduler::Rr, pool(&[1])));
+    let mut director = Director::new(&file);
+    let address = IpAddr::from([10, 0, 0, 1]);
+    let next_hop = NextHop {
+        interface: 3,
+        source_mac: [2, 0, 0, 0, 0, 1],
+        next_hop_mac: Some([2, 0, 0, 0, 0, 2]),
+        behind_router: true,
+        mtu: 1400,
+        source_address: Some(IpAddr::from([10, 0, 0, 254])),
+    };
+    let commands = director.handle(Event::NextHop { address, next_hop: Some(next_hop.clone()) });
+    assert_eq!(commands.len(), 2);
+    for command in &commands {
+        let Command::SetDestination { value, .. } = command else { panic!("{command:?}") };
+        assert_eq!(value.flags, NEXT_HOP_KNOWN | BEHIND_ROUTER);
+        assert_eq!((value.interface, value.mtu), (3, 1400));
+        assert_eq!((value.source, value.next_hop), ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]));
+        assert_eq!(value.tunnel_source, Address::from_v4([10, 0, 0, 254]));
+    }
+    assert_eq!(director.handle(Event::NextHop { address, next_hop: Some(next_hop.clone()) }), []);
+
+    // A new agent has no report yet, and must not forget what is there.
+    let mut heir = State::adopt(director.model.snapshot.clone());
+    assert_eq!(heir.handle(Event::Desired(file.clone()), director.now), []);
+
+    let silent = NextHop { next_hop_mac: None, ..next_hop };
+    let commands = director.handle(Event::NextHop { address, next_hop: Some(silent) });
+    let Command::SetDestination { value, .. } = commands[0] else { panic!("{commands:?}") };
+    assert_eq!((value.flags, value.next_hop, value.mtu), (BEHIND_ROUTER, [0; 6], 1400));
+
+    // A server that comes later is told at once what is known of its address.
+    file.services.push(service(3, 80, Scheduler::Rr, pool(&[1])));
+    director.load(&file);
+    let (index, _) = director.destinations(3)[0];
+    assert_eq!(director.model.snapshot.destinations[&index].mtu, 1400);
+}
+
+#[test]
+fn sources_name_nat_servers_and_the_vips_of_the_others() {
+    let nat = RealServer { forward: Forward::Nat, port: 8080, ..server(1, 1) };
+    let every = RealServer { forward: Forward::Nat, port: 0, ..server(2, 1) };
+    let local = RealServer { forward: Forward::Local, ..server(3, 1) };
+    let mut file = config(vec![
+        service(1, 80, Scheduler::Mh, vec![nat.clone(), server(2, 1)]),
+        service(2, 80, Scheduler::Mh, vec![nat]),
+        service(3, 0, Scheduler::Mh, vec![every.clone()]),
+        service(4, 80, Scheduler::Mh, vec![every]),
+        service(5, 80, Scheduler::Mh, vec![local]),
+    ]);
+    let mut director = Director::new(&file);
+    let host = |host, port| ServiceKey::new(Address::from_v4([10, 0, 0, host]), port, protocol::TCP);
+    let sources: Vec<(ServiceKey, u32)> =
+        director.model.snapshot.sources.iter().map(|(key, source)| (*key, source.role)).collect();
+    let server = source_role::NAT_SERVER;
+    let wanted = [
+        (host(1, 8080), server),
+        (host(2, 0), server),
+        (host(2, 80), server),
+        (key(1, 80), source_role::VIP),
+    ];
+    assert_eq!(sources, wanted);
+
+    file.services.truncate(1);
+    let commands = director.load(&file);
+    let deleted = commands.iter().filter(|command| matches!(command, Command::DeleteSource { .. })).count();
+    assert_eq!(deleted, 2, "the one that service 1 still needs stays");
+    assert!(matches!(director.load(&config(Vec::new())).last(),
+        Some(Command::SetSettings(settings)) if settings.flags & flags::SOURCES == 0));
+}
+
+#[test]
+fn timeouts_are_those_of_the_file() {
+    let mut file = config(Vec::new());
+    file.timeouts = Timeouts { tcp: 1, tcp_fin: 2, udp: 3 };
+    let director = Director::new(&file);
+    let timeouts = director.model.snapshot.settings.unwrap().timeouts;
+    let of = |state: u32| timeouts[state as usize];
+    assert_eq!(of(state::ESTABLISHED), ticks::from_seconds(1));
+    assert_eq!(of(state::FIN_WAIT), ticks::from_seconds(2));
+    assert_eq!(of(state::UDP), ticks::from_seconds(3));
+    assert_eq!(of(state::TIME_WAIT), ticks::from_seconds(120));
+}
+
+#[test]
+fn a_reload_leaves_alone_what_the_file_does_not_own() {
+    let director = Director::new(&one(Scheduler::Wrr, pool(&[3, 1])));
+    let mut snapshot = director.model.snapshot.clone();
+    snapshot.services.get_mut(&key(1, 80)).unwrap().owner = owner::COMMAND_LINE;
+    let mut state = State::adopt(snapshot);
+    assert_eq!(state.handle(Event::Desired(config(Vec::new())), director.now), []);
+    assert_eq!(state.describe().services[0].owner, "command-line");
+}
+
+#[test]
+fn what_cannot_be_right_is_built_anew() {
+    let mut file = one(Scheduler::Mh, pool(&[1, 1]));
+    file.services.push(service(2, 80, Scheduler::Wlc, pool(&[1, 1])));
+    let sane = Director::new(&file).model.snapshot;
+    let (first, second) = (key(1, 80), key(2, 80));
+    let damages: [&dyn Fn(&mut crate::control::Snapshot); 10] = [
+        &|kernel| kernel.members.clear(),
+        &|kernel| kernel.destinations.clear(),
+        &|kernel| kernel.rings.clear(),
+        &|kernel| kernel.vips.clear(),
+        &|kernel| kernel.settings = None,
+        &|kernel| kernel.rings.values_mut().for_each(|slots| slots[7] = Slot::single(2)),
+        &|kernel| kernel.rings.values_mut().for_each(|slots| slots.truncate(5)),
+        &|kernel| kernel.services.get_mut(&second).unwrap().members = sane.services[&first].members,
+        &|kernel| kernel.services.get_mut(&second).unwrap().index = sane.services[&first].index,
+        &|kernel| kernel.services.values_mut().for_each(|service| service.member_count = u32::MAX),
+    ];
+    for (number, damage) in damages.into_iter().enumerate() {
+        let mut damaged = sane.clone();
+        damage(&mut damaged);
+        let mut state = State::adopt(damaged);
+        let commands = state.handle(Event::Desired(file.clone()), Duration::ZERO);
+        assert!(!commands.is_empty(), "damage {number} went unseen");
+        let mut healed = State::adopt(state.snapshot().clone());
+        assert!(healed.warnings().is_empty(), "damage {number}: {:?}", healed.warnings());
+        assert_eq!(healed.handle(Event::Desired(file.clone()), Duration::ZERO), [], "damage {number}");
+        let mut model = Model::default();
+        model.adopt(state.snapshot().clone());
+        model.fulfils(&file, &Default::default());
+    }
+}
+
+/// The data plane knows the size of that map, and has set it.
+#[test]
+fn the_order_of_embryonic_connections_is_left_alone() {
+    let file = one(Scheduler::Rr, pool(&[1]));
+    let mut snapshot = Director::new(&file).model.snapshot;
+    snapshot.settings.as_mut().unwrap().embryonic_slots = 1024;
+    assert_eq!(State::adopt(snapshot).handle(Event::Desired(file), Duration::ZERO), []);
+}
+
+#[test]
+fn a_change_that_does_not_fit_leaves_the_service_as_it_is() {
+    let capacity = Capacity { destinations: 3, ..Capacity::default() };
+    let mut state = State::adopt_with(Default::default(), capacity);
+    state.handle(Event::Desired(one(Scheduler::Wrr, pool(&[1, 1]))), Duration::ZERO);
+    let before = state.snapshot().clone();
+    assert_eq!(state.handle(Event::Desired(one(Scheduler::Wrr, pool(&[1, 2, 3, 4]))), Duration::ZERO), []);
+    assert_eq!(*state.snapshot(), before);
+    assert_eq!(state.handle(Event::Tick, Duration::ZERO), []);
+    assert!(!state.handle(Event::Desired(one(Scheduler::Wrr, pool(&[1, 2, 3]))), Duration::ZERO).is_empty());
+}
+
+#[test]
+fn what_does_not_fit_waits_for_room() {
+    let file =
+        |count: u8| config((1..=count).map(|vip| service(vip, 80, Scheduler::Rr, pool(&[1, 1]))).collect());
+    let capacity = Capacity { destinations: 4, ..Capacity::default() };
+    let mut state = State::adopt_with(Default::default(), capacity);
+    state.handle(Event::Desired(file(2)), Duration::ZERO);
+    let mut moved = file(3);
+    moved.services.remove(0);
+    state.handle(Event::Desired(moved), Duration::ZERO);
+    assert!(!state.snapshot().services.contains_key(&key(3, 80)));
+    assert!(state.warnings()[0].contains("no free destination"), "{:?}", state.warnings());
+    for _ in 0..2 {
+        state.handle(Event::Swept { references: Default::default() }, Duration::ZERO);
+    }
+    assert!(state.snapshot().services.contains_key(&key(3, 80)));
+    assert!(state.warnings().is_empty());
+}
+
+#[test]
+fn the_operator_is_warned_of_coarse_shares() {
+    let warnings = Summary::of(&one(Scheduler::Mh, pool(&[1, 60_000]))).warnings;
+    assert!(warnings[0].contains("of 65537 slots"), "{warnings:?}");
+    let warnings = Summary::of(&one(Scheduler::Wrr, pool(&[65_535, 65_534]))).warnings;
+    assert!(warnings[0].contains("add up to 131069"), "{warnings:?}");
+    let warnings = Summary::of(&one(Scheduler::Lc, Vec::new())).warnings;
+    assert!(warnings[0].contains("no real server"), "{warnings:?}");
+}
+
+#[test]
+fn a_summary_reads_like_the_file() {
+    let mut services =
+        vec![service(1, 80, Scheduler::Wrr, pool(&[3, 1])), service(2, 0, Scheduler::Mh, pool(&[1]))];
+    services[1].real_servers[0].port = 0;
+    let text = Summary::of(&config(services)).to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[..6],
+        [
+            "service s1-80 192.0.2.1:80/tcp wrr, tracked, ring 1 of 4 slots",
+            "    10.0.0.1:80 dr weight 3",
+            "    10.0.0.2:80 dr weight 1",
+            "service s2-0 192.0.2.2:*/tcp mh, ring 0 of 4093 slots",
+            "    10.0.0.1:* dr weight 1",
+            "2 services, 3 destinations, 2 rings",
+        ],
+        "{text}"
+    );
+}

@@ -1,0 +1,72 @@
+//! What the kernel says about an interface and the XDP program on it.
+
+use std::io;
+
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
+use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+/// How a program sits on its interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachMode {
+    /// In the driver, before the kernel spends anything on the packet.
+    Native,
+    /// In the kernel's receive path: works everywhere, several times slower.
+    Generic,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct InterfaceState {
+    /// In bytes.
+    pub(super) mtu: u32,
+    /// 0: none.
+    pub(super) program: u32,
+    pub(super) mode: Option<AttachMode>,
+}
+
+/// Asks by netlink, since /sys may belong to another network namespace.
+pub(super) fn query(index: u32) -> io::Result<InterfaceState> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let mut link = LinkMessage::default();
+    link.header.index = index;
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST;
+    let mut request = NetlinkMessage::new(header, NetlinkPayload::from(RouteNetlinkMessage::GetLink(link)));
+    request.finalize();
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    let (answer, _) = socket.recv_from_full()?;
+    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+    match answer.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(state_of(&link)),
+        NetlinkPayload::Error(error) => Err(error.to_io()),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "netlink answered with something else than a link",
+        )),
+    }
+}
+
+fn state_of(link: &LinkMessage) -> InterfaceState {
+    let mut state = InterfaceState::default();
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::Mtu(mtu) => state.mtu = *mtu,
+            LinkAttribute::Xdp(details) => details.iter().for_each(|detail| match detail {
+                LinkXdp::ProgId(program) => state.program = *program,
+                LinkXdp::Attached(XdpAttached::SocketBuffer) => state.mode = Some(AttachMode::Generic),
+                LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware) => {
+                    state.mode = Some(AttachMode::Native);
+                }
+                _ => {}
+            }),
+            _ => {}
+        }
+    }
+    state
+}

@@ -1,0 +1,162 @@
+//! Loads the director's object into the kernel, on the maps of an earlier agent where there are any.
+
+use std::error::Error;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::{io, iter};
+
+use aya::maps::MapInfo;
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use lvs_common::names;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use tracing::{debug, warn};
+
+use super::attach::pinned_links;
+use super::error::OpenError;
+use super::ring_maps::RingMaker;
+use super::{bpffs, syscall};
+use crate::config::model::Limits;
+
+/// The programs in the kernel, their maps pinned.
+pub(super) struct Loaded {
+    pub(super) director: OwnedFd,
+    pub(super) expire: OwnedFd,
+    pub(super) ring_maker: RingMaker,
+    /// What the operator should know though it works.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Loads `object`, whose maps are or get pinned in `directory`.
+pub(super) fn load(object: &[u8], limits: &Limits, directory: &Path) -> Result<Loaded, OpenError> {
+    let parsed = aya_obj::Object::parse(object).map_err(|reason| OpenError::Parse(Box::new(reason)))?;
+    let sizes = map_sizes(limits);
+    remove_remains(directory)?;
+    let warnings = check_pinned(&parsed, &sizes, directory)?;
+    for warning in &warnings {
+        warn!("{warning}");
+    }
+    raise_memory_limit();
+
+    let mut loader = EbpfLoader::new();
+    for name in names::DIRECTOR_MAPS {
+        if !parsed.maps.contains_key(name) {
+            return Err(OpenError::Missing { kind: "map", name });
+        }
+        loader.map_pin_path(name, directory.join(name));
+    }
+    for (name, size) in sizes {
+        loader.map_max_entries(name, size);
+    }
+    let mut programs = loader
+        .load(object)
+        .map_err(|reason| OpenError::Load { hint: hint(&reason), reason: Box::new(reason) })?;
+    let (director, btf) = load_program(&mut programs, names::PROGRAM_DIRECTOR)?;
+    let (expire, _) = load_program(&mut programs, names::PROGRAM_EXPIRE)?;
+    let definition = parsed.maps.get(names::RINGS).and_then(aya_obj::Map::inner);
+    let definition = definition.ok_or(OpenError::Missing { kind: "inner map of", name: names::RINGS })?;
+    Ok(Loaded { director, expire, ring_maker: RingMaker { definition, btf }, warnings })
+}
+
+/// Entries of the maps whose size is configured.
+fn map_sizes(limits: &Limits) -> [(&'static str, u32); 7] {
+    // The program finds the place in `EMBRYONIC_ORDER` by a mask.
+    let embryonic = limits.embryonic.next_power_of_two();
+    [
+        (names::CONNECTIONS, limits.connections),
+        (names::EMBRYONIC, embryonic),
+        (names::EMBRYONIC_ORDER, embryonic),
+        (names::RETURNS, limits.connections.saturating_add(embryonic)),
+        (names::DESTINATIONS, limits.destinations),
+        (names::LOADS, limits.destinations),
+        (names::COUNTERS, limits.destinations),
+    ]
+}
+
+/// An agent that died while it loaded leaves some maps but no link, so no packet has ever seen them:
+/// better a fresh set than one of mixed sizes.
+fn remove_remains(directory: &Path) -> Result<(), OpenError> {
+    let pinned = names::DIRECTOR_MAPS.iter().filter(|name| directory.join(name).exists()).count();
+    if (1..names::DIRECTOR_MAPS.len()).contains(&pinned) && pinned_links(directory)?.is_empty() {
+        let failed = |reason| OpenError::Directory { path: directory.to_owned(), reason };
+        bpffs::remove(directory).map_err(failed)?;
+        bpffs::create(directory)?;
+    }
+    Ok(())
+}
+
+/// Compares what is pinned with what the object defines. A different type or layout is an error, a
+/// different capacity is kept and told.
+fn check_pinned(
+    object: &aya_obj::Object,
+    sizes: &[(&str, u32)],
+    directory: &Path,
+) -> Result<Vec<String>, OpenError> {
+    let mut warnings = Vec::new();
+    for name in names::DIRECTOR_MAPS {
+        let path = directory.join(name);
+        let Some(definition) = object.maps.get(name).filter(|_| path.exists()) else {
+            continue;
+        };
+        let failed = |reason| OpenError::Directory { path: path.clone(), reason: io::Error::other(reason) };
+        let pinned = MapInfo::from_pin(&path).map_err(failed)?;
+        let kind = pinned.map_type().map_err(failed)? as u32;
+        for (property, found, expected) in [
+            ("type", kind, definition.map_type()),
+            ("key size", pinned.key_size(), definition.key_size()),
+            ("value size", pinned.value_size(), definition.value_size()),
+            ("flags", pinned.map_flags(), definition.map_flags()),
+        ] {
+            if found != expected {
+                let directory = directory.to_owned();
+                return Err(OpenError::Mismatch { path, directory, property, found, expected });
+            }
+        }
+        let configured = sizes.iter().find(|(sized, _)| *sized == name).map(|(_, size)| *size);
+        let wanted = configured.unwrap_or(definition.max_entries());
+        if pinned.max_entries() != wanted {
+            warnings.push(format!(
+                "map {name} keeps its {} entries; {wanted} take effect when lvsd starts without the old maps, \
+                 after it was stopped with its maps removed",
+                pinned.max_entries()
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
+/// Loads one program and returns it with the type information it refers to.
+fn load_program(programs: &mut Ebpf, name: &'static str) -> Result<(OwnedFd, OwnedFd), OpenError> {
+    let refused = |reason| OpenError::Program { name, reason: Box::new(reason) };
+    let program = programs.program_mut(name).ok_or(OpenError::Missing { kind: "program", name })?;
+    let program: &mut Xdp = program.try_into().map_err(refused)?;
+    program.load().map_err(refused)?;
+    let btf = program.info().map_err(refused)?.btf_id().unwrap_or_default();
+    let btf = syscall::open_btf(btf).map_err(|reason| OpenError::Btf { name, reason })?;
+    let descriptor = program.fd().map_err(refused)?.as_fd().try_clone_to_owned();
+    let descriptor =
+        descriptor.map_err(|reason| OpenError::Directory { path: PathBuf::from("/proc/self/fd"), reason })?;
+    Ok((descriptor, btf))
+}
+
+/// Kernels before 5.11 count maps as locked memory. Newer ones do not, so failing here is no news.
+fn raise_memory_limit() {
+    if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
+        debug!(%error, "the limit of locked memory stays as it is");
+    }
+}
+
+/// What the kernel's error number does not say.
+fn hint(error: &EbpfError) -> String {
+    let mut causes = iter::successors(Some(error as &(dyn Error + 'static)), |&error| error.source());
+    let number = causes.find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    match (number, getrlimit(Resource::RLIMIT_MEMLOCK)) {
+        (Some(libc::EPERM), Ok((limit, _))) if limit != RLIM_INFINITY => {
+            format!("; locked memory is limited to {limit} bytes (`ulimit -l`)")
+        }
+        (Some(libc::EINVAL), _) => "; has the kernel refused the object's type information (BTF)? \
+             `bpftool -d prog loadall` tells"
+            .to_owned(),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,73 @@
+//! The VIP on lo.
+
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt;
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, CacheInfo,
+};
+use tracing::info;
+
+use super::Error;
+use super::changes::{Change, Target};
+use super::journal::Journal;
+use crate::network::{self, Network, request_failed};
+
+const LOOPBACK: &str = "lo";
+
+/// Adds the address, unless it is there already; then it is somebody else's to remove.
+pub(super) async fn add(network: &Network, journal: &mut Journal, vip: IpAddr) -> Result<(), Error> {
+    let loopback = network.interface_index(LOOPBACK).await?;
+    let target = Target::Address(vip);
+    if let Some(found) = find(network, vip).await? {
+        let (index, length) = (found.header.index, found.header.prefix_len);
+        if index != loopback {
+            let interface = network.interface_name(index).await?;
+            return Err(Error::VipElsewhere { vip, interface, length });
+        }
+        journal.keep(&target);
+        return Ok(());
+    }
+    journal.record(Change { target, before: None, after: None })?;
+    let mut request = network.handle().address().add(loopback, vip, host_length(vip));
+    if vip.is_ipv6() {
+        let message = request.message_mut();
+        // No duplicate address detection: every real server and the director have it.
+        message.header.flags |= AddressHeaderFlags::Nodad;
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        // Deprecated at once: taken by services that answer from it, never for connections of our own.
+        let mut lifetimes = CacheInfo::default();
+        lifetimes.ifa_preferred = 0;
+        lifetimes.ifa_valid = u32::MAX;
+        message.attributes.push(AddressAttribute::CacheInfo(lifetimes));
+    }
+    let failed = request_failed(format!("add {vip} to {LOOPBACK}"));
+    Ok(request.execute().await.map_err(failed)?)
+}
+
+pub(super) async fn remove(network: &Network, vip: IpAddr) -> Result<(), Error> {
+    let loopback = network.interface_index(LOOPBACK).await?;
+    match find(network, vip).await? {
+        Some(found) if found.header.index == loopback && found.header.prefix_len == host_length(vip) => {
+            let failed = request_failed(format!("remove {vip} from {LOOPBACK}"));
+            Ok(network.handle().address().del(found).execute().await.map_err(failed)?)
+        }
+        _ => {
+            info!(%vip, "removed by somebody else already");
+            Ok(())
+        }
+    }
+}
+
+async fn find(network: &Network, vip: IpAddr) -> Result<Option<AddressMessage>, network::Error> {
+    let answers = network.handle().address().get().set_address_filter(vip).execute();
+    let found: Vec<_> = answers.try_collect().await.map_err(request_failed("read the addresses"))?;
+    Ok(found.into_iter().next())
+}
+
+const fn host_length(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    }
+}

@@ -1,0 +1,74 @@
+//! Labs that stay: up, exec, pcap, down.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use lvs_tests::lab::identity;
+use lvs_tests::lab::namespace::Namespace;
+use lvs_tests::lab::network::{Arms, Network};
+
+use crate::setting::{METHODS, Setting};
+
+pub(crate) fn up(arms: Arms) -> Result<()> {
+    ensure!(identity::kept()?.is_empty(), "a lab is up already: remove it with `lvs-lab down`");
+    Setting::build(arms)?.keep()
+}
+
+pub(crate) fn down() -> Result<()> {
+    for (id, _) in identity::kept()? {
+        identity::remove(&id)?;
+        println!("removed lab {id}");
+    }
+    identity::sweep()
+}
+
+/// Becomes the command, inside the machine's namespace.
+pub(crate) fn exec(machine: &str, command: &[String]) -> Result<()> {
+    let [program, arguments @ ..] = command else {
+        bail!("no command given");
+    };
+    let error = namespace(machine)?.command(program).args(arguments).exec();
+    Err(error).context("cannot start nsenter")
+}
+
+pub(crate) fn pcap(machine: &str, interface: &str, file: &Path) -> Result<()> {
+    let file = file.to_str().context("the file's name is not UTF-8")?;
+    exec(machine, &["tcpdump", "-i", interface, "-Z", "root", "-U", "-w", file].map(str::to_owned))
+}
+
+fn namespace(machine: &str) -> Result<Namespace> {
+    let labs = identity::kept()?;
+    let Some((id, _)) = labs.first() else {
+        bail!("no lab is up: build one with `lvs-lab up`");
+    };
+    let namespace = Namespace::existing(format!("lvs-{id}-{machine}"));
+    ensure!(namespace.path().exists(), "the lab has no machine {machine}: see `lvs-lab up`");
+    Ok(namespace)
+}
+
+/// What to try in the lab, for the one who has just built it.
+pub(crate) fn how_to_explore(network: &Network) -> String {
+    let instance = network.identity.name();
+    let methods: Vec<String> =
+        METHODS.iter().map(|(vip, forward)| format!("10.1.0.{} fd01::{0} {forward}", 100 + vip)).collect();
+    format!(
+        "
+The lab is up until `lvs-lab down`. Machines: client, director, rs1, rs2, rs3, switch.
+VIPs: {}; TCP 80 and 7, UDP 7.
+
+  lvs-lab exec client curl http://10.1.0.100/
+  lvs-lab exec client curl 'http://[fd01::102]/'
+  lvs-lab exec director lvsctl --instance {instance} services
+  lvs-lab exec director lvsctl --instance {instance} connections
+  lvs-lab exec director bpftool net
+  lvs-lab pcap rs1 eth0 /tmp/rs1.pcap
+
+Configuration: {}
+Pinned maps:   {}/{instance}
+",
+        methods.join("; "),
+        network.identity.directory().join("lvs.yaml").display(),
+        identity::BPF_FILE_SYSTEM,
+    )
+}

@@ -1,0 +1,95 @@
+//! The lab by hand, and the live demonstration.
+
+mod demo;
+mod kept;
+mod setting;
+mod signals;
+mod table;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use lvs_tests::lab::echo;
+use lvs_tests::lab::network::Arms;
+
+/// A client, a director and three real servers in network namespaces.
+#[derive(Debug, Parser)]
+#[command(name = "lvs-lab", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what the balancer does: every method, a drain and a crash of the agent, under load.
+    Demo {
+        /// Leave the lab up afterwards, as `lvs-lab up` does.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Build a lab with a running balancer that stays until `lvs-lab down`.
+    Up {
+        #[arg(long, value_enum, default_value = "one-armed")]
+        topology: Topology,
+    },
+    /// Run a command on a machine of the lab that is up: client, director, rs1, rs2, rs3 or switch.
+    Exec {
+        machine: String,
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Record the packets of an interface into a file, until Ctrl-C.
+    Pcap { machine: String, interface: String, file: PathBuf },
+    /// Remove the lab that is up, and whatever killed runs left.
+    Down,
+    /// Serve the lab's TCP and UDP echo and its name server (the lab starts this itself).
+    #[command(hide = true)]
+    Echo {
+        /// What the server calls itself.
+        name: String,
+        /// Addresses to answer UDP from.
+        addresses: Vec<IpAddr>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Topology {
+    /// Director and servers on one wire; servers answer clients directly, except with nat.
+    OneArmed,
+    /// The director stands between clients and servers, which answer through it.
+    TwoArmed,
+}
+
+impl From<Topology> for Arms {
+    fn from(topology: Topology) -> Self {
+        match topology {
+            Topology::OneArmed => Self::One,
+            Topology::TwoArmed => Self::Two,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lvs-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Demo { keep } => signals::clean_up_on_interrupt(|| demo::run(keep)),
+        Command::Up { topology } => signals::clean_up_on_interrupt(|| kept::up(topology.into())),
+        Command::Exec { machine, command } => kept::exec(&machine, &command),
+        Command::Pcap { machine, interface, file } => kept::pcap(&machine, &interface, &file),
+        Command::Down => kept::down(),
+        Command::Echo { name, addresses } => echo::serve(&name, &addresses),
+    }
+}

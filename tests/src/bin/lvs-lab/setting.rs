@@ -1,0 +1,125 @@
+//! What the demonstration and kept labs run: six VIPs, one for each method and family, with a web server
+//! and an echo behind each.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Result;
+use lvs_tests::lab::address::{self, Family, Net};
+use lvs_tests::lab::agent::{Agent, start_realserver};
+use lvs_tests::lab::client::Exchange;
+use lvs_tests::lab::configuration::{Configuration, RealServer, Service};
+use lvs_tests::lab::echo::ECHO_PORT;
+use lvs_tests::lab::network::{Arms, Network, Shape};
+use lvs_tests::lab::process::Process;
+use lvs_tests::lab::realserver::{self, HTTP_PORT, OTHER_HTTP_PORT, Programs};
+
+/// VIP number, and the method it stands for.
+pub(crate) const METHODS: [(u8, &str); 3] = [(0, "dr"), (1, "nat"), (2, "ipip")];
+/// Weights of rs1, rs2 and rs3.
+pub(crate) const WEIGHTS: [u32; 3] = [1, 2, 3];
+
+/// In this order they end: the agent first, the network last.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) agent: Agent,
+    pub(crate) prepared: Vec<Process>,
+    pub(crate) programs: Vec<Programs>,
+    pub(crate) network: Network,
+}
+
+/// One service of the setting, as a client sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialled {
+    pub(crate) service: Service,
+    pub(crate) exchange: Exchange,
+}
+
+impl Dialled {
+    pub(crate) fn target(&self) -> SocketAddr {
+        SocketAddr::new(self.service.vip, self.service.port)
+    }
+}
+
+impl Setting {
+    /// Builds it all, telling each step.
+    pub(crate) fn build(arms: Arms) -> Result<Self> {
+        println!("building a network: client, director, {} real servers", WEIGHTS.len());
+        let vips = METHODS.len() as u8;
+        let network = Network::build(Shape { arms, real_servers: WEIGHTS.len(), vips, ..Shape::default() })?;
+        println!("starting nginx, an echo and iperf3 on each real server");
+        let programs = realserver::start_all(&network)?;
+        println!("preparing the real servers: lvsd realserver --ipip");
+        let prepared = prepare(&network)?;
+        println!("starting the director's agent: lvsd");
+        let agent = Agent::start(&network, &configuration(&network).to_string())?;
+        Ok(Self { agent, prepared, programs, network })
+    }
+
+    /// Lets everything run on without this program.
+    pub(crate) fn keep(self) -> Result<()> {
+        let Self { agent, prepared, programs, mut network } = self;
+        let note = super::kept::how_to_explore(&network);
+        network.identity.keep(&note)?;
+        agent.detach();
+        prepared.into_iter().for_each(Process::detach);
+        programs.into_iter().for_each(Programs::detach);
+        println!("{note}");
+        Ok(())
+    }
+}
+
+pub(crate) fn configuration(network: &Network) -> Configuration {
+    Configuration::new(network, dialled(network).into_iter().map(|dialled| dialled.service).collect())
+}
+
+/// Every service with the way to use it.
+pub(crate) fn dialled(network: &Network) -> Vec<Dialled> {
+    let mut services = Vec::new();
+    for (exchange, kind, protocol, port) in [
+        (Exchange::Http, "web", "tcp", HTTP_PORT),
+        (Exchange::TcpEcho, "echo", "tcp", ECHO_PORT),
+        (Exchange::UdpEcho, "echo-udp", "udp", ECHO_PORT),
+    ] {
+        for (vip, forward) in METHODS {
+            for family in Family::BOTH {
+                let real_servers = network.servers.iter().zip(WEIGHTS).map(|(server, weight)| RealServer {
+                    address: Some(server.address(family)),
+                    // The web server listens there too: nat can translate ports.
+                    port: (forward == "nat" && port == HTTP_PORT).then_some(OTHER_HTTP_PORT),
+                    weight,
+                });
+                let service = Service {
+                    name: format!("{kind}-{forward}-{}", if family == Family::V4 { "v4" } else { "v6" }),
+                    vip: address::vip(family, vip),
+                    port,
+                    protocol,
+                    scheduler: "wrr",
+                    forward,
+                    real_servers: real_servers.collect(),
+                };
+                services.push(Dialled { service, exchange });
+            }
+        }
+    }
+    services
+}
+
+/// Every server gets the VIPs of dr and ipip, and unpacks what the director tunnels.
+fn prepare(network: &Network) -> Result<Vec<Process>> {
+    let directors = [Net::Servers, Net::Clients]
+        .into_iter()
+        .flat_map(|net| Family::BOTH.map(|family| address::director(net, family)));
+    let mut arguments = vec!["--ipip".to_owned()];
+    for (option, addresses) in [
+        ("--vip", network.vips().filter(|vip| !is_nat(*vip)).collect::<Vec<_>>()),
+        ("--director", directors.collect()),
+    ] {
+        arguments.extend(addresses.iter().flat_map(|address| [option.to_owned(), address.to_string()]));
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    network.servers.iter().map(|server| start_realserver(network, server, &arguments)).collect()
+}
+
+fn is_nat(vip: IpAddr) -> bool {
+    METHODS.iter().any(|(index, forward)| *forward == "nat" && address::vip(Family::of(vip), *index) == vip)
+}

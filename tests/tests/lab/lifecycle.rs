@@ -1,0 +1,97 @@
+//! The agent's beginning and end.
+
+use anyhow::{Result, ensure};
+use lvs_tests::lab::address::Family;
+use lvs_tests::lab::client::Exchange;
+use lvs_tests::lab::configuration::Configuration;
+use lvs_tests::lab::network::{Network, Shape};
+use lvs_tests::lab::realserver::HTTP_PORT;
+
+use crate::setup::{Balanced, Preparation, dialled, prepare_ipip, real_servers, service};
+
+fn web(network: &Network) -> Configuration {
+    let services = Family::BOTH
+        .map(|family| service(family, HTTP_PORT, "tcp", "rr", "dr", real_servers(network, family)));
+    Configuration::new(network, services.to_vec())
+}
+
+/// Programs that `bpftool` shows on an interface, `(none)` being an empty string.
+fn xdp_on(network: &Network, interface: &str) -> Result<String> {
+    let links = network.director.run("ip", &["-j", "link", "show", interface])?;
+    let links: serde_json::Value = serde_json::from_str(&links)?;
+    Ok(links[0]["xdp"]["prog"]["id"].to_string().replace("null", ""))
+}
+
+#[test]
+fn an_orderly_end_leaves_nothing_behind() -> Result<()> {
+    let mut balanced = Balanced::start(Shape::default(), Preparation::ByHand, web)?;
+    let control = balanced.agent.control().clone();
+    ensure!(control.pins().is_dir() && control.socket().exists(), "the agent has no pins or no socket");
+    ensure!(!xdp_on(&balanced.network, "eth0")?.is_empty(), "no XDP program is on eth0");
+
+    let status = balanced.agent.terminate()?;
+    ensure!(status.success(), "lvsd ended with {status}: {}", balanced.agent.log());
+    ensure!(!control.pins().exists(), "{} is left", control.pins().display());
+    ensure!(!control.socket().exists(), "{} is left", control.socket().display());
+    ensure!(xdp_on(&balanced.network, "eth0")?.is_empty(), "an XDP program is left on eth0");
+
+    // And it can begin anew.
+    balanced.agent.start_again()?;
+    for family in Family::BOTH {
+        balanced.network.client.enter(|| Exchange::Http.once(dialled(family, HTTP_PORT)))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_killed_agent_leaves_the_data_plane_and_the_next_one_adopts_it() -> Result<()> {
+    let mut balanced = Balanced::start(Shape::default(), Preparation::ByHand, web)?;
+    let network = &balanced.network;
+    let once = || network.client.enter(|| Exchange::Http.once(dialled(Family::V4, HTTP_PORT)));
+    once()?;
+    let program = xdp_on(network, "eth0")?;
+    balanced.agent.kill()?;
+    once()?;
+    ensure!(xdp_on(network, "eth0")? == program, "the XDP program went with the agent");
+    balanced.agent.start_again()?;
+    once()?;
+    ensure!(balanced.agent.terminate()?.success());
+    ensure!(!balanced.agent.control().pins().exists(), "the adopted pins are left");
+    ensure!(xdp_on(network, "eth0")?.is_empty(), "the adopted program is left on eth0");
+    Ok(())
+}
+
+#[test]
+fn a_second_agent_of_the_same_name_is_refused() -> Result<()> {
+    let balanced = Balanced::start(Shape::default(), Preparation::ByHand, web)?;
+    let (status, words) = balanced.agent.start_second()?;
+    ensure!(!status.success(), "a second lvsd ran under the same name: {words}");
+    ensure!(words.contains("running"), "the message does not say why: {words}");
+    balanced.network.client.enter(|| Exchange::Http.once(dialled(Family::V4, HTTP_PORT)))?;
+    Ok(())
+}
+
+/// `lvsd realserver` undoes all that it did.
+#[test]
+fn a_prepared_server_is_as_before_afterwards() -> Result<()> {
+    let network = Network::build(Shape { real_servers: 1, ..Shape::default() })?;
+    let server = &network.servers[0];
+    let state = || -> Result<String> {
+        let namespace = &server.namespace;
+        let arp = namespace.enter(|| {
+            let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}"));
+            Ok(read("all/arp_ignore")? + &read("all/arp_announce")? + &read("eth0/arp_ignore")?)
+        })?;
+        let addresses = namespace.run("ip", &["-o", "addr", "show", "dev", "lo"])?;
+        let routes = namespace.run("ip", &["route"])? + &namespace.run("ip", &["-6", "route"])?;
+        let programs = namespace.run("bpftool", &["net", "show"])?;
+        Ok([arp, addresses, routes, programs].join("\n"))
+    };
+    let before = state()?;
+    let mut prepared = prepare_ipip(&network, server)?;
+    ensure!(state()? != before, "nothing was prepared");
+    ensure!(prepared.terminate()?.success(), "{}", prepared.log());
+    let after = state()?;
+    ensure!(after == before, "before:\n{before}\nafter:\n{after}");
+    Ok(())
+}

@@ -8,6 +8,10 @@
 #![no_main]
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a key by value is a copy on 512 bytes of stack"
+)]
+#![allow(
     internal_features,
     reason = "bpfel has atomic instructions, but core offers them as intrinsics only"
 )]

@@ -22,6 +22,11 @@ macro_rules! causes {
         impl Cause {
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 
+            #[inline(always)]
+            pub const fn from_value(value: u32) -> Option<Self> {
+                match value { $($value => Some(Self::$name),)+ _ => None }
+            }
+
             /// The name in metrics, messages and documentation.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)+ }
@@ -73,7 +78,7 @@ causes! {
     NoNeighbour = 14, "no_neighbour", Drop;
     /// The kernel has no route to the next hop, or forbids it.
     NoRoute = 15, "no_route", Drop;
-    /// Too big for the tunnel or the next link, and it must not be or cannot be fragmented or answered.
+    /// Too big for the tunnel or the next link, and the budget for answers is spent.
     TooBig = 16, "too_big", Drop;
     /// Time to live ran out where the director routes, and the budget for answers is spent.
     TimeExceeded = 17, "time_exceeded", Drop;
@@ -89,6 +94,8 @@ causes! {
     EmbryonicEvicted = 22, "embryonic_evicted", Drop;
     /// A flow went on without the entry it should have got, since the table is full.
     EntryNotStored = 23, "entry_not_stored", Drop;
+    /// Too big for the tunnel or the next link, and its sender wants it fragmented, which XDP cannot do.
+    Unfragmentable = 24, "unfragmentable", Drop;
 }
 
 /// Counters in `CAUSES`; room for causes to come.

@@ -23,6 +23,8 @@ pub const EMBRYONIC: &str = "EMBRYONIC";
 pub const EMBRYONIC_ORDER: &str = "EMBRYONIC_ORDER";
 pub const EMBRYONIC_CURSOR: &str = "EMBRYONIC_CURSOR";
 pub const RETURNS: &str = "RETURNS";
+/// What the program knows of the packet under way.
+pub const SCRATCH: &str = "SCRATCH";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 pub const ERROR_BUDGET: &str = "ERROR_BUDGET";
 pub const EVENTS: &str = "EVENTS";
@@ -34,7 +36,7 @@ pub const DIRECTORS: &str = "DIRECTORS";
 pub const DECAPSULATION: &str = "DECAPSULATION";
 
 /// Every map of the director's object, in the order in which docs/bpftool.md explains them.
-pub const DIRECTOR_MAPS: [&str; 19] = [
+pub const DIRECTOR_MAPS: [&str; 20] = [
     SETTINGS,
     SERVICES,
     SERVICE_STATES,
@@ -51,6 +53,7 @@ pub const DIRECTOR_MAPS: [&str; 19] = [
     EMBRYONIC_ORDER,
     EMBRYONIC_CURSOR,
     RETURNS,
+    SCRATCH,
     FRAGMENTS,
     ERROR_BUDGET,
     EVENTS,

@@ -3,6 +3,7 @@
 //! The director itself is the module tree under `director/`, in the order a packet passes it:
 //! `parse -> lookup -> steer -> forward -> stats`.
 #![no_std]
+#![feature(asm_experimental_arch)]
 
 pub mod packet;
 pub mod parse;

@@ -4,12 +4,28 @@
 //! `data`, and used only after a comparison with `data_end` that covers every byte of the access. No such
 //! pointer outlives its function, so moving the packet's head or tail cannot leave a stale one behind.
 
+use core::arch::asm;
+
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
+use network_types::eth::EthHdr;
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
-/// Offsets are kept below this, which is what lets the verifier bound them.
+/// Offsets are kept below this.
 const REACH: usize = 1024;
+
+/// The offset, in a form from which the verifier knows its bounds. The comparison with [`REACH`] alone
+/// does not do: the compiler moves it, or turns it into a signed one.
+#[inline(always)]
+fn bounded(offset: usize) -> usize {
+    let mut bounded = offset;
+    // SAFETY: arithmetic on a register. Changes nothing, since the offset is below `REACH`.
+    unsafe { asm!("{0} &= 0x7ff", inout(reg) bounded, options(pure, nomem, nostack)) };
+    bounded
+}
+
+const _: () = assert!(REACH < 0x7ff);
 
 pub struct Packet {
     context: XdpContext,
@@ -29,10 +45,47 @@ impl Packet {
         &self.context
     }
 
+    /// Index of the interface the packet came in by.
+    #[inline(always)]
+    pub fn ingress(&self) -> u32 {
+        self.context.ingress_ifindex() as u32
+    }
+
+    /// Where the frame begins. Loaded by hand: the context's field is a u32 that the verifier takes for a
+    /// pointer, and the compiler would widen it to 64 bits by a move that makes it a plain number.
+    #[inline(always)]
+    fn start(&self) -> usize {
+        let start: usize;
+        // SAFETY: reads a field of the context the program was called with.
+        unsafe {
+            asm!("{start} = *(u32 *)({context} + 0)", start = out(reg) start,
+                context = in(reg) self.context.ctx, options(pure, readonly, nostack, preserves_flags));
+        }
+        start
+    }
+
+    /// One past the frame's last byte.
+    #[inline(always)]
+    fn end(&self) -> usize {
+        let end: usize;
+        // SAFETY: as in `start`.
+        unsafe {
+            asm!("{end} = *(u32 *)({context} + 4)", end = out(reg) end,
+                context = in(reg) self.context.ctx, options(pure, readonly, nostack, preserves_flags));
+        }
+        end
+    }
+
     /// Bytes of the frame, Ethernet header included.
     #[inline(always)]
     pub fn length(&self) -> usize {
-        self.context.data_end() - self.context.data()
+        let (mut length, start) = (self.end(), self.start());
+        // By hand: the compiler would mix the difference of two pointers with other arithmetic.
+        // SAFETY: arithmetic on registers.
+        unsafe {
+            asm!("{0} -= {1}", inout(reg) length, in(reg) start, options(pure, nomem, nostack));
+        }
+        length
     }
 
     #[inline(always)]
@@ -40,8 +93,8 @@ impl Packet {
         if offset > REACH {
             return Err(OutOfBounds);
         }
-        let start = self.context.data() + offset;
-        if start + size_of::<T>() > self.context.data_end() {
+        let start = self.start() + bounded(offset);
+        if start + size_of::<T>() > self.end() {
             return Err(OutOfBounds);
         }
         Ok(start as *mut T)
@@ -50,16 +103,17 @@ impl Packet {
     /// A copy of the `T` at `offset`. `T` is plain data: any bytes make a valid one.
     #[inline(always)]
     pub fn read<T: Plain>(&self, offset: usize) -> Result<T, OutOfBounds> {
-        let pointer = self.at::<T>(offset)?;
-        // SAFETY: `at` has compared the whole access with the packet's end.
-        Ok(unsafe { pointer.read_unaligned() })
+        let pointer = self.at::<T::Words>(offset)?;
+        // SAFETY: `at` has compared the whole access with the packet's end. BPF has no alignment rule for
+        // packets, and `T` is as large as its words, of which every pattern makes a `T`.
+        Ok(unsafe { core::mem::transmute_copy(&pointer.read()) })
     }
 
     #[inline(always)]
     pub fn write<T: Plain>(&self, offset: usize, value: T) -> Result<(), OutOfBounds> {
-        let pointer = self.at::<T>(offset)?;
-        // SAFETY: `at` has compared the whole access with the packet's end.
-        unsafe { pointer.write_unaligned(value) };
+        let pointer = self.at::<T::Words>(offset)?;
+        // SAFETY: as in `read`.
+        unsafe { pointer.write(core::mem::transmute_copy(&value)) };
         Ok(())
     }
 
@@ -94,23 +148,40 @@ impl Packet {
     }
 }
 
-/// Types of which any bytes make a valid value.
+/// Types of which any bytes make a valid value, and the widest words they are copied by: the compiler
+/// would copy byte arrays byte by byte.
+///
+/// There is no single byte: the compiler turns its bounds check into `>=`, from which the verifier learns
+/// one byte less than it says.
 ///
 /// # Safety
-/// No padding, no invalid byte patterns, no pointers.
-pub unsafe trait Plain: Copy {}
+/// No padding, no invalid byte patterns, no pointers; `Words` is integers of the same size.
+pub unsafe trait Plain: Copy {
+    type Words: Copy;
+}
 
 macro_rules! plain {
-    ($($type:ty),+) => { $(
-        // SAFETY: integers, byte arrays and packed structs of them.
-        unsafe impl Plain for $type {}
+    ($($type:ty => $words:ty),+ $(,)?) => { $(
+        // SAFETY: integers, byte arrays and headers made of them; the sizes are compared.
+        unsafe impl Plain for $type { type Words = $words; }
+        const _: () = assert!(size_of::<$type>() == size_of::<$words>());
     )+ };
 }
 
-plain!(u8, u16, u32, u64);
-
-// SAFETY: an array of plain values has neither padding nor invalid patterns.
-unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
-
-use network_types::{eth::EthHdr, ip::Ipv4Hdr, ip::Ipv6Hdr};
-plain!(EthHdr, Ipv4Hdr, Ipv6Hdr);
+plain! {
+    u16 => u16,
+    u32 => u32,
+    [u8; 2] => u16,
+    [u8; 4] => u32,
+    [u8; 6] => [u16; 3],
+    [u8; 8] => [u32; 2],
+    [u8; 14] => [u16; 7],
+    [u8; 16] => [u32; 4],
+    [u8; 18] => [u16; 9],
+    [u8; 20] => [u32; 5],
+    [u8; 40] => [u32; 10],
+    [u64; 5] => [u64; 5],
+    EthHdr => [u16; 7],
+    Ipv4Hdr => [u32; 5],
+    Ipv6Hdr => [u32; 10],
+}

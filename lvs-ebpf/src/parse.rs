@@ -76,33 +76,24 @@ fn link(packet: &Packet) -> Result<(usize, u16), OutOfBounds> {
     Ok((ETHERNET, ether))
 }
 
-/// Reads the network header; `None` for what is not IP, or too short to have addresses.
+/// Reads the network header into `network`; false for what is not IP, or too short to have addresses.
 #[inline(always)]
-pub fn network(packet: &Packet) -> Option<Network> {
-    let (l3, ether) = link(packet).ok()?;
-    network_at(packet, l3, ether).ok().flatten()
+pub fn network(packet: &Packet, network: &mut Network) -> bool {
+    let read = match link(packet) {
+        Ok((l3, ether_type::IPV4)) => ipv4(packet, l3, network),
+        Ok((l3, ether_type::IPV6)) => ipv6(packet, l3, network),
+        _ => Err(OutOfBounds),
+    };
+    read.is_ok()
 }
 
 #[inline(always)]
-fn network_at(packet: &Packet, l3: usize, ether: u16) -> Result<Option<Network>, OutOfBounds> {
-    match ether {
-        ether_type::IPV4 => ipv4(packet, l3).map(Some),
-        ether_type::IPV6 => ipv6(packet, l3).map(Some),
-        _ => Ok(None),
-    }
-}
-
-#[inline(always)]
-fn ipv4(packet: &Packet, l3: usize) -> Result<Network, OutOfBounds> {
+fn ipv4(packet: &Packet, l3: usize, network: &mut Network) -> Result<(), OutOfBounds> {
     let header: Ipv4Hdr = packet.read(l3)?;
     let header_length = ((header.vihl & 0x0f) as usize) << 2;
     let length = u16::from_be_bytes(header.tot_len) as usize;
     let fragment = u16::from_be_bytes(header.frags);
-    let malformed = header.vihl >> 4 != 4
-        || header_length < IPV4
-        || length < header_length
-        || l3 + length > packet.length();
-    Ok(Network {
+    *network = Network {
         l3,
         l4: l3 + header_length,
         length,
@@ -112,9 +103,13 @@ fn ipv4(packet: &Packet, l3: usize) -> Result<Network, OutOfBounds> {
         fragment: fragment_of(fragment & 0x1fff, fragment & 0x2000 != 0),
         is_v4: true,
         identification: u16::from_be_bytes(header.id) as u32,
-        malformed,
+        malformed: header.vihl >> 4 != 4
+            || header_length < IPV4
+            || length < header_length
+            || l3 + length > packet.length(),
         too_many_headers: false,
-    })
+    };
+    Ok(())
 }
 
 #[inline(always)]
@@ -134,10 +129,10 @@ mod next_header {
 }
 
 #[inline(always)]
-fn ipv6(packet: &Packet, l3: usize) -> Result<Network, OutOfBounds> {
+fn ipv6(packet: &Packet, l3: usize, network: &mut Network) -> Result<(), OutOfBounds> {
     let header: Ipv6Hdr = packet.read(l3)?;
     let length = u16::from_be_bytes(header.payload_len) as usize + IPV6;
-    let mut network = Network {
+    *network = Network {
         l3,
         l4: l3 + IPV6,
         length,
@@ -150,10 +145,10 @@ fn ipv6(packet: &Packet, l3: usize) -> Result<Network, OutOfBounds> {
         malformed: header.vcf[0] >> 4 != 6 || l3 + length > packet.length(),
         too_many_headers: false,
     };
-    if is_extension(network.protocol) && extensions(packet, &mut network).is_err() {
+    if is_extension(network.protocol) && extensions(packet, network).is_err() {
         network.malformed = true;
     }
-    Ok(network)
+    Ok(())
 }
 
 #[inline(always)]

@@ -39,16 +39,19 @@ pub(crate) fn may_be_root() -> bool {
     is_root() || output(Command::new("sudo").args(["--non-interactive", "true"])).is_ok()
 }
 
-/// A program to be run as root: itself when we are, else through sudo, which keeps what cargo and
-/// rustup need to find their files.
+/// A program to be run as root: itself when we are, else through sudo, which keeps what cargo and rustup
+/// need to find their files.
 pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Command {
     if is_root() {
-        return Command::new(program);
+        let mut command = Command::new(program);
+        command.env("PATH", search_path());
+        return command;
     }
     let mut command = Command::new("sudo");
     command.args(["-E", "env"]);
-    for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUST_BACKTRACE"] {
-        if let Some(value) = env::var_os(name) {
+    let kept = ["HOME", "CARGO_HOME", "RUSTUP_HOME", "RUST_BACKTRACE"].map(|name| (name, env::var_os(name)));
+    for (name, value) in kept.into_iter().chain([("PATH", Some(search_path()))]) {
+        if let Some(value) = value {
             let mut assignment = OsString::from(name);
             assignment.push("=");
             assignment.push(value);
@@ -59,13 +62,16 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Where a program lies. The system's directories count although a user's PATH may lack them.
+/// The user's PATH and the system's directories that it may lack: ip and bpftool are there.
+fn search_path() -> OsString {
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/local/sbin:/usr/sbin:/sbin");
+    path
+}
+
+/// Where a program lies.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
-        .map(|directory| directory.join(program))
-        .find(|file| file.is_file())
+    env::split_paths(&search_path()).map(|directory| directory.join(program)).find(|file| file.is_file())
 }
 
 /// Runs to the end with the terminal's own output; anything but success is an error.

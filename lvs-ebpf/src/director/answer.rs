@@ -16,41 +16,64 @@ const ICMP: usize = 8;
 /// RFC 4443 section 2.4 as much as fits 1280.
 const QUOTE: usize = 512;
 
-/// An error by its type and code in both families, and its fourth to seventh byte.
-struct Error {
+/// Which error, by its type and code in both families.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
     v4: [u8; 2],
     v6: [u8; 2],
-    rest: [u8; 4],
 }
 
-/// "Port unreachable", as IPVS refuses when no destination can serve.
+impl Kind {
+    /// As IPVS refuses when no destination can serve.
+    pub(crate) const PORT_UNREACHABLE: Self = Self { v4: [3, 3], v6: [1, 4] };
+    /// "Fragmentation needed" (RFC 1191 section 4), "packet too big" (RFC 4443 section 3.2).
+    pub(crate) const TOO_BIG: Self = Self { v4: [3, 4], v6: [2, 0] };
+    pub(crate) const TIME_EXCEEDED: Self = Self { v4: [11, 0], v6: [3, 0] };
+
+    /// As a number, to cross between stages.
+    #[inline(always)]
+    pub(crate) const fn to_bits(self) -> u32 {
+        u32::from_le_bytes([self.v4[0], self.v4[1], self.v6[0], self.v6[1]])
+    }
+
+    #[inline(always)]
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        let [a, b, c, d] = bits.to_le_bytes();
+        Self { v4: [a, b], v6: [c, d] }
+    }
+
+    /// The error a sender is told, if it is told of this cause.
+    #[inline(always)]
+    pub(crate) const fn of(cause: Cause) -> Option<Self> {
+        match cause {
+            Cause::NoDestination => Some(Self::PORT_UNREACHABLE),
+            Cause::TooBig => Some(Self::TOO_BIG),
+            Cause::TimeExceeded => Some(Self::TIME_EXCEEDED),
+            _ => None,
+        }
+    }
+
+    /// The packet's fate when the error was sent, and when it could not be.
+    #[inline(always)]
+    fn causes(self) -> (Cause, Cause) {
+        match self {
+            Self::PORT_UNREACHABLE => (Cause::Refused, Cause::NoDestination),
+            Self::TOO_BIG => (Cause::TooBigAnswered, Cause::TooBig),
+            _ => (Cause::TimeExceededAnswered, Cause::TimeExceeded),
+        }
+    }
+}
+
+/// Turns the packet into an error to its sender. `mtu` is 0 but for [`Kind::TOO_BIG`].
 #[inline(always)]
-pub(crate) fn port_unreachable(packet: &Packet, network: &Network) -> Cause {
-    let error = Error { v4: [3, 3], v6: [1, 4], rest: [0; 4] };
-    send(packet, network, &error, Cause::Refused, Cause::NoDestination)
-}
-
-/// "Fragmentation needed" (RFC 1191 section 4) or "packet too big" (RFC 4443 section 3.2).
-#[inline(always)]
-pub(crate) fn too_big(packet: &Packet, network: &Network, mtu: usize) -> Cause {
-    let error = Error { v4: [3, 4], v6: [2, 0], rest: (mtu as u32).to_be_bytes() };
-    send(packet, network, &error, Cause::TooBigAnswered, Cause::TooBig)
-}
-
-#[inline(always)]
-pub(crate) fn time_exceeded(packet: &Packet, network: &Network) -> Cause {
-    let error = Error { v4: [11, 0], v6: [3, 0], rest: [0; 4] };
-    send(packet, network, &error, Cause::TimeExceededAnswered, Cause::TimeExceeded)
-}
-
-#[inline(never)]
-fn send(packet: &Packet, network: &Network, error: &Error, sent: Cause, unsent: Cause) -> Cause {
+pub(crate) fn send(packet: &Packet, network: &Network, kind: Kind, mtu: u32) -> Cause {
+    let (sent, unsent) = kind.causes();
     // Never about an ICMP message or a later fragment (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
     let is_icmp = matches!(network.protocol, protocol::ICMP | protocol::ICMPV6);
     if is_icmp || network.fragment == Fragment::Later || !within_budget() {
         return unsent;
     }
-    match build(packet, network, error) {
+    match build(packet, network, kind, mtu) {
         Ok(()) => sent,
         Err(cause) => cause,
     }
@@ -78,7 +101,7 @@ fn within_budget() -> bool {
 }
 
 #[inline(always)]
-fn build(packet: &Packet, network: &Network, error: &Error) -> Result<(), Cause> {
+fn build(packet: &Packet, network: &Network, kind: Kind, mtu: u32) -> Result<(), Cause> {
     let quote = (if network.length > QUOTE { QUOTE } else { network.length }) & !3;
     let header_length = if network.is_v4 { IPV4 } else { IPV6 };
     let excess = packet.length().wrapping_sub(network.l3 + quote);
@@ -90,17 +113,17 @@ fn build(packet: &Packet, network: &Network, error: &Error) -> Result<(), Cause>
     }
     packet.grow_head(header_length + ICMP).map_err(|_| Cause::NoRoom)?;
     next_hop::move_link_header(packet, header_length + ICMP, network)?;
-    write(packet, network, error, quote).map_err(|_| Cause::Malformed)
+    write(packet, network, kind, mtu, quote).map_err(|_| Cause::Malformed)
 }
 
 /// Writes the link, network and ICMP headers around the quotation, and turns them to the sender.
 #[inline(always)]
-fn write(packet: &Packet, network: &Network, error: &Error, quote: usize) -> Result<(), OutOfBounds> {
+fn write(packet: &Packet, network: &Network, kind: Kind, mtu: u32, quote: usize) -> Result<(), OutOfBounds> {
     turn_link_header(packet)?;
     let header_length = if network.is_v4 { IPV4 } else { IPV6 };
     let icmp = network.l3 + header_length;
-    let [kind, code] = if network.is_v4 { error.v4 } else { error.v6 };
-    let [a, b, c, d] = error.rest;
+    let [kind, code] = if network.is_v4 { kind.v4 } else { kind.v6 };
+    let [a, b, c, d] = mtu.to_be_bytes();
     packet.write(icmp, [kind, code, 0, 0, a, b, c, d])?;
     let mut sum = sum_words(packet, icmp, (ICMP + quote) / 4)?;
     let length = ICMP + quote;

@@ -15,6 +15,7 @@ use lvs_common::tcp_state::state;
 use crate::helpers;
 use crate::lookup;
 use crate::maps::{CONNECTIONS, EMBRYONIC, EMBRYONIC_CURSOR, EMBRYONIC_ORDER, LOADS, RETURNS};
+use crate::scratch::scratch;
 use crate::stats;
 
 /// A value of one of the two tables. It stays readable until the program ends, also when another CPU
@@ -154,8 +155,10 @@ fn retire(key: &FlowKey, value: *mut Connection, embryonic: u32) -> u32 {
         && let Some(destination) = lookup::destination(entry.destination_index())
         && destination.generation == generation
     {
+        let Ok(scratch) = scratch() else { return 0 };
+        scratch.other = return_key(key, destination);
         // Nothing to do if it is gone already.
-        RETURNS.remove(return_key(key, destination)).ok();
+        RETURNS.remove(&scratch.other).ok();
     }
     // Nothing to do if it is gone already.
     if entry.embryonic { EMBRYONIC.remove(key) } else { CONNECTIONS.remove(key) }.ok();
@@ -262,22 +265,24 @@ pub(crate) fn admit(key: &FlowKey, admission: &Admission, slots: u32) -> Result<
 fn admit_return(key: &FlowKey, admission: &Admission) -> Result<(), Cause> {
     let destination = lookup::destination(admission.destination).ok_or(Cause::Inconsistent)?;
     let value = Return { virtual_address: key.destination, virtual_port: key.destination_port, reserved: 0 };
-    let return_key = return_key(key, destination);
-    if RETURNS.insert(&return_key, &value, BPF_NOEXIST as u64).is_ok() {
+    let scratch = scratch()?;
+    scratch.other = return_key(key, destination);
+    let return_key = &scratch.other;
+    if RETURNS.insert(return_key, &value, BPF_NOEXIST as u64).is_ok() {
         return Ok(());
     }
     // SAFETY: values are never changed in place.
-    let Some(existing) = (unsafe { RETURNS.get(&return_key) }) else {
+    let Some(existing) = (unsafe { RETURNS.get(return_key) }) else {
         return Err(Cause::ConnectionTableFull);
     };
     if *existing == value {
         return Ok(());
     }
-    let other = client_key(&return_key, existing);
+    let other = client_key(return_key, existing);
     if find(&other).is_some_and(|entry| entry.state() != state::DEAD) {
         return Err(Cause::NatCollision);
     }
-    RETURNS.insert(&return_key, &value, BPF_ANY as u64).map_err(|_| Cause::ConnectionTableFull)
+    RETURNS.insert(return_key, &value, BPF_ANY as u64).map_err(|_| Cause::ConnectionTableFull)
 }
 
 /// The key of the client's direction, from that of the real server's and what `RETURNS` holds for it.

@@ -7,13 +7,12 @@ use lvs_common::destination::destination_flags;
 use lvs_common::flow::FlowKey;
 use lvs_common::fragment::{FragmentHead, FragmentKey};
 use lvs_common::service::Member;
-use lvs_ebpf::packet::Packet;
 use lvs_ebpf::parse::{Network, Transport};
 
-use crate::connection;
 use crate::maps::FRAGMENTS;
+use crate::scratch::Scratch;
 use crate::steer::Steered;
-use crate::{Action, forward, helpers, lookup, stats};
+use crate::{helpers, lookup, stats};
 
 /// RFC 791 and RFC 8200 let a receiver give up after 60 s at the latest; here 2 s tell a datagram from
 /// the next one with the same identification.
@@ -32,8 +31,15 @@ fn key(network: &Network) -> FragmentKey {
 }
 
 /// A first fragment has found its destination.
+#[inline(always)]
+pub(crate) fn remember_request(network: &Network, transport: &Transport, index: u32) -> Result<(), Cause> {
+    let destination = lookup::destination(index).ok_or(Cause::Inconsistent)?;
+    remember(network, transport, index, destination.generation);
+    Ok(())
+}
+
 #[inline(never)]
-pub(crate) fn remember(network: &Network, transport: &Transport, destination: u32, generation: u32) -> u32 {
+fn remember(network: &Network, transport: &Transport, destination: u32, generation: u32) -> u32 {
     let head = FragmentHead {
         source_port: transport.source_port,
         destination_port: transport.destination_port,
@@ -55,34 +61,33 @@ pub(crate) fn remember_reply(network: &Network, key: &FlowKey) {
     remember(network, &transport, Member::NO_DESTINATION, 0);
 }
 
-#[inline(never)]
-pub(crate) fn follow(packet: &Packet, network: &Network) -> Result<Action, Cause> {
+/// Answer of [`find`] for a fragment of a real server's reply.
+pub(crate) const REPLY: u32 = u32::MAX;
+
+/// What the first fragment decided: [`REPLY`], or the destination. Fills the flow's key in.
+#[inline(always)]
+pub(crate) fn find(scratch: &mut Scratch) -> Result<u32, Cause> {
+    let network = &scratch.network;
     let unknown =
         if lookup::is_vip(&network.destination) { Cause::FragmentBeforeFirst } else { Cause::NoService };
     // SAFETY: values are never changed in place.
-    let Some(head) = (unsafe { FRAGMENTS.get(&key(network)) }).copied() else {
-        return Err(unknown);
-    };
+    let head = unsafe { FRAGMENTS.get(&key(network)) }.ok_or(unknown)?;
     if helpers::now().wrapping_sub(head.seen) as i32 > LIFETIME_TICKS as i32 {
         return Err(unknown);
     }
+    scratch.key = FlowKey::new(
+        network.source,
+        head.source_port,
+        network.destination,
+        head.destination_port,
+        network.protocol,
+    );
     if head.destination == Member::NO_DESTINATION {
-        let key = FlowKey::new(
-            network.source,
-            head.source_port,
-            network.destination,
-            head.destination_port,
-            network.protocol,
-        );
-        return match connection::find_return(&key) {
-            Some(_) => forward::nat::outbound(packet, network, &key),
-            None => forward::route(packet, network),
-        };
+        return Ok(REPLY);
     }
     let destination = lookup::destination(head.destination).ok_or(Cause::Inconsistent)?;
     if destination.generation != head.generation || destination.has(destination_flags::REMOVED) {
         return Err(Cause::FragmentBeforeFirst);
     }
-    let steered = Steered { index: head.destination, destination, new: false };
-    forward::inbound(packet, network, head.destination_port, &steered)
+    Ok(Steered { index: head.destination, new: false }.to_bits())
 }

@@ -13,30 +13,40 @@ pub(crate) fn settings() -> Result<&'static Settings, Cause> {
     SETTINGS.get(0).ok_or(Cause::Inconsistent)
 }
 
-/// The service on this very port, else the one on all ports.
+/// The service on this very port, else the one on all ports. `key` is room for the key.
 #[inline(always)]
-pub(crate) fn service(address: &Address, port: u16, protocol: u8) -> Option<&'static Service> {
-    let mut key = ServiceKey::new(*address, port, protocol);
+pub(crate) fn service(
+    key: &mut ServiceKey,
+    address: &Address,
+    port: u16,
+    protocol: u8,
+) -> Option<&'static Service> {
+    *key = ServiceKey::new(*address, port, protocol);
     // SAFETY: the agent replaces values whole; a reader keeps the old one until it is done.
-    if let Some(service) = unsafe { SERVICES.get(&key) } {
+    if let Some(service) = unsafe { SERVICES.get(&*key) } {
         return Some(service);
     }
     key.port = 0;
     // SAFETY: as above.
-    unsafe { SERVICES.get(&key) }
+    unsafe { SERVICES.get(&*key) }
 }
 
 /// Why packets from this address and port concern the director, if they do.
 #[inline(always)]
-pub(crate) fn source(address: &Address, port: u16, protocol: u8) -> Option<&'static Source> {
-    let mut key = ServiceKey::new(*address, port, protocol);
+pub(crate) fn source(
+    key: &mut ServiceKey,
+    address: &Address,
+    port: u16,
+    protocol: u8,
+) -> Option<&'static Source> {
+    *key = ServiceKey::new(*address, port, protocol);
     // SAFETY: as in `service`.
-    if let Some(source) = unsafe { SOURCES.get(&key) } {
+    if let Some(source) = unsafe { SOURCES.get(&*key) } {
         return Some(source);
     }
     key.port = 0;
     // SAFETY: as in `service`.
-    unsafe { SOURCES.get(&key) }
+    unsafe { SOURCES.get(&*key) }
 }
 
 #[inline(always)]

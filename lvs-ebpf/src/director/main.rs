@@ -1,8 +1,12 @@
-//! The director's XDP programs. This file alone names `XDP_*`: everything behind it answers with an
-//! [`Action`] or a [`Cause`].
+//! The director's XDP programs. This file alone names `XDP_*`: everything behind it sends the packet, or
+//! answers with a [`Cause`].
+//!
+//! Static functions that are not inlined return `Result<(), Cause>` and fill anything else in through a
+//! reference: the layout of a `Result` with two payloads has no valid BTF, and without BTF there is no
+//! `bpf_loop`.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![allow(
     internal_features,
     reason = "bpfel has atomic instructions, but core offers them as intrinsics only"
@@ -19,8 +23,11 @@ mod lookup;
 mod maps;
 mod next_hop;
 mod pipeline;
+mod reply;
 mod rewrite;
 mod schedule;
+mod scratch;
+mod stages;
 mod stats;
 mod steer;
 
@@ -30,23 +37,21 @@ use aya_ebpf::programs::XdpContext;
 use lvs_common::cause::{Cause, Verdict};
 use lvs_ebpf::packet::Packet;
 
-/// What becomes of a packet that goes on.
-#[must_use]
-pub(crate) enum Action {
-    /// Out of the interface it came in by.
-    Transmit,
-    /// Out of the interface with this index.
-    Redirect(u32),
-}
-
 #[xdp]
 fn lvs_director(context: XdpContext) -> u32 {
     let packet = Packet::new(context);
     match pipeline::process(&packet) {
-        Ok(Action::Transmit) => XDP_TX,
-        Ok(Action::Redirect(interface)) => helpers::redirect(interface),
-        Err(cause) => finish(cause),
+        Ok(interface) if interface == packet.ingress() => XDP_TX,
+        Ok(interface) => helpers::redirect(interface),
+        Err(cause) => finish(told(&packet, cause)),
     }
+}
+
+/// Tells the sender, where it is to be told; answers the packet's fate.
+#[inline(always)]
+fn told(packet: &Packet, cause: Cause) -> Cause {
+    let Some(kind) = answer::Kind::of(cause) else { return cause };
+    stages::answer(packet, kind.to_bits()).err().unwrap_or(cause)
 }
 
 #[inline(always)]

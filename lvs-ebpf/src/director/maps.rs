@@ -16,6 +16,8 @@ use lvs_common::ring::RingLine;
 use lvs_common::service::{MemberChunk, Service, ServiceKey, ServiceState, Source, Vip};
 use lvs_common::settings::Settings;
 
+use crate::scratch::Scratch;
+
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 
 /// Inner maps of one outer map may differ in length only with this flag, on the template and on each.
@@ -88,6 +90,10 @@ pub(crate) static RETURNS: HashMap<
     { (limits::CONNECTIONS + limits::EMBRYONIC) as usize },
     NO_PREALLOC,
 > = HashMap::new();
+
+/// Written and read by the program while it works on one packet.
+#[btf_map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
 /// Written by the program; the oldest datagram makes room.
 #[btf_map]

@@ -12,8 +12,8 @@ use lvs_ebpf::packet::Packet;
 use lvs_ebpf::parse::{ETHERNET, Network};
 use network_types::eth::EthHdr;
 
-use crate::Action;
 use crate::maps::EVENTS;
+use crate::scratch::scratch;
 
 #[derive(Clone, Copy)]
 pub(crate) struct NextHop {
@@ -33,7 +33,7 @@ pub(crate) fn to_destination(
     source: &Address,
     destination: &Destination,
 ) -> Result<NextHop, Cause> {
-    let ingress = packet.context().ingress_ifindex() as u32;
+    let ingress = packet.ingress();
     if destination.has(destination_flags::NEXT_HOP_KNOWN) {
         return Ok(NextHop {
             interface: destination.interface,
@@ -48,7 +48,7 @@ pub(crate) fn to_destination(
 
 /// What `bpf_fib_lookup` takes and answers (`struct bpf_fib_lookup`), its unions by the name used here.
 #[repr(C)]
-struct FibLookup {
+pub(crate) struct FibLookup {
     family: u8,
     l4_protocol: u8,
     source_port: u16,
@@ -91,12 +91,25 @@ fn union_of(address: &Address, is_v4: bool) -> [u8; 16] {
 }
 
 /// The next hop by the kernel's routing and neighbour tables. Unknown MACs are reported to the agent.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn to_address(packet: &Packet, source: &Address, destination: &Address) -> Result<NextHop, Cause> {
-    let ingress = packet.context().ingress_ifindex() as u32;
+    let mut next_hop = NextHop { interface: 0, source: [0; 6], destination: [0; 6], mtu: 0, routed: false };
+    find(packet, source, destination, &mut next_hop)?;
+    Ok(next_hop)
+}
+
+/// Fills `next_hop` in instead of returning it: the type of such a `Result` has no valid BTF.
+#[inline(never)]
+fn find(
+    packet: &Packet,
+    source: &Address,
+    destination: &Address,
+    next_hop: &mut NextHop,
+) -> Result<(), Cause> {
+    let ingress = packet.ingress();
     let is_v4 = destination.is_v4();
-    let target = union_of(destination, is_v4);
-    let mut lookup = FibLookup {
+    let lookup = &mut scratch()?.fib;
+    *lookup = FibLookup {
         family: if is_v4 { family::INET } else { family::INET6 },
         l4_protocol: 0,
         source_port: 0,
@@ -105,7 +118,7 @@ pub(crate) fn to_address(packet: &Packet, source: &Address, destination: &Addres
         interface: ingress,
         tos_or_flow: 0,
         source: union_of(source, source.is_v4() && is_v4),
-        destination: target,
+        destination: union_of(destination, is_v4),
         vlan_protocol: 0,
         vlan_tag: 0,
         source_mac: [0; 6],
@@ -113,16 +126,19 @@ pub(crate) fn to_address(packet: &Packet, source: &Address, destination: &Addres
     };
     // SAFETY: the context is the program's own and the length is the structure's.
     let found = unsafe {
-        bpf_fib_lookup(packet.context().as_ptr(), (&raw mut lookup).cast(), size_of::<FibLookup>() as i32, 0)
+        bpf_fib_lookup(packet.context().as_ptr(), (&raw mut *lookup).cast(), size_of::<FibLookup>() as i32, 0)
     };
     match found {
-        answer::SUCCESS => Ok(NextHop {
-            interface: lookup.interface,
-            source: lookup.source_mac,
-            destination: lookup.destination_mac,
-            mtu: lookup.length_or_mtu as usize,
-            routed: lookup.interface != ingress || lookup.destination != target,
-        }),
+        answer::SUCCESS => {
+            *next_hop = NextHop {
+                interface: lookup.interface,
+                source: lookup.source_mac,
+                destination: lookup.destination_mac,
+                mtu: lookup.length_or_mtu as usize,
+                routed: lookup.interface != ingress || lookup.destination != union_of(destination, is_v4),
+            };
+            Ok(())
+        }
         answer::NO_NEIGHBOUR => {
             report_unresolved(destination, lookup.interface);
             Err(Cause::NoNeighbour)
@@ -141,16 +157,12 @@ fn report_unresolved(address: &Address, interface: u32) {
 }
 
 impl NextHop {
-    /// Writes the frame's addresses and says where it leaves.
+    /// Writes the frame's addresses; answers the interface it leaves by.
     #[inline(always)]
-    pub(crate) fn send(&self, packet: &Packet) -> Result<Action, Cause> {
+    pub(crate) fn send(&self, packet: &Packet) -> Result<u32, Cause> {
         packet.write(offset_of!(EthHdr, dst_addr), self.destination).map_err(|_| Cause::Malformed)?;
         packet.write(offset_of!(EthHdr, src_addr), self.source).map_err(|_| Cause::Malformed)?;
-        if self.interface == packet.context().ingress_ifindex() as u32 {
-            Ok(Action::Transmit)
-        } else {
-            Ok(Action::Redirect(self.interface))
-        }
+        Ok(self.interface)
     }
 }
 

@@ -1,30 +1,36 @@
 //! The way of a packet through the house: parse, look up, steer, forward.
 
 use lvs_common::cause::Cause;
+use lvs_common::destination::forward;
 use lvs_common::flow::FlowKey;
-use lvs_common::service::{Service, protocol, source_role};
-use lvs_common::settings::flags;
+use lvs_common::service::protocol;
 use lvs_ebpf::packet::Packet;
 use lvs_ebpf::parse::{self, Fragment, Network, Transport};
 
-use crate::steer::{self, Sign};
-use crate::{Action, answer, forward, fragment, icmp, lookup};
+use crate::scratch::{Scratch, scratch};
+use crate::steer::{Sign, Steered};
+use crate::{fragment, icmp, lookup, stages};
 
+/// Sends the packet on; answers the interface it leaves by.
 #[inline(always)]
-pub(crate) fn process(packet: &Packet) -> Result<Action, Cause> {
-    let network = parse::network(packet).ok_or(Cause::NotIp)?;
+pub(crate) fn process(packet: &Packet) -> Result<u32, Cause> {
+    let scratch = scratch()?;
+    if !parse::network(packet, &mut scratch.network) {
+        return Err(Cause::NotIp);
+    }
+    let network = &scratch.network;
     if network.malformed {
-        return Err(refuse_to_parse(&network, Cause::Malformed));
+        return Err(refuse_to_parse(network, Cause::Malformed));
     }
     if network.too_many_headers {
-        return Err(refuse_to_parse(&network, Cause::TooManyHeaders));
+        return Err(refuse_to_parse(network, Cause::TooManyHeaders));
     }
     if network.fragment == Fragment::Later {
-        return fragment::follow(packet, &network);
+        return later_fragment(packet, scratch);
     }
     match network.protocol {
-        protocol::TCP | protocol::UDP => flow(packet, &network),
-        protocol::ICMP | protocol::ICMPV6 => icmp::process(packet, &network),
+        protocol::TCP | protocol::UDP => flow(packet, scratch),
+        protocol::ICMP | protocol::ICMPV6 => message(packet),
         _ => Err(Cause::NoService),
     }
 }
@@ -36,55 +42,64 @@ fn refuse_to_parse(network: &Network, cause: Cause) -> Cause {
     if lookup::is_vip(&network.destination) { cause } else { Cause::NoService }
 }
 
-#[inline(never)]
-fn flow(packet: &Packet, network: &Network) -> Result<Action, Cause> {
+#[inline(always)]
+fn flow(packet: &Packet, scratch: &mut Scratch) -> Result<u32, Cause> {
+    let network = &scratch.network;
     let Ok(transport) = parse::transport(packet, network) else {
         return Err(refuse_to_parse(network, Cause::Malformed));
     };
-    let key = FlowKey::new(
+    scratch.key = FlowKey::new(
         network.source,
         transport.source_port,
         network.destination,
         transport.destination_port,
         network.protocol,
     );
-    match lookup::service(&network.destination, transport.destination_port, network.protocol) {
-        Some(service) => serve(packet, network, &transport, &key, service),
-        None => reply(packet, network, &key),
+    match lookup::service(
+        &mut scratch.endpoint,
+        &network.destination,
+        transport.destination_port,
+        network.protocol,
+    ) {
+        Some(service) => {
+            scratch.service = *service;
+            serve(packet, network, &transport)
+        }
+        None => stages::reply(packet),
     }
 }
 
 /// A client's packet to a service.
 #[inline(always)]
-fn serve(
-    packet: &Packet,
-    network: &Network,
-    transport: &Transport,
-    key: &FlowKey,
-    service: &Service,
-) -> Result<Action, Cause> {
+fn serve(packet: &Packet, network: &Network, transport: &Transport) -> Result<u32, Cause> {
     let sign = Sign::of(network.protocol, transport.tcp_flags);
-    let steered = match steer::steer(key, service, sign) {
-        Err(Cause::NoDestination) => return Err(answer::port_unreachable(packet, network)),
-        other => other?,
-    };
+    let steered = stages::steer(packet, sign.to_bits())?;
     if network.fragment == Fragment::First {
-        fragment::remember(network, transport, steered.index, steered.destination.generation);
+        fragment::remember_request(network, transport, Steered::from_bits(steered).index)?;
     }
-    forward::inbound(packet, network, key.destination_port, &steered)
+    stages::inbound(packet, steered, transport.destination_port as u32)
 }
 
-/// A packet for no service; it may be a real server's reply.
-#[inline(never)]
-fn reply(packet: &Packet, network: &Network, key: &FlowKey) -> Result<Action, Cause> {
-    if lookup::settings()?.flags & flags::SOURCES == 0 {
-        return Err(Cause::NoService);
+/// A fragment that follows its first.
+#[inline(always)]
+fn later_fragment(packet: &Packet, scratch: &Scratch) -> Result<u32, Cause> {
+    match stages::fragment(packet)? {
+        fragment::REPLY => stages::reply(packet),
+        steered => stages::inbound(packet, steered, scratch.key.destination_port as u32),
     }
-    match lookup::source(&key.source, key.source_port, key.protocol) {
-        Some(source) if source.role == source_role::NAT_SERVER => {
-            forward::nat::outbound(packet, network, key)
-        }
-        Some(_) => forward::route(packet, network),
-        None => Err(Cause::NoService),
+}
+
+/// An ICMP message; an error goes where the packets of its flow go.
+#[inline(always)]
+fn message(packet: &Packet) -> Result<u32, Cause> {
+    if stages::icmp(packet)? == icmp::about::REPLY {
+        return stages::error_to_client(packet);
     }
+    let steered = stages::steer(packet, Sign::Related.to_bits()).map_err(|_| Cause::IcmpUnrelated)?;
+    let index = Steered::from_bits(steered).index;
+    let destination = lookup::destination(index).ok_or(Cause::Inconsistent)?;
+    if destination.forward == forward::NAT {
+        return stages::error_to_real_server(packet, index);
+    }
+    stages::inbound(packet, steered, 0)
 }

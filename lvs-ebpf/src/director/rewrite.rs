@@ -24,23 +24,27 @@ const UDP_CHECKSUM: usize = 6;
 #[inline(always)]
 pub(crate) fn decrement_hops(packet: &Packet, network: &Network) -> Result<(), OutOfBounds> {
     if !network.is_v4 {
-        let at = network.l3 + offset_of!(Ipv6Hdr, hop_limit);
-        let hops: u8 = packet.read(at)?;
-        return packet.write(at, hops.wrapping_sub(1));
+        // Next header, hop limit.
+        let at = network.l3 + offset_of!(Ipv6Hdr, next_hdr);
+        let [next, hops]: [u8; 2] = packet.read(at)?;
+        return packet.write(at, [next, hops.wrapping_sub(1)]);
     }
     let at = network.l3 + offset_of!(Ipv4Hdr, ttl);
     let [hops, protocol]: [u8; 2] = packet.read(at)?;
-    let old = u16::from_be_bytes([hops, protocol]);
-    let new = old.wrapping_sub(0x100);
-    packet.write(at, new.to_be_bytes())?;
-    update_checksum(packet, network.l3 + offset_of!(Ipv4Hdr, check), Delta::NONE.word(old, new))
+    let (old, new) = ([hops, protocol], [hops.wrapping_sub(1), protocol]);
+    packet.write(at, new)?;
+    update_checksum(packet, network.l3 + offset_of!(Ipv4Hdr, check), Delta::NONE.bytes(&old, &new))
 }
 
 /// Time to live, or hop limit.
 #[inline(always)]
 pub(crate) fn hops_left(packet: &Packet, network: &Network) -> Result<u8, OutOfBounds> {
-    let field = if network.is_v4 { offset_of!(Ipv4Hdr, ttl) } else { offset_of!(Ipv6Hdr, hop_limit) };
-    packet.read(network.l3 + field)
+    if network.is_v4 {
+        let [hops, _]: [u8; 2] = packet.read(network.l3 + offset_of!(Ipv4Hdr, ttl))?;
+        return Ok(hops);
+    }
+    let [_, hops]: [u8; 2] = packet.read(network.l3 + offset_of!(Ipv6Hdr, next_hdr))?;
+    Ok(hops)
 }
 
 #[inline(always)]

@@ -1,5 +1,6 @@
 //! Which destination gets a new flow.
 
+use core::arch::asm;
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
@@ -10,7 +11,7 @@ use lvs_common::service::{MEMBERS_PER_CHUNK, Member, Service, scheduler};
 
 use crate::helpers;
 use crate::lookup;
-use crate::maps::{LOADS, RINGS, SERVICE_STATES};
+use crate::maps::{LOADS, MEMBERS, RINGS, SERVICE_STATES};
 
 /// Whether the ring answers by a hash, so that any director finds the same slot for a flow.
 #[inline(always)]
@@ -45,11 +46,11 @@ fn next_in_sequence(service: &Service) -> Result<u16, Cause> {
     Ok(slot(service, number as u32)?.current())
 }
 
-/// The destination for a new flow of a service that does not hash.
+/// Index of the destination for a new flow of a service that does not hash.
 #[inline(always)]
 pub(crate) fn pick(service: &Service) -> Result<u32, Cause> {
     match service.scheduler {
-        scheduler::LC | scheduler::WLC => least_loaded(service),
+        scheduler::LC | scheduler::WLC => Ok(least_loaded(service)),
         _ => {
             let position = next_in_sequence(service)?;
             lookup::member(service, position).map(|member| member.destination).ok_or(Cause::Inconsistent)
@@ -61,8 +62,25 @@ pub(crate) fn pick(service: &Service) -> Result<u32, Cause> {
 struct Scan {
     members: u32,
     destination: u32,
-    weight: u32,
+    weight: u64,
     overhead: u64,
+}
+
+/// Worse than any member, so that the first one with a weight wins. Times the largest weight it stays
+/// below 2^63.
+const WORST_OVERHEAD: u64 = 1 << 46;
+
+/// All ones if `a < b`, else 0; both below 2^63. Without a branch: the verifier would follow both sides of
+/// each of the comparisons of a chunk. In assembly, since the compiler would make a branch of it.
+#[inline(always)]
+fn below(a: u64, b: u64) -> u64 {
+    let mut difference = a;
+    // SAFETY: arithmetic on registers.
+    unsafe {
+        asm!("{d} -= {b}", "{d} s>>= 63", d = inout(reg) difference, b = in(reg) b,
+            options(pure, nomem, nostack));
+    }
+    difference
 }
 
 /// Looks at one chunk of members. One call of the callback for sixteen of them: the verifier sees it
@@ -70,33 +88,33 @@ struct Scan {
 extern "C" fn scan_chunk(chunk: u32, scan: *mut c_void) -> i64 {
     // SAFETY: `least_loaded` passes its own `Scan`, which outlives the loop.
     let scan = unsafe { &mut *scan.cast::<Scan>() };
-    let Some(chunk) = crate::maps::MEMBERS.get(scan.members + chunk) else { return 1 };
-    for position in 0..MEMBERS_PER_CHUNK {
-        let Member { destination, weight } = chunk.members[position];
-        if weight == 0 {
-            continue;
-        }
-        let Some(load) = LOADS.get(destination) else { continue };
-        let overhead = load.overhead();
-        // overhead / weight < best / best weight, without a division; the first of equals stays.
-        if scan.weight == 0 || overhead * (scan.weight as u64) < scan.overhead * (weight as u64) {
-            scan.destination = destination;
-            scan.weight = weight;
-            scan.overhead = overhead;
-        }
+    let Some(chunk) = MEMBERS.get(scan.members + chunk) else { return 1 };
+    for member in &chunk.members {
+        // A free position has no such destination.
+        let Some(load) = LOADS.get(member.destination) else { continue };
+        let (overhead, weight) = (load.overhead(), member.weight as u64);
+        // overhead / weight < best overhead / best weight, without a division; the first of equals
+        // stays, and a weight of 0 never wins.
+        let better = below(overhead * scan.weight, scan.overhead * weight);
+        scan.destination = (member.destination & better as u32) | (scan.destination & !better as u32);
+        scan.weight = (weight & better) | (scan.weight & !better);
+        scan.overhead = (overhead & better) | (scan.overhead & !better);
     }
     0
 }
 
 #[inline(always)]
-fn least_loaded(service: &Service) -> Result<u32, Cause> {
-    let mut scan =
-        Scan { members: service.members, destination: Member::NO_DESTINATION, weight: 0, overhead: 0 };
+fn least_loaded(service: &Service) -> u32 {
+    let mut scan = Scan {
+        members: service.members,
+        destination: Member::NO_DESTINATION,
+        weight: 1,
+        overhead: WORST_OVERHEAD,
+    };
     let chunks = service.member_count.div_ceil(MEMBERS_PER_CHUNK as u32);
     // SAFETY: the callback has the signature bpf_loop calls, and the context outlives the call.
     unsafe { bpf_loop(chunks, scan_chunk as *mut c_void, (&raw mut scan).cast(), 0) };
-    match scan.destination {
-        Member::NO_DESTINATION => Err(Cause::NoDestination),
-        destination => Ok(destination),
-    }
+    // Not compared with `NO_DESTINATION`, which no look-up finds either: a comparison would have the
+    // verifier tell apart every way through the loop.
+    scan.destination
 }

@@ -24,6 +24,25 @@ pub(crate) enum Sign {
 }
 
 impl Sign {
+    /// As a number, to cross between stages.
+    #[inline(always)]
+    pub(crate) const fn to_bits(self) -> u32 {
+        match self {
+            Self::Tcp(flags) => flags as u32,
+            Self::Udp => 0x100,
+            Self::Related => 0x200,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        match bits {
+            0x100 => Self::Udp,
+            0x200 => Self::Related,
+            flags => Self::Tcp(flags as u8),
+        }
+    }
+
     #[inline(always)]
     pub(crate) const fn of(protocol_number: u8, tcp_flags: u8) -> Self {
         if protocol_number == protocol::TCP { Self::Tcp(tcp_flags) } else { Self::Udp }
@@ -49,12 +68,27 @@ impl Sign {
     }
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct Steered {
     /// Index of the destination.
     pub(crate) index: u32,
-    pub(crate) destination: &'static Destination,
     /// A connection begins.
     pub(crate) new: bool,
+}
+
+impl Steered {
+    const NEW: u32 = 1 << 31;
+
+    /// As a number, to cross between stages.
+    #[inline(always)]
+    pub(crate) const fn to_bits(self) -> u32 {
+        self.index | if self.new { Self::NEW } else { 0 }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        Self { index: bits & !Self::NEW, new: bits & Self::NEW != 0 }
+    }
 }
 
 /// What the director sees of a connection to this destination.
@@ -65,7 +99,8 @@ const fn seen(destination: &Destination) -> Seen {
 
 /// What became of an entry.
 enum Found {
-    Live(Steered),
+    /// Goes on to the destination with this index.
+    Live(u32),
     /// Idle for too long, or ended and begun anew.
     Over,
     /// Its destination was taken away: the flow may go elsewhere, where it is refused at once.
@@ -89,12 +124,12 @@ fn resume(key: &FlowKey, entry: Entry, sign: Sign, now: u32, settings: &Settings
     if sign != Sign::Related {
         entry.touch(key, sign.next(current, seen(destination)), now);
     }
-    Found::Live(Steered { index: entry.destination_index(), destination, new: false })
+    Found::Live(entry.destination_index())
 }
 
 /// The destination of a packet from a client. `key` is the client's direction, also for an ICMP error
 /// about the flow.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn steer(key: &FlowKey, service: &Service, sign: Sign) -> Result<Steered, Cause> {
     let settings = lookup::settings()?;
     let now = helpers::now();
@@ -106,7 +141,7 @@ pub(crate) fn steer(key: &FlowKey, service: &Service, sign: Sign) -> Result<Stee
     let mut homeless = false;
     if consult && let Some(entry) = connection::find(key) {
         match resume(key, entry, sign, now, settings) {
-            Found::Live(steered) => return Ok(steered),
+            Found::Live(index) => return Ok(Steered { index, new: false }),
             Found::Over => {}
             Found::Homeless => homeless = true,
         }
@@ -124,7 +159,7 @@ pub(crate) fn steer(key: &FlowKey, service: &Service, sign: Sign) -> Result<Stee
         let state = sign.next(state::NONE, seen(destination));
         remember(key, service, index, destination, state, now, settings)?;
     }
-    Ok(Steered { index, destination, new })
+    Ok(Steered { index, new })
 }
 
 /// A packet that may begin a flow.

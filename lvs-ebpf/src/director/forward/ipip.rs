@@ -13,7 +13,7 @@ use lvs_ebpf::parse::{ETHERNET, IPV4, IPV6, Network, ether_type};
 use network_types::eth::EthHdr;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
-use crate::{Action, helpers, lookup, next_hop, rewrite};
+use crate::{helpers, lookup, next_hop, rewrite};
 
 /// What the outer header takes from the inner one and from the plan.
 struct Outer<'a> {
@@ -35,7 +35,7 @@ pub(super) fn encapsulate(
     packet: &Packet,
     network: &Network,
     destination: &Destination,
-) -> Result<Action, Cause> {
+) -> Result<u32, Cause> {
     let is_v4 = destination.address.is_v4();
     let header_length = if is_v4 { IPV4 } else { IPV6 };
     if destination.tunnel_source == Address::UNSPECIFIED {
@@ -68,7 +68,8 @@ pub(super) fn encapsulate(
 #[inline(always)]
 fn inner_tos(packet: &Packet, network: &Network) -> Result<u8, OutOfBounds> {
     if network.is_v4 {
-        return packet.read(network.l3 + offset_of!(Ipv4Hdr, tos));
+        let [_, tos]: [u8; 2] = packet.read(network.l3)?;
+        return Ok(tos);
     }
     let first: [u8; 2] = packet.read(network.l3)?;
     Ok((u16::from_be_bytes(first) >> 4) as u8)

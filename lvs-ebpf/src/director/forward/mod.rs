@@ -7,26 +7,22 @@ pub(crate) mod nat;
 use core::mem::offset_of;
 
 use lvs_common::cause::Cause;
-use lvs_common::destination::forward;
+use lvs_common::destination::{Destination, forward};
 use lvs_ebpf::packet::Packet;
 use lvs_ebpf::parse::Network;
 use network_types::ip::Ipv4Hdr;
 
 use crate::next_hop::{self, NextHop};
+use crate::scratch::scratch;
 use crate::steer::Steered;
-use crate::{Action, answer, rewrite, stats};
+use crate::{lookup, rewrite, stats};
 
 /// A client's packet to its destination. `port` is the one the client dialled.
-#[inline(never)]
-pub(crate) fn inbound(
-    packet: &Packet,
-    network: &Network,
-    port: u16,
-    steered: &Steered,
-) -> Result<Action, Cause> {
-    let destination = steered.destination;
+#[inline(always)]
+pub(crate) fn inbound(packet: &Packet, network: &Network, port: u16, steered: Steered) -> Result<u32, Cause> {
+    let destination = lookup::destination(steered.index).ok_or(Cause::Inconsistent)?;
     let sent = match destination.forward {
-        forward::DR => direct(packet, network, steered),
+        forward::DR => direct(packet, network, destination),
         forward::NAT => nat::inbound(packet, network, port, destination),
         forward::IPIP => ipip::encapsulate(packet, network, destination),
         forward::LOCAL => Err(Cause::Local),
@@ -40,8 +36,8 @@ pub(crate) fn inbound(
 
 /// Direct routing: the frame goes to the real server as it is.
 #[inline(always)]
-fn direct(packet: &Packet, network: &Network, steered: &Steered) -> Result<Action, Cause> {
-    let next_hop = next_hop::to_destination(packet, &network.source, steered.destination)?;
+fn direct(packet: &Packet, network: &Network, destination: &Destination) -> Result<u32, Cause> {
+    let next_hop = next_hop::to_destination(packet, &network.source, destination)?;
     check_size(packet, network, next_hop.mtu)?;
     if next_hop.routed {
         check_hops(packet, network)?;
@@ -53,7 +49,7 @@ fn direct(packet: &Packet, network: &Network, steered: &Steered) -> Result<Actio
 /// Routes a packet that only passes: the reply of a real server whose gateway is the director. The
 /// kernel would drop it, since its source is local.
 #[inline(always)]
-pub(crate) fn route(packet: &Packet, network: &Network) -> Result<Action, Cause> {
+pub(crate) fn route(packet: &Packet, network: &Network) -> Result<u32, Cause> {
     let next_hop = to_client(packet, network)?;
     rewrite::decrement_hops(packet, network).map_err(|_| Cause::Malformed)?;
     next_hop.send(packet)
@@ -68,8 +64,8 @@ fn to_client(packet: &Packet, network: &Network) -> Result<NextHop, Cause> {
     Ok(next_hop)
 }
 
-/// A packet that is too big for the way is answered with the size that fits (RFC 1191, RFC 8201), unless
-/// its sender leaves fragmentation to routers, which XDP cannot do.
+/// A packet that is too big for the way is refused. Its sender is told the size that fits (RFC 1191,
+/// RFC 8201), unless it leaves fragmentation to routers, which XDP cannot do.
 #[inline(always)]
 fn check_size(packet: &Packet, network: &Network, mtu: usize) -> Result<(), Cause> {
     if mtu == 0 || network.length <= mtu {
@@ -81,21 +77,24 @@ fn check_size(packet: &Packet, network: &Network, mtu: usize) -> Result<(), Caus
 #[inline(always)]
 fn too_big(packet: &Packet, network: &Network, mtu: usize) -> Cause {
     if network.is_v4 && !dont_fragment(packet, network) {
-        return Cause::TooBig;
+        return Cause::Unfragmentable;
     }
-    answer::too_big(packet, network, mtu)
+    if let Ok(scratch) = scratch() {
+        scratch.mtu = mtu as u32;
+    }
+    Cause::TooBig
 }
 
 /// The DF bit of an IPv4 header.
 #[inline(always)]
 fn dont_fragment(packet: &Packet, network: &Network) -> bool {
-    packet.read::<u8>(network.l3 + offset_of!(Ipv4Hdr, frags)).is_ok_and(|flags| flags & 0x40 != 0)
+    packet.read::<[u8; 2]>(network.l3 + offset_of!(Ipv4Hdr, frags)).is_ok_and(|[flags, _]| flags & 0x40 != 0)
 }
 
 #[inline(always)]
 pub(crate) fn check_hops(packet: &Packet, network: &Network) -> Result<(), Cause> {
     match rewrite::hops_left(packet, network) {
-        Ok(0 | 1) => Err(answer::time_exceeded(packet, network)),
+        Ok(0 | 1) => Err(Cause::TimeExceeded),
         Ok(_) => Ok(()),
         Err(_) => Err(Cause::Malformed),
     }

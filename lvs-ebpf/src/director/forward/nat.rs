@@ -9,7 +9,7 @@ use lvs_ebpf::packet::Packet;
 use lvs_ebpf::parse::{Fragment, Network};
 
 use crate::rewrite::{self, Side};
-use crate::{Action, connection, fragment, helpers, next_hop, stats};
+use crate::{connection, fragment, helpers, next_hop, stats};
 
 /// Client -> real server: the destination becomes the real server.
 #[inline(always)]
@@ -18,7 +18,7 @@ pub(super) fn inbound(
     network: &Network,
     port: u16,
     destination: &Destination,
-) -> Result<Action, Cause> {
+) -> Result<u32, Cause> {
     let next_hop = next_hop::to_destination(packet, &network.source, destination)?;
     super::check_size(packet, network, next_hop.mtu)?;
     super::check_hops(packet, network)?;
@@ -31,8 +31,8 @@ pub(super) fn inbound(
 
 /// Real server -> client: the source becomes what the client dialled. `key` is the packet's own
 /// direction. A packet of no connection is the server's own business, and the kernel's.
-#[inline(never)]
-pub(crate) fn outbound(packet: &Packet, network: &Network, key: &FlowKey) -> Result<Action, Cause> {
+#[inline(always)]
+pub(crate) fn outbound(packet: &Packet, network: &Network, key: &FlowKey) -> Result<u32, Cause> {
     let value = connection::find_return(key).ok_or(Cause::NoService)?;
     let client_key = connection::client_key(key, &value);
     let entry = connection::find(&client_key).ok_or(Cause::NoConnection)?;
@@ -40,7 +40,7 @@ pub(crate) fn outbound(packet: &Packet, network: &Network, key: &FlowKey) -> Res
     check_checksum(packet, network)?;
     if network.fragment != Fragment::Later {
         let new = if network.protocol == protocol::TCP {
-            let flags: u8 = packet.read(network.l4 + 13).map_err(|_| Cause::Malformed)?;
+            let [_, flags]: [u8; 2] = packet.read(network.l4 + 12).map_err(|_| Cause::Malformed)?;
             tcp_state::next(entry.state(), flags, Seen::FromServer)
         } else {
             state::UDP

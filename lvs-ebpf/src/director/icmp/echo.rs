@@ -29,7 +29,7 @@ fn turn(packet: &Packet, network: &Network) -> Result<(), OutOfBounds> {
     let kind: [u8; 2] = packet.read(network.l4)?;
     let reply = [if network.is_v4 { REPLY_V4 } else { REPLY_V6 }, kind[1]];
     // Read before anything is written: the header may end with the packet.
-    packet.read::<u64>(network.l4)?;
+    packet.read::<[u8; 8]>(network.l4)?;
     packet.write(network.l4, reply)?;
     let delta = Delta::NONE.bytes(&kind, &reply);
     rewrite::update_checksum(packet, network.l4 + 2, delta)?;
@@ -46,6 +46,8 @@ fn turn(packet: &Packet, network: &Network) -> Result<(), OutOfBounds> {
     } else {
         packet.write(network.l3 + offset_of!(Ipv6Hdr, src_addr), network.destination.bytes)?;
         packet.write(network.l3 + offset_of!(Ipv6Hdr, dst_addr), network.source.bytes)?;
-        packet.write(network.l3 + offset_of!(Ipv6Hdr, hop_limit), HOPS)
+        let at = network.l3 + offset_of!(Ipv6Hdr, next_hdr);
+        let [next, _]: [u8; 2] = packet.read(at)?;
+        packet.write(at, [next, HOPS])
     }
 }

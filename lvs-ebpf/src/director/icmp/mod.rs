@@ -1,17 +1,27 @@
 //! ICMP and ICMPv6: echo to a VIP, and errors about flows.
 
 mod echo;
-mod error;
+pub(crate) mod error;
 
 use lvs_common::cause::Cause;
 use lvs_common::service::protocol;
 use lvs_ebpf::packet::Packet;
-use lvs_ebpf::parse::{Fragment, Network};
+use lvs_ebpf::parse::Fragment;
 
-use crate::{Action, lookup};
+use crate::scratch::Scratch;
+
+use crate::lookup;
 
 /// ICMP header, without what follows it.
 pub(super) const HEADER: usize = 8;
+
+/// What an error is about, as the stage answers it.
+pub(crate) mod about {
+    /// A packet of a service; its flow and service stand in the scratch value.
+    pub(crate) const SERVICE: u32 = 1;
+    /// Perhaps a packet to a nat real server.
+    pub(crate) const REPLY: u32 = 2;
+}
 
 enum Message {
     EchoRequest,
@@ -28,13 +38,14 @@ const fn classify(is_v4: bool, kind: u8) -> Message {
     }
 }
 
-#[inline(never)]
-pub(crate) fn process(packet: &Packet, network: &Network) -> Result<Action, Cause> {
+#[inline(always)]
+pub(crate) fn process(packet: &Packet, scratch: &mut Scratch) -> Result<u32, Cause> {
+    let network = &scratch.network;
     if network.is_v4 != (network.protocol == protocol::ICMP) {
         return Err(Cause::NoService);
     }
     let unparsed = if lookup::is_vip(&network.destination) { Cause::Malformed } else { Cause::NoService };
-    let kind: u8 = packet.read(network.l4).map_err(|_| unparsed)?;
+    let [kind, _]: [u8; 2] = packet.read(network.l4).map_err(|_| unparsed)?;
     match classify(network.is_v4, kind) {
         Message::EchoRequest if lookup::is_vip(&network.destination) => {
             // The first fragment alone would be answered with a wrong checksum.
@@ -43,7 +54,7 @@ pub(crate) fn process(packet: &Packet, network: &Network) -> Result<Action, Caus
             }
             Err(echo::answer(packet, network))
         }
-        Message::Error => error::process(packet, network),
+        Message::Error => error::process(packet, scratch),
         _ => Err(Cause::NoService),
     }
 }

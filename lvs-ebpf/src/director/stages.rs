@@ -1,0 +1,113 @@
+//! The stages of the pipeline that are functions of their own in the kernel.
+//!
+//! A global BPF function is verified once, by itself, for any arguments; a static one again for every call
+//! and every state it is called in, which multiplies beyond the verifier's limit of a million
+//! instructions. A global function takes only the context and numbers and answers with a number, so what
+//! the stages share stands in [`crate::scratch`], and a `Result` crosses the border as a `u64`.
+
+use core::arch::asm;
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::programs::XdpContext;
+use lvs_common::cause::Cause;
+use lvs_ebpf::packet::Packet;
+
+use crate::answer::{self, Kind};
+use crate::scratch::scratch;
+use crate::steer::{self, Sign, Steered};
+use crate::{forward, fragment, icmp, reply};
+
+/// `Ok` as itself, `Err` in the upper half.
+#[inline(always)]
+fn encode(result: Result<u32, Cause>) -> u64 {
+    match result {
+        Ok(value) => value as u64,
+        Err(cause) => (cause as u64 + 1) << 32,
+    }
+}
+
+#[inline(always)]
+fn decode(value: u64) -> Result<u32, Cause> {
+    match (value >> 32) as u32 {
+        0 => Ok(value as u32),
+        cause => Err(Cause::from_value(cause - 1).unwrap_or(Cause::Inconsistent)),
+    }
+}
+
+macro_rules! stage {
+    ($(#[$meta:meta])* $kernel_name:ident as $name:ident($($argument:ident: $type:ty),*) = $body:expr) => {
+        /// The stage as the kernel sees it.
+        ///
+        /// # Safety
+        /// `context` is the running program's.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        unsafe extern "C" fn $kernel_name(context: *mut xdp_md, $($argument: $type),*) -> u64 {
+            // The verifier wants the context in every call; the compiler would leave it out where it is
+            // not used.
+            // SAFETY: no instruction.
+            unsafe { asm!("/* {0} */", in(reg) context, options(nomem, nostack, preserves_flags)) };
+            let run: fn(&Packet $(, $type)*) -> Result<u32, Cause> = $body;
+            encode(run(&Packet::new(XdpContext::new(context)) $(, $argument)*))
+        }
+
+        $(#[$meta])*
+        #[inline(always)]
+        pub(crate) fn $name(packet: &Packet $(, $argument: $type)*) -> Result<u32, Cause> {
+            // SAFETY: the packet was made from the running program's context.
+            decode(unsafe { $kernel_name(packet.context().ctx $(, $argument)*) })
+        }
+    };
+}
+
+stage! {
+    /// Chooses the destination of the flow in the scratch value; answers [`Steered`] as a number.
+    lvs_steer as steer(sign: u32) = |_, sign| {
+        let scratch = scratch()?;
+        steer::steer(&scratch.key, &scratch.service, Sign::from_bits(sign)).map(Steered::to_bits)
+    }
+}
+
+stage! {
+    /// Sends a client's packet to the destination `steer` has chosen; answers the interface it leaves by.
+    lvs_inbound as inbound(steered: u32, port: u32) = |packet, steered, port| {
+        forward::inbound(packet, &scratch()?.network, port as u16, Steered::from_bits(steered))
+    }
+}
+
+stage! {
+    /// A packet for no service, which may be a real server's reply.
+    lvs_reply as reply() = |packet| reply::process(packet, scratch()?)
+}
+
+stage! {
+    /// Finds what the first fragment decided for a later one; answers [`fragment::REPLY`], or the
+    /// destination as `steer` does.
+    lvs_fragment as fragment() = |_| fragment::find(scratch()?)
+}
+
+stage! {
+    /// ICMP and ICMPv6: echo, and the flow an error is about; answers one of [`icmp::about`].
+    lvs_icmp as icmp() = |packet| icmp::process(packet, scratch()?)
+}
+
+stage! {
+    /// An ICMP error about a nat connection, to its real server, or
+    lvs_icmp_in as error_to_real_server(index: u32) =
+        |packet, index| icmp::error::to_real_server(packet, scratch()?, index)
+}
+
+stage! {
+    /// to its client.
+    lvs_icmp_out as error_to_client() = |packet| icmp::error::to_client(packet, scratch()?)
+}
+
+stage! {
+    /// Turns the packet into an ICMP error to its sender. Never `Ok`.
+    lvs_answer as answer(kind: u32) = |packet, kind| {
+        let scratch = scratch()?;
+        let kind = Kind::from_bits(kind);
+        let mtu = if kind == Kind::TOO_BIG { scratch.mtu } else { 0 };
+        Err(answer::send(packet, &scratch.network, kind, mtu))
+    }
+}

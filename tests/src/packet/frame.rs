@@ -202,11 +202,8 @@ impl Ip {
         let mut message = vec![kind, code, 0, 0];
         message.extend(word);
         message.extend(payload);
-        let sum = if self.is_v4() {
-            checksum(&[&message])
-        } else {
-            self.pseudo_checksum(number::ICMPV6, &message)
-        };
+        let sum =
+            if self.is_v4() { checksum(&[&message]) } else { self.pseudo_checksum(number::ICMPV6, &message) };
         message[2..4].copy_from_slice(&sum.to_be_bytes());
         message
     }

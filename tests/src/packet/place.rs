@@ -52,7 +52,7 @@ impl Side {
 }
 
 /// The router before the clients.
-pub const ROUTER: Mac = [2, 0, 0, 0, 0, 0xfe];
+const ROUTER: Mac = [2, 0, 0, 0, 0, 0xfe];
 const GATEWAYS: [&str; 2] = ["10.0.0.254", "2001:db8::fe"];
 pub(super) const MTU: u32 = 1500;
 

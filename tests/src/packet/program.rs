@@ -67,8 +67,7 @@ struct Attributes {
 /// Runs `program` once on `frame` as if it had come in by the interface with index `ingress` of the calling
 /// thread's network namespace.
 pub(super) fn run(program: BorrowedFd<'_>, ingress: u32, frame: &[u8]) -> io::Result<(Verdict, Vec<u8>)> {
-    let context =
-        Context { data_end: frame.len() as u32, ingress_ifindex: ingress, ..Context::default() };
+    let context = Context { data_end: frame.len() as u32, ingress_ifindex: ingress, ..Context::default() };
     let mut output = vec![0; frame.len() + HEADROOM];
     let mut attributes = Attributes {
         program: program.as_raw_fd() as u32,
@@ -82,9 +81,8 @@ pub(super) fn run(program: BorrowedFd<'_>, ingress: u32, frame: &[u8]) -> io::Re
         ..Attributes::default()
     };
     // SAFETY: all three buffers outlive the call and are as long as the attributes say.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, PROG_TEST_RUN, &raw mut attributes, size_of::<Attributes>())
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, PROG_TEST_RUN, &raw mut attributes, size_of::<Attributes>()) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

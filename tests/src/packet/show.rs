@@ -52,13 +52,17 @@ fn shortened(text: &str) -> String {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
+    const LINES: usize = 24;
     let mut text = String::new();
-    for (line, chunk) in bytes.chunks(16).enumerate() {
+    for (line, chunk) in bytes.chunks(16).enumerate().take(LINES) {
         write!(text, "    {:04x} ", line * 16).ok();
         for byte in chunk {
             write!(text, " {byte:02x}").ok();
         }
         text.push('\n');
+    }
+    if bytes.len() > LINES * 16 {
+        text.push_str("    ...\n");
     }
     text
 }

@@ -19,7 +19,7 @@ mod syscall;
 mod table;
 
 use std::collections::{BTreeMap, HashSet};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -144,6 +144,11 @@ impl Dataplane {
     /// What the operator should know about the start, such as a size that could not take effect.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The director's program, for BPF_PROG_TEST_RUN.
+    pub fn director(&self) -> BorrowedFd<'_> {
+        self.attacher.program.as_fd()
     }
 
     /// Entries of `DESTINATIONS`, and so of [`Readback::counters`] and [`Readback::loads`].

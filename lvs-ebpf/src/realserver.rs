@@ -14,7 +14,7 @@ use lvs_common::address::Address;
 use lvs_common::checksum::{self, Delta};
 use lvs_common::decapsulation::{self, Listed, Outcome};
 use lvs_common::service::protocol;
-use lvs_ebpf::packet::{OutOfBounds, Packet};
+use lvs_ebpf::packet::{OutOfBounds, Packet, Plain};
 
 /// Written by `lvsd realserver`, read here.
 #[btf_map]
@@ -98,7 +98,10 @@ fn decapsulate(packet: &Packet) -> Result<(), Left> {
 
 /// `LINK`: bytes before the outer header.
 #[inline(always)]
-fn unpack<const LINK: usize>(packet: &Packet) -> Result<(), Left> {
+fn unpack<const LINK: usize>(packet: &Packet) -> Result<(), Left>
+where
+    [u8; LINK]: Plain,
+{
     let outer = match packet.read(LINK - 2)? {
         ETHERTYPE_IPV4 => outer_v4(&packet.read(LINK)?)?,
         ETHERTYPE_IPV6 => outer_v6(&packet.read(LINK)?)?,
@@ -173,7 +176,10 @@ fn outer_v6(header: &[u8; IPV6]) -> Result<Outer, Left> {
 
 /// Looks at the inner header and, if the packet is for a VIP, moves the link header over the outer one.
 #[inline(always)]
-fn strip<const LINK: usize, const OUTER: usize>(packet: &Packet, outer: &Outer) -> Result<(), Left> {
+fn strip<const LINK: usize, const OUTER: usize>(packet: &Packet, outer: &Outer) -> Result<(), Left>
+where
+    [u8; LINK]: Plain,
+{
     // The frame may be padded, but is not shorter than its header says.
     if packet.length() < LINK + OUTER + outer.payload {
         return Err(Outcome::Unfit.into());

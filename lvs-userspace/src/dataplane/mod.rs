@@ -29,6 +29,7 @@ pub use events::Events;
 pub use interface::AttachMode;
 pub use readback::{ConnectionEntry, Readback};
 pub use sweep::{SweepReport, Sweeper, now_ticks};
+pub use syscall::monotonic_nanoseconds;
 
 use crate::config::model::Limits;
 use crate::control::command::{Command, Snapshot};

@@ -90,6 +90,16 @@ fn union_of(address: &Address, is_v4: bool) -> [u8; 16] {
     bytes
 }
 
+/// The other way round.
+#[inline(always)]
+fn address_of(union: &[u8; 16], is_v4: bool) -> Address {
+    if !is_v4 {
+        return Address::from_v6(*union);
+    }
+    let [a, b, c, d, ..] = *union;
+    Address::from_v4([a, b, c, d])
+}
+
 /// The next hop by the kernel's routing and neighbour tables. Unknown MACs are reported to the agent.
 #[inline(always)]
 pub(crate) fn to_address(packet: &Packet, source: &Address, destination: &Address) -> Result<NextHop, Cause> {
@@ -136,7 +146,11 @@ fn find(packet: &Packet, source: &Address, destination: &Address) -> Result<(), 
             Ok(())
         }
         answer::NO_NEIGHBOUR => {
-            report_unresolved(destination, lookup.interface);
+            // The kernel has put the gateway in the place of the destination, if there is one.
+            report_unresolved(
+                &address_of(&lookup.destination, lookup.family == family::INET),
+                lookup.interface,
+            );
             Err(Cause::NoNeighbour)
         }
         _ => Err(Cause::NoRoute),

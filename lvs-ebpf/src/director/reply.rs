@@ -4,9 +4,10 @@ use lvs_common::cause::Cause;
 use lvs_common::service::source_role;
 use lvs_common::settings::flags;
 use lvs_ebpf::packet::Packet;
+use lvs_ebpf::parse::Fragment;
 
 use crate::scratch::Scratch;
-use crate::{forward, lookup};
+use crate::{forward, fragment, lookup};
 
 #[inline(always)]
 pub(crate) fn process(packet: &Packet, scratch: &mut Scratch) -> Result<u32, Cause> {
@@ -24,6 +25,9 @@ pub(crate) fn process(packet: &Packet, scratch: &mut Scratch) -> Result<u32, Cau
     if source.role == source_role::NAT_SERVER {
         forward::nat::outbound(packet, network, key)
     } else {
+        if network.fragment == Fragment::First {
+            fragment::remember_reply(network, key);
+        }
         forward::route(packet, network)
     }
 }

@@ -15,10 +15,13 @@ use super::{Error, Options, advice, notify, read};
 use crate::api::{Overview, Request, Usage, model};
 use crate::config::Config;
 use crate::control::Event;
+use crate::dataplane::monotonic_nanoseconds;
 use lvs_common::settings::Settings;
 
-/// Between the end of a walk through the connection tables and the next.
+/// Between the end of a walk through the connection tables and the next, at the least.
 const WALK_AGAIN: Duration = Duration::from_secs(3);
+/// A walk takes a second where there are a million entries: one part in so many of the time is spent on it.
+const WALK_SHARE: u32 = 10;
 /// Between two censuses: each is a second walk.
 const CENSUS_AGAIN: Duration = Duration::from_secs(30);
 
@@ -165,7 +168,8 @@ impl Agent {
 
     /// Reads the file again; after an error everything is as it was.
     async fn reload(&mut self) -> Result<model::Reloaded, Error> {
-        notify::notify("RELOADING=1");
+        let microseconds = monotonic_nanoseconds() / 1000;
+        notify::notify(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
         let reloaded = self.try_reload().await;
         notify::notify("READY=1");
         match &reloaded {
@@ -237,7 +241,7 @@ impl Agent {
         Overview {
             instance: self.options.instance.clone(),
             config: self.options.config.clone(),
-            uptime: installed.uptime(),
+            uptime: installed.now(),
             view: installed.state.describe(),
             attachments: installed.dataplane.attachments().to_vec(),
             settings: self.settings(),
@@ -261,7 +265,9 @@ impl Agent {
     }
 
     fn walked(&mut self, found: Option<Found>) {
-        self.next_walk = Instant::now() + WALK_AGAIN;
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.next_walk);
+        self.next_walk = now + WALK_AGAIN.max(took * WALK_SHARE);
         let Some(Found { walk, swept, counted }) = found else {
             error!("ageing has failed; beginning anew");
             let dataplane = &self.installed.dataplane;

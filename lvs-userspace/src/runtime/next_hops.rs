@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::config::Config;
 use crate::config::model::Forward;
@@ -35,14 +35,17 @@ impl NextHops {
         Some((address, self.learn(report)))
     }
 
-    /// Has the real servers of `config` watched beside those that are, and waits a while for their MACs:
-    /// a service should not begin with packets that nobody knows the way for. The changes meanwhile.
+    /// Has the real servers of `config` watched beside those that are, and waits a while for the MACs of
+    /// the new ones: a service should not begin with packets that nobody knows the way for. Returns whose
+    /// way has changed meanwhile.
     pub(super) async fn prepare(&mut self, config: &Config) -> BTreeSet<IpAddr> {
         let wanted = real_servers(config);
         self.resolver.set_addresses(self.known.keys().copied().chain(wanted.iter().copied()).collect());
+        let mut new = wanted;
+        new.retain(|address| !self.known.contains_key(address));
         let deadline = Instant::now() + PATIENCE;
         let mut changed = BTreeSet::new();
-        while !wanted.iter().all(|address| self.is_settled(address)) {
+        while !new.iter().all(|address| self.is_settled(address)) {
             match timeout_at(deadline, self.reports.recv()).await {
                 Ok(Some(report)) => {
                     changed.insert(report.address);
@@ -51,8 +54,8 @@ impl NextHops {
                 Ok(None) | Err(_) => break,
             }
         }
-        for address in wanted.iter().filter(|address| !self.is_settled(address)) {
-            info!(%address, "nobody answers for this real server yet");
+        for address in new.iter().filter(|address| !self.is_settled(address)) {
+            warn!(%address, "real server: nobody has answered for it so far");
         }
         changed
     }

@@ -1,3 +1,5 @@
-//! What crosses processes. `lab` builds networks out of namespaces and runs real programs in them.
+//! What crosses processes. `lab` builds networks out of namespaces and runs real programs in them; `packet`
+//! runs single frames through the program.
 
 pub mod lab;
+pub mod packet;

@@ -1,0 +1,171 @@
+//! ICMP errors about flows, which quote eight bytes of the transport header and no more.
+
+use lvs_common::cause::Cause;
+use lvs_tests::packet::frame::{Ip, packet_of};
+use lvs_tests::packet::{Expect, Side, World};
+
+use crate::traffic::*;
+
+use Side::{Back, Front};
+
+/// What an error quotes of a packet: its header and eight bytes. With `source` or `destination`, the ports
+/// as translated; the rest of the eight bytes, a UDP checksum among them, stays as it was.
+fn quote(ip: &Ip, number: u8, ports: (u16, u16), translated: (u16, u16), original: &Ip) -> Vec<u8> {
+    let mut segment = if number == 6 {
+        original.tcp(&ack(ports.0, ports.1), b"more than is quoted")
+    } else {
+        original.udp(ports, b"more than is quoted")
+    };
+    segment[..2].copy_from_slice(&translated.0.to_be_bytes());
+    segment[2..4].copy_from_slice(&translated.1.to_be_bytes());
+    let mut packet = ip.packet(number, &segment);
+    packet.truncate(ip.header_length() + 8);
+    packet
+}
+
+/// The kinds of error in each family.
+fn kinds(family: Family) -> Vec<(u8, u8, [u8; 4])> {
+    let mtu = 1300_u32.to_be_bytes();
+    if family.name == "v4" {
+        vec![(3, 1, [0; 4]), (3, 4, mtu), (11, 0, [0; 4]), (12, 0, [0; 4])]
+    } else {
+        vec![(1, 0, [0; 4]), (2, 0, mtu), (3, 0, [0; 4]), (4, 0, [0; 4])]
+    }
+}
+
+fn world() -> World {
+    let mut services = String::new();
+    for family in FAMILIES {
+        for (protocol, _) in PROTOCOLS {
+            for (port, rest) in [
+                (80, servers(&[family.front])),
+                (81, servers(&[family.back])),
+                (82, format!("forward: ipip, {}", servers(&[family.back]))),
+                (83, format!("forward: nat, real_servers: [{{address: \"{}\", port: 8080}}]", family.back)),
+                (84, format!("forward: nat, {}", servers(&[family.front]))),
+                (85, format!("scheduler: rr, {}", servers(&[family.back]))),
+                (86, "forward: local, real_servers: [{}]".to_owned()),
+            ] {
+                let name = format!("{}-{protocol}-{port}", family.name);
+                services += &service(&name, family.vip, port, protocol, &rest);
+            }
+        }
+    }
+    World::new(&services)
+}
+
+#[test]
+fn an_error_reaches_the_real_server_that_must_know() {
+    let mut world = world();
+    for family in FAMILIES {
+        for (protocol, number) in PROTOCOLS {
+            for (kind, code, word) in kinds(family) {
+                let name = |what: &str| format!("{} {protocol} {kind}/{code} {what}", family.name);
+                // From the client, and from a router on the way to it.
+                let router = if family.name == "v4" { "10.8.0.1" } else { "2001:db8:8::1" };
+                for from in [family.client, router] {
+                    let header = Ip::new(from, family.vip);
+                    let reply = family.reply(family.vip);
+                    let about = |port| quote(&reply, number, (port, 4000), (port, 4000), &reply);
+                    let packet = |ip: &Ip, port| ip.icmp_packet(kind, code, word, &about(port));
+                    let sent = |port| FROM_CLIENT.frame(&packet(&header, port));
+
+                    let left = link_to(Front, family.front).frame(&packet(&header, 80));
+                    world.row(&name("dr"), Front, &sent(80), &Expect::Out(Front, left));
+                    let left = link_to(Back, family.back).frame(&packet(&header.routed(), 81));
+                    world.row(&name("dr, routed"), Front, &sent(81), &Expect::Out(Back, left));
+                    let outer = Ip::new(family.back_self, family.back).with(|ip| ip.identification = 0);
+                    let left = link_to(Back, family.back).frame(&outer.tunnel(&packet(&header.routed(), 82)));
+                    world.row(&name("ipip"), Front, &sent(82), &Expect::Out(Back, left));
+
+                    for (port, server, target, side) in
+                        [(83, family.back, 8080, Back), (84, family.front, 84, Front)]
+                    {
+                        world.run(
+                            Front,
+                            &FROM_CLIENT.frame(&opening(number, &family.request(), (4000, port), b"")),
+                        );
+                        let inner =
+                            quote(&family.reply(server), number, (port, 4000), (target, 4000), &reply);
+                        let left = header.to(server).routed().icmp_packet(kind, code, word, &inner);
+                        let left = link_to(side, server).frame(&left);
+                        world.row(
+                            &name(&format!("nat {port}")),
+                            Front,
+                            &sent(port),
+                            &Expect::Out(side, left),
+                        );
+                    }
+                    world.row(&name("local"), Front, &sent(86), &Expect::Pass(Cause::Local));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_error_about_a_translated_packet_reaches_the_client() {
+    let mut world = world();
+    for family in FAMILIES {
+        for (protocol, number) in PROTOCOLS {
+            for (port, server, target, side) in [(83, family.back, 8080, Back), (84, family.front, 84, Front)]
+            {
+                world.run(Front, &FROM_CLIENT.frame(&opening(number, &family.request(), (4000, port), b"")));
+                for (kind, code, word) in kinds(family) {
+                    // By the real server itself, whose address the client does not know, and by a router.
+                    let router = if family.name == "v4" { "192.168.0.254" } else { "2001:db8:1::254" };
+                    for (from, seen) in [(server, family.vip), (router, router)] {
+                        let request = family.request();
+                        let translated = request.to(server);
+                        let inner = quote(&translated, number, (4000, target), (4000, target), &translated);
+                        let sent = Ip::new(from, family.client).icmp_packet(kind, code, word, &inner);
+                        let inner = quote(&request, number, (4000, target), (4000, port), &translated);
+                        let left =
+                            Ip::new(seen, family.client).routed().icmp_packet(kind, code, word, &inner);
+                        let name = format!("{} {protocol} {kind}/{code} nat {port} from {from}", family.name);
+                        let expect = Expect::Routed(Front, TO_CLIENT.frame(&left));
+                        world.row(&name, side, &link_from(side, server).frame(&sent), &expect);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_about_what_is_not_ours() {
+    let mut world = world();
+    for family in FAMILIES {
+        let (kind, code) = family.port_unreachable;
+        let header = family.request();
+        let reply = family.reply(family.vip);
+        let error =
+            |header: &Ip, quoted: &[u8]| FROM_CLIENT.frame(&header.icmp_packet(kind, code, [0; 4], quoted));
+        let name = |what: &str| format!("{} {what}", family.name);
+        let tcp = |ip: &Ip, port| quote(ip, 6, (port, 4000), (port, 4000), ip);
+
+        let sent = error(&header, &tcp(&reply, 85));
+        world.row(&name("a flow rr does not know"), Front, &sent, &Expect::Drop(Cause::IcmpUnrelated));
+        let sent = error(&header, &tcp(&reply, 99));
+        world.row(&name("a port without a service"), Front, &sent, &Expect::Pass(Cause::NoService));
+        let own = family.reply(family.front_self);
+        let sent = error(&header.to(family.front_self), &tcp(&own, 80));
+        world.row(&name("the director's own flow"), Front, &sent, &Expect::Pass(Cause::NoService));
+        let sent = error(&header, &reply.packet(47, &[0; 8]));
+        world.row(&name("GRE"), Front, &sent, &Expect::Pass(Cause::NoService));
+        let sent = error(&header.to(family.front_self), &tcp(&reply, 80));
+        world.row(&name("sent to another address"), Front, &sent, &Expect::Pass(Cause::NoService));
+        for missing in 1..=8 {
+            let mut quoted = tcp(&reply, 80);
+            quoted.truncate(quoted.len() - missing);
+            let sent = error(&header, &quoted);
+            if missing > 4 {
+                let name = name(&format!("{missing} of the eight bytes are missing"));
+                world.row(&name, Front, &sent, &Expect::Drop(Cause::Malformed));
+            }
+        }
+        let empty = error(&header, b"");
+        assert_eq!(packet_of(&empty).len(), header.header_length() + 8);
+        world.row(&name("nothing quoted"), Front, &empty, &Expect::Drop(Cause::Malformed));
+    }
+}

@@ -1,0 +1,9 @@
+//! Packet tables: what the program makes of whole frames. Each row has a name; a test reports every row
+//! that failed. Needs root and the director's object (`cargo xtask build-ebpf`), and no other program.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod answers;
+mod icmp_errors;
+mod methods;
+mod traffic;

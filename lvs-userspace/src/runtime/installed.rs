@@ -24,13 +24,8 @@ pub(super) struct Installed {
 }
 
 impl Installed {
-    /// Takes over what the maps hold. Nothing of `config` is installed yet. On an error the data plane is
-    /// given back.
-    pub(super) fn adopt(dataplane: Dataplane, config: Config) -> Result<Self, (Dataplane, MapError)> {
-        let state = match adopted(&dataplane) {
-            Ok(state) => state,
-            Err(error) => return Err((dataplane, error)),
-        };
+    /// `state` is what the maps hold; nothing of `config` is installed yet.
+    pub(super) fn new(dataplane: Dataplane, state: State, config: Config) -> Self {
         for warning in state.warnings() {
             warn!("{warning}");
         }
@@ -38,7 +33,7 @@ impl Installed {
         if services > 0 {
             info!(services, "took over what an earlier agent left");
         }
-        Ok(Self { state, dataplane, config, clock: Instant::now(), behind_until: None })
+        Self { state, dataplane, config, clock: Instant::now(), behind_until: None }
     }
 
     /// Monotonic, as control wants it: since the agent's start.
@@ -110,7 +105,8 @@ impl Installed {
     }
 }
 
-fn adopted(dataplane: &Dataplane) -> Result<State, MapError> {
+/// The state that the maps hold.
+pub(super) fn adopted(dataplane: &Dataplane) -> Result<State, MapError> {
     let capacity = Capacity { destinations: dataplane.destination_capacity(), ..Capacity::default() };
     Ok(State::adopt_with(dataplane.snapshot()?, capacity))
 }

@@ -89,14 +89,15 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     let (dataplane, adopts) = open(&options, &config)?;
     let requests = dataplane.events();
     let readback = dataplane.readback();
-    let installed = Installed::adopt(dataplane, config);
-    let mut agent = match installed {
-        Ok(installed) => Agent::new(options, installed, NextHops::new(resolver, reports)),
-        Err((dataplane, error)) => {
+    let state = match installed::adopted(&dataplane) {
+        Ok(state) => state,
+        Err(error) => {
             undo(dataplane.close(adopts));
             return Err(error.into());
         }
     };
+    let installed = Installed::new(dataplane, state, config);
+    let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports));
     let begun = async {
         tokio::spawn(neighbours::resolve(requests?, network));
         agent.begin().await?;

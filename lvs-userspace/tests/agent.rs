@@ -45,7 +45,7 @@ services:
 /// A director with one link to a neighbour that has the real servers' addresses.
 struct Lab {
     director: Namespace,
-    _servers: Namespace,
+    servers: Namespace,
     instance: String,
     directory: tempfile::TempDir,
     agent: Option<Child>,
@@ -74,7 +74,7 @@ impl Lab {
         director.run("sysctl -qw net.ipv4.ip_forward=1");
         let instance = format!("test-agent-{}-{name}", std::process::id());
         let directory = tempfile::tempdir().unwrap();
-        Self { director, _servers: servers, instance, directory, agent: None }
+        Self { director, servers, instance, directory, agent: None }
     }
 
     /// With the agent at work on `configuration`.
@@ -110,6 +110,14 @@ impl Lab {
             let ended = self.agent.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "lvsd has ended: {}", self.log());
             assert!(Instant::now() < deadline, "lvsd does not answer: {}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn wait_for(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition(self) {
+            assert!(Instant::now() < deadline, "waited in vain until {what}: {}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -257,11 +265,7 @@ fn a_reload_changes_what_differs_and_nothing_after_a_mistake() {
     // SIGHUP asks for the same.
     lab.write(WEB);
     lab.signal(Signal::SIGHUP);
-    let deadline = Instant::now() + PATIENCE;
-    while lab.json("services")["services"][0]["destinations"].to_string().contains("10.0.0.4") {
-        assert!(Instant::now() < deadline, "SIGHUP has not been heeded: {}", lab.log());
-        thread::sleep(Duration::from_millis(20));
-    }
+    lab.wait_for("SIGHUP is heeded", |lab| !lab.told(&["services"]).contains("10.0.0.4"));
 }
 
 #[test]
@@ -280,6 +284,33 @@ fn a_reload_brings_the_program_to_other_interfaces() {
     let words = String::from_utf8(lab.lvsctl(&["reload"]).stderr).unwrap();
     assert!(words.contains("interface lo refuses native XDP"), "{words}");
     assert!(!lab.has_program("eth0") && lab.has_program("side"));
+}
+
+#[test]
+fn an_interface_that_comes_back_gets_its_program_again() {
+    let mut lab = Lab::new("again");
+    lab.director.ip("link add side type veth peer name far");
+    lab.write(&WEB.replace("[eth0]", "[eth0, side]"));
+    lab.start(&[]);
+    lab.director.ip("link delete side");
+    lab.wait_for("the loss is noticed", |lab| {
+        lab.told(&["status"]).contains("interface side: it has no program")
+    });
+    assert!(lab.has_program("eth0"));
+    lab.director.ip("link add side type veth peer name far");
+    lab.wait_for("the program is back", |lab| lab.has_program("side"));
+    lab.wait_for("nothing is wrong", |lab| !lab.told(&["status"]).contains("interface side"));
+    assert!(lab.has_program("eth0"));
+}
+
+#[test]
+fn a_real_server_that_nobody_answers_for_is_told() {
+    let lab = Lab::started("silent", &WEB.replace("10.0.0.3", "10.0.0.9"));
+    let status = lab.told(&["status"]);
+    assert!(status.contains("real server 10.0.0.9: nobody answers"), "{status}");
+    assert!(lab.told(&["services"]).contains("unknown"));
+    lab.servers.ip("address add 10.0.0.9/24 dev eth0");
+    lab.wait_for("it is found", |lab| !lab.told(&["status"]).contains("10.0.0.9"));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The one task that owns the state and the writing end of the data plane.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use nix::net::if_::if_nametoindex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -54,6 +56,8 @@ pub(super) struct Agent {
     options: Options,
     installed: Installed,
     next_hops: NextHops,
+    /// Configured interfaces that the machine has, and their indices.
+    present: BTreeMap<String, u32>,
     /// About the machine; those about the plan are in the state.
     advice: Vec<String>,
     usage: Usage,
@@ -78,6 +82,7 @@ impl Agent {
             options,
             installed,
             next_hops,
+            present: BTreeMap::new(),
             advice: Vec::new(),
             usage,
             walk,
@@ -127,7 +132,6 @@ impl Agent {
                         drop(answer.send(reloaded.map_err(|error| model::Failure { error: error.to_string() })));
                     }
                     Request::Stop { keep_forwarding, done } => {
-                        let keep_forwarding = keep_forwarding || self.options.keep_forwarding;
                         return End { keep_forwarding, asked_by: Some(done) };
                     }
                 },
@@ -147,6 +151,7 @@ impl Agent {
                 }
                 _ = tick.tick() => {
                     self.handle(Event::Tick);
+                    self.follow_interfaces();
                     if walking.is_none() && Instant::now() >= self.next_walk {
                         walking = self.start_walk();
                     }
@@ -222,7 +227,24 @@ impl Agent {
         exchanged
     }
 
+    /// An interface that was made anew under its name has lost the program.
+    fn follow_interfaces(&mut self) {
+        let present = present(&self.installed.config);
+        if present == self.present {
+            return;
+        }
+        self.present = present;
+        info!(present = ?self.present, "interfaces have come or gone");
+        // One that is gone for now would be an error for all.
+        let interfaces: Vec<_> = self.present.keys().cloned().collect();
+        if let Err(reason) = self.installed.dataplane.attach(&interfaces, self.options.allow_generic) {
+            error!(%reason, "not every interface has its program");
+        }
+        self.take_advice();
+    }
+
     fn take_advice(&mut self) {
+        self.present = present(&self.installed.config);
         let advice = advice::of(&self.installed.config, self.installed.dataplane.attachments());
         for warning in advice.iter().filter(|warning| !self.advice.contains(warning)) {
             warn!("{warning}");
@@ -233,7 +255,8 @@ impl Agent {
     fn warnings(&self) -> Vec<String> {
         let installed = &self.installed;
         let plan = installed.state.warnings().iter();
-        installed.dataplane.warnings().iter().chain(&self.advice).chain(plan).cloned().collect()
+        let told = installed.dataplane.warnings().iter().chain(&self.advice).chain(plan).cloned();
+        told.chain(self.next_hops.warnings()).collect()
     }
 
     fn overview(&self) -> Overview {
@@ -289,4 +312,9 @@ impl Agent {
             None => {}
         }
     }
+}
+
+fn present(config: &Config) -> BTreeMap<String, u32> {
+    let found = |name: &String| Some((name.clone(), if_nametoindex(name.as_str()).ok()?));
+    config.interfaces.iter().filter_map(found).collect()
 }

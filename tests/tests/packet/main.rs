@@ -6,5 +6,6 @@
 mod answers;
 mod headers;
 mod icmp_errors;
+mod malformed;
 mod methods;
 mod traffic;

@@ -8,4 +8,5 @@ mod headers;
 mod icmp_errors;
 mod malformed;
 mod methods;
+mod schedulers;
 mod traffic;

@@ -96,6 +96,8 @@ causes! {
     EntryNotStored = 23, "entry_not_stored", Drop;
     /// Too big for the tunnel or the next link, and its sender wants it fragmented, which XDP cannot do.
     Unfragmentable = 24, "unfragmentable", Drop;
+    /// A real server's reply in a frame for another machine, which a switch had flooded.
+    NotForUs = 25, "not_for_us", Pass;
 }
 
 /// Counters in `CAUSES`; room for causes to come.

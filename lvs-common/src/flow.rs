@@ -12,7 +12,9 @@ shared_pod! {
         pub source_port: u16,
         pub destination_port: u16,
         pub protocol: u8,
-        pub reserved: [u8; 3],
+        pub reserved: u8,
+        /// Apart from `reserved`, since three bytes would be cleared by a call of `memset`.
+        pub reserved_tail: u16,
     }
 }
 
@@ -45,7 +47,7 @@ impl FlowKey {
         destination_port: u16,
         protocol: u8,
     ) -> Self {
-        Self { source, destination, source_port, destination_port, protocol, reserved: [0; 3] }
+        Self { source, destination, source_port, destination_port, protocol, reserved: 0, reserved_tail: 0 }
     }
 
     /// The other direction of the same flow.

@@ -10,7 +10,9 @@ shared_pod! {
         pub destination: Address,
         pub identification: u32,
         pub protocol: u8,
-        pub reserved: [u8; 3],
+        pub reserved: u8,
+        /// Apart from `reserved`, since three bytes would be cleared by a call of `memset`.
+        pub reserved_tail: u16,
     }
 }
 

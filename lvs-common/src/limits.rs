@@ -20,6 +20,9 @@ pub const FRAGMENTS: u32 = 4_096;
 /// Flow keys in one input of the program `lvs_expire`.
 pub const EXPIRE_KEYS: usize = 16;
 
+/// Interfaces of one director.
+pub const INTERFACES: u32 = 1_024;
+
 /// Ring sizes: primes, so that every permutation of Maglev visits every slot.
 pub const RING_SIZES: [u32; 3] = [4_093, 16_381, 65_537];
 /// Members of one service: a position must fit a slot's u16.

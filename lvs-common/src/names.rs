@@ -8,6 +8,8 @@ pub const PROGRAM_PASS: &str = "lvs_pass";
 pub const PROGRAM_DECAPSULATE: &str = "lvs_decapsulate";
 
 pub const SETTINGS: &str = "SETTINGS";
+/// MACs of the interfaces, by index.
+pub const INTERFACES: &str = "INTERFACES";
 pub const SERVICES: &str = "SERVICES";
 pub const SERVICE_STATES: &str = "SERVICE_STATES";
 pub const VIPS: &str = "VIPS";
@@ -36,8 +38,9 @@ pub const DIRECTORS: &str = "DIRECTORS";
 pub const DECAPSULATION: &str = "DECAPSULATION";
 
 /// Every map of the director's object, in the order in which docs/bpftool.md explains them.
-pub const DIRECTOR_MAPS: [&str; 20] = [
+pub const DIRECTOR_MAPS: [&str; 21] = [
     SETTINGS,
+    INTERFACES,
     SERVICES,
     SERVICE_STATES,
     VIPS,

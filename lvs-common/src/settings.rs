@@ -19,6 +19,14 @@ shared_pod! {
     }
 }
 
+shared_pod! {
+    /// Value of `INTERFACES`, under the interface's index.
+    pub struct Interface [8] {
+        pub mac: [u8; 6],
+        pub reserved: u16,
+    }
+}
+
 /// Bits of [`Settings::flags`].
 pub mod flags {
     /// `SOURCES` is not empty: packets for no service are looked up by their source.

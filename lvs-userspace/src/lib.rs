@@ -2,6 +2,7 @@
 //!
 //! Data flows one way: file -> [`config`] -> [`control`] (pure: desired against installed) -> commands ->
 //! [`dataplane`] (the only writer of kernel maps). [`network`] tells `control` where real servers are.
+//! [`runtime`] puts them together in `lvsd`; [`api`] is what it answers, [`cli`] is `lvsctl`, which asks.
 #![deny(unsafe_code)]
 
 pub mod api;
@@ -11,4 +12,5 @@ pub mod control;
 pub mod dataplane;
 pub mod network;
 pub mod realserver;
+pub mod runtime;
 pub mod scheduler;

@@ -26,7 +26,8 @@ fn key(network: &Network) -> FragmentKey {
         identification: network.identification,
         // IPv6 tells datagrams apart without the protocol (RFC 8200 section 4.5).
         protocol: if network.is_v4 { network.protocol } else { 0 },
-        reserved: [0; 3],
+        reserved: 0,
+        reserved_tail: 0,
     }
 }
 

@@ -1,12 +1,16 @@
 //! From addresses and ports to what the agent has configured for them.
 
+use core::mem::offset_of;
+
 use lvs_common::address::Address;
 use lvs_common::cause::Cause;
 use lvs_common::destination::Destination;
 use lvs_common::service::{MEMBERS_PER_CHUNK, Member, MemberChunk, Service, ServiceKey, Source};
 use lvs_common::settings::Settings;
+use lvs_ebpf::packet::Packet;
+use network_types::eth::EthHdr;
 
-use crate::maps::{DESTINATIONS, MEMBERS, SERVICES, SETTINGS, SOURCES, VIPS};
+use crate::maps::{DESTINATIONS, INTERFACES, MEMBERS, SERVICES, SETTINGS, SOURCES, VIPS};
 
 #[inline(always)]
 pub(crate) fn settings() -> Result<&'static Settings, Cause> {
@@ -47,6 +51,15 @@ pub(crate) fn source(
     key.port = 0;
     // SAFETY: as in `service`.
     unsafe { SOURCES.get(&*key) }
+}
+
+/// Whether the frame is addressed to the interface it came in by. A switch floods frames whose place it
+/// does not know; what is balanced all the same must not be routed twice.
+#[inline(always)]
+pub(crate) fn is_for_us(packet: &Packet) -> bool {
+    // SAFETY: as in `service`.
+    let Some(interface) = (unsafe { INTERFACES.get(&packet.ingress()) }) else { return true };
+    packet.read::<[u8; 6]>(offset_of!(EthHdr, dst_addr)).is_ok_and(|mac| mac == interface.mac)
 }
 
 #[inline(always)]

@@ -8,6 +8,10 @@
 #![no_main]
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a key by value is a copy on 512 bytes of stack"
+)]
+#![allow(
     internal_features,
     reason = "bpfel has atomic instructions, but core offers them as intrinsics only"
 )]
@@ -40,10 +44,27 @@ use lvs_ebpf::packet::Packet;
 #[xdp]
 fn lvs_director(context: XdpContext) -> u32 {
     let packet = Packet::new(context);
-    match pipeline::process(&packet) {
+    let fate = pipeline::process(&packet).map_err(|cause| told(&packet, cause));
+    log(&packet, fate);
+    match fate {
         Ok(interface) if interface == packet.ingress() => XDP_TX,
         Ok(interface) => helpers::redirect(interface),
-        Err(cause) => finish(told(&packet, cause)),
+        Err(cause) => finish(cause),
+    }
+}
+
+/// Says what becomes of each packet, for debugging. Nothing at all without the feature `debug-log`.
+#[inline(always)]
+#[cfg_attr(not(feature = "debug-log"), allow(unused_variables, reason = "nothing is said"))]
+fn log(packet: &Packet, fate: Result<u32, Cause>) {
+    #[cfg(feature = "debug-log")]
+    match fate {
+        Ok(interface) => {
+            aya_log_ebpf::debug!(packet.context(), "interface {}: sent by {}", packet.ingress(), interface);
+        }
+        Err(cause) => {
+            aya_log_ebpf::debug!(packet.context(), "interface {}: cause {}", packet.ingress(), cause as u32);
+        }
     }
 }
 

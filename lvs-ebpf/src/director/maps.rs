@@ -14,7 +14,7 @@ use lvs_common::fragment::{FragmentHead, FragmentKey};
 use lvs_common::limits;
 use lvs_common::ring::RingLine;
 use lvs_common::service::{MemberChunk, Service, ServiceKey, ServiceState, Source, Vip};
-use lvs_common::settings::Settings;
+use lvs_common::settings::{Interface, Settings};
 
 use crate::scratch::Scratch;
 
@@ -26,6 +26,11 @@ const INNER: usize = BPF_F_INNER_MAP as usize;
 /// Written by the agent, read for every packet.
 #[btf_map]
 pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
+
+/// Written by the agent. Small: memory as it is used.
+#[btf_map]
+pub(crate) static INTERFACES: HashMap<u32, Interface, { limits::INTERFACES as usize }, NO_PREALLOC> =
+    HashMap::new();
 
 /// Written by the agent: the last step of a change, which makes it visible.
 #[btf_map]

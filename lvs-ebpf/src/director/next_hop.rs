@@ -93,22 +93,18 @@ fn union_of(address: &Address, is_v4: bool) -> [u8; 16] {
 /// The next hop by the kernel's routing and neighbour tables. Unknown MACs are reported to the agent.
 #[inline(always)]
 pub(crate) fn to_address(packet: &Packet, source: &Address, destination: &Address) -> Result<NextHop, Cause> {
-    let mut next_hop = NextHop { interface: 0, source: [0; 6], destination: [0; 6], mtu: 0, routed: false };
-    find(packet, source, destination, &mut next_hop)?;
-    Ok(next_hop)
+    find(packet, source, destination)?;
+    Ok(scratch()?.next_hop)
 }
 
-/// Fills `next_hop` in instead of returning it: the type of such a `Result` has no valid BTF.
+/// Leaves the next hop in the scratch value instead of returning it: the type of such a `Result` has no
+/// valid BTF.
 #[inline(never)]
-fn find(
-    packet: &Packet,
-    source: &Address,
-    destination: &Address,
-    next_hop: &mut NextHop,
-) -> Result<(), Cause> {
+fn find(packet: &Packet, source: &Address, destination: &Address) -> Result<(), Cause> {
     let ingress = packet.ingress();
     let is_v4 = destination.is_v4();
-    let lookup = &mut scratch()?.fib;
+    let scratch = scratch()?;
+    let lookup = &mut scratch.fib;
     *lookup = FibLookup {
         family: if is_v4 { family::INET } else { family::INET6 },
         l4_protocol: 0,
@@ -130,7 +126,7 @@ fn find(
     };
     match found {
         answer::SUCCESS => {
-            *next_hop = NextHop {
+            scratch.next_hop = NextHop {
                 interface: lookup.interface,
                 source: lookup.source_mac,
                 destination: lookup.destination_mac,

@@ -14,11 +14,16 @@ pub(crate) fn process(packet: &Packet, scratch: &mut Scratch) -> Result<u32, Cau
         return Err(Cause::NoService);
     }
     let (network, key) = (&scratch.network, &scratch.key);
-    match lookup::source(&mut scratch.endpoint, &key.source, key.source_port, key.protocol) {
-        Some(source) if source.role == source_role::NAT_SERVER => {
-            forward::nat::outbound(packet, network, key)
-        }
-        Some(_) => forward::route(packet, network),
-        None => Err(Cause::NoService),
+    let Some(source) = lookup::source(&mut scratch.endpoint, &key.source, key.source_port, key.protocol)
+    else {
+        return Err(Cause::NoService);
+    };
+    if !lookup::is_for_us(packet) {
+        return Err(Cause::NotForUs);
+    }
+    if source.role == source_role::NAT_SERVER {
+        forward::nat::outbound(packet, network, key)
+    } else {
+        forward::route(packet, network)
     }
 }

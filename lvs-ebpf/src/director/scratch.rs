@@ -8,7 +8,7 @@ use lvs_ebpf::parse::Network;
 
 use crate::icmp::error::Quoted;
 use crate::maps::SCRATCH;
-use crate::next_hop::FibLookup;
+use crate::next_hop::{FibLookup, NextHop};
 
 /// Value of `SCRATCH`. A field is valid from the step that fills it in.
 pub(crate) struct Scratch {
@@ -24,6 +24,8 @@ pub(crate) struct Scratch {
     pub(crate) mtu: u32,
     /// Room for the kernel's routing look-up,
     pub(crate) fib: FibLookup,
+    /// for what it answers,
+    pub(crate) next_hop: NextHop,
     /// for keys of services and sources,
     pub(crate) endpoint: ServiceKey,
     /// and for the other direction of a nat connection.

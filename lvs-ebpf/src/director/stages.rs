@@ -46,7 +46,7 @@ macro_rules! stage {
             // The verifier wants the context in every call; the compiler would leave it out where it is
             // not used.
             // SAFETY: no instruction.
-            unsafe { asm!("/* {0} */", in(reg) context, options(nomem, nostack, preserves_flags)) };
+            unsafe { asm!("/* {0} */", in(reg) context, options(readonly, nostack, preserves_flags)) };
             let run: fn(&Packet $(, $type)*) -> Result<u32, Cause> = $body;
             encode(run(&Packet::new(XdpContext::new(context)) $(, $argument)*))
         }

@@ -1,1 +1,36 @@
-//! Placeholder until its slice lands.
+//! HTTP and JSON over `/run/<instance>/lvsd.sock`: what `lvsctl` and every other program ask.
+//!
+//! The agent's own state is asked by [`Request`]s to its one task; counters and connections are read
+//! straight from the maps, on threads of their own.
+
+mod connections;
+pub mod model;
+mod overview;
+mod server;
+mod stats;
+
+use std::path::{Path, PathBuf};
+
+use tokio::sync::oneshot;
+
+pub use overview::{Overview, Usage};
+pub(crate) use server::listen;
+pub use server::{Api, serve};
+
+/// What the agent's task is asked.
+#[derive(Debug)]
+pub enum Request {
+    Describe(oneshot::Sender<Overview>),
+    /// Reads the file again; an error leaves everything as it was.
+    Reload(oneshot::Sender<Result<model::Reloaded, model::Failure>>),
+    /// `keep_forwarding`: programs and maps stay, for the next agent.
+    Stop {
+        keep_forwarding: bool,
+        done: oneshot::Sender<Result<model::Stopped, model::Failure>>,
+    },
+}
+
+/// Where the agent of `instance` answers.
+pub fn socket_path(instance: &str) -> PathBuf {
+    Path::new("/run").join(instance).join("lvsd.sock")
+}

@@ -1,1 +1,89 @@
-fn main() {}
+//! `lvsd`, the agent of a director; `lvsd realserver` prepares a real server.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use lvs_userspace::{realserver, runtime};
+use tracing_subscriber::EnvFilter;
+
+/// Says what is logged, as `info` or `lvs_userspace::network=debug`.
+const LOG_VARIABLE: &str = "LVS_LOG";
+
+/// Layer-4 load balancer in XDP: the agent
+#[derive(Parser)]
+#[command(name = "lvsd", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Arguments {
+    /// Configuration of services and real servers
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
+    /// Keeps several agents on one machine apart: names their pins, socket and lock
+    #[arg(long, value_name = "NAME", default_value = "lvs")]
+    instance: String,
+    /// Accept interfaces whose driver has no XDP: several times slower
+    #[arg(long)]
+    allow_generic: bool,
+    /// Leave the program at work when the agent is told to end, for the next one to take over
+    #[arg(long)]
+    keep_forwarding: bool,
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true, help = log_help())]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    Realserver(realserver::Options),
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+fn log_help() -> String {
+    format!("How the log is written to stderr; {LOG_VARIABLE}=debug says more")
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_log(arguments.log_format);
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lvsd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { config, instance, allow_generic, keep_forwarding, role, .. } = arguments;
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    tokio.block_on(async {
+        match (role, config) {
+            (Some(Role::Realserver(options)), _) => realserver::run(options).await?,
+            (None, Some(config)) => {
+                runtime::run(runtime::Options { config, instance, allow_generic, keep_forwarding }).await?;
+            }
+            (None, None) => anyhow::bail!("--config is missing"),
+        }
+        Ok(())
+    })
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::builder()
+        .with_env_var(LOG_VARIABLE)
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env_lossy();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => {
+            log.with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()
+        }
+        LogFormat::Json => log.json().init(),
+    }
+}

@@ -1,1 +1,190 @@
-//! Placeholder until its slice lands.
+//! `lvsctl`: asks the agent, and prints the answer for people or as the API's own JSON.
+
+mod client;
+mod connections;
+mod services;
+mod stats;
+mod status;
+mod table;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::api::model;
+use crate::config::{self, Diagnostics};
+use crate::control::Summary;
+
+use client::{Client, escape};
+
+/// Layer-4 load balancer in XDP: asks and instructs the agent
+#[derive(Debug, Parser)]
+#[command(name = "lvsctl", version)]
+pub struct Arguments {
+    /// Which agent
+    #[arg(long, global = true, value_name = "NAME", default_value = "lvs")]
+    instance: String,
+    /// Print the answer as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Services and their real servers, with the connections each has
+    Services,
+    /// Traffic of services and real servers: totals, and rates over a second
+    Stats {
+        /// Print rates over this many seconds, again and again
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        interval: Option<u64>,
+    },
+    /// The connection tables
+    Connections(Wanted),
+    /// Why packets did not simply go to a real server
+    Causes,
+    /// The agent itself: interfaces, how full its tables are, warnings
+    Status,
+    /// Read a configuration and say what would come of it; needs no agent
+    Check { file: PathBuf },
+    /// JSON Schema of the configuration, for editors; needs no agent
+    Schema,
+    /// Have the agent read its configuration again
+    Reload,
+    /// End the agent
+    Stop {
+        /// Leave the program at work, for the next agent to take over
+        #[arg(long)]
+        keep_forwarding: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Wanted {
+    /// Only those of this service
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// At the most so many
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
+    limit: u64,
+}
+
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("no agent answers at {}: is lvsd running?", path.display())]
+    NoAgent { path: PathBuf },
+    #[error("this user may not ask the agent at {}: try `sudo lvsctl`", path.display())]
+    NotPermitted { path: PathBuf },
+    #[error("{0}")]
+    Refused(String),
+    #[error("the agent's answer was cut off: {0}")]
+    Interrupted(String),
+    #[error("the agent's answer is not understood, is it of another version? {0}")]
+    NotUnderstood(#[from] serde_json::Error),
+    #[error(transparent)]
+    Config(#[from] Diagnostics),
+    #[error(transparent)]
+    Output(#[from] io::Error),
+}
+
+impl Error {
+    /// Whoever read the output has seen enough (`| head`).
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// Carries out one command line.
+pub async fn run(arguments: Arguments) -> Result<(), Error> {
+    let Arguments { instance, json, command } = arguments;
+    let agent = Client::new(&instance);
+    match command {
+        Command::Services => show(json, agent.get("/v1/services").await?, services::render),
+        Command::Causes => show(json, agent.get("/v1/stats").await?, stats::render_causes),
+        Command::Status => show(json, agent.get("/v1/status").await?, status::render),
+        Command::Stats { interval } => watch(&agent, json, interval).await,
+        Command::Connections(wanted) => {
+            let service = wanted.service.map(|name| format!("&service={}", escape(&name)));
+            let path = format!("/v1/connections?limit={}{}", wanted.limit, service.unwrap_or_default());
+            show(json, agent.get(&path).await?, |answer| connections::render(answer, wanted.limit))
+        }
+        Command::Check { file } => check(&file, json),
+        Command::Schema => print(&pretty(&config::schema())?),
+        Command::Reload => show(json, agent.post("/v1/reload", Vec::new()).await?, status::render_reloaded),
+        Command::Stop { keep_forwarding } => {
+            let body = serde_json::to_vec(&model::Stop { keep_forwarding })?;
+            show(json, agent.post("/v1/stop", body).await?, status::render_stopped)
+        }
+    }
+}
+
+/// Prints an answer as it came, or rendered.
+fn show<T: DeserializeOwned>(
+    json: bool,
+    answer: Vec<u8>,
+    render: impl FnOnce(&T) -> String,
+) -> Result<(), Error> {
+    if json {
+        return print(String::from_utf8_lossy(&answer).trim_end());
+    }
+    print(&render(&serde_json::from_slice(&answer)?))
+}
+
+async fn watch(agent: &Client, json: bool, seconds: Option<u64>) -> Result<(), Error> {
+    let path = "/v1/stats";
+    let Some(seconds) = seconds else {
+        let first = agent.get(path).await?;
+        if json {
+            return show(true, first, |_: &model::Stats| String::new());
+        }
+        sleep(Duration::from_secs(1)).await;
+        let before = serde_json::from_slice(&first)?;
+        return show(false, agent.get(path).await?, |now| stats::render(now, &before));
+    };
+    let mut tick = interval(Duration::from_secs(seconds));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut before: Option<model::Stats> = None;
+    loop {
+        tick.tick().await;
+        let answer = agent.get(path).await?;
+        let now = serde_json::from_slice(&answer)?;
+        if json {
+            show(true, answer, |_: &model::Stats| String::new())?;
+        } else if let Some(before) = &before {
+            print(&stats::render(&now, before))?;
+            print("")?;
+        }
+        before = Some(now);
+    }
+}
+
+fn check(file: &std::path::Path, json: bool) -> Result<(), Error> {
+    let config = match config::load(file) {
+        Ok(config) => config,
+        Err(mistakes) if json => {
+            print(&pretty(&mistakes)?)?;
+            return Err(mistakes.into());
+        }
+        Err(mistakes) => return Err(mistakes.into()),
+    };
+    let summary = Summary::of(&config);
+    print(&if json { pretty(&summary)? } else { summary.to_string() })
+}
+
+fn pretty(value: &impl serde::Serialize) -> Result<String, Error> {
+    Ok(serde_json::to_string_pretty(value)?)
+}
+
+/// With one end of line.
+fn print(text: &str) -> Result<(), Error> {
+    let mut output = io::stdout().lock();
+    writeln!(output, "{}", text.trim_end())?;
+    Ok(output.flush()?)
+}

@@ -73,6 +73,8 @@ pub enum OpenError {
     NoBpffs { path: PathBuf, reason: io::Error },
     #[error("{}: {reason}", path.display())]
     Directory { path: PathBuf, reason: io::Error },
+    #[error(transparent)]
+    Refresh(#[from] RefreshError),
     #[error("the object of the director cannot be read: {}", chain(_0.as_ref()))]
     Parse(Box<aya_obj::ParseError>),
     #[error("the object of the director has no {kind} {name}: it belongs to another version of lvsd")]
@@ -123,6 +125,17 @@ pub enum AttachError {
     NotNative { interface: String, reason: io::Error },
     #[error("interface {interface} refuses generic XDP too: {reason}")]
     NotGeneric { interface: String, reason: io::Error },
+    #[error(transparent)]
+    Refresh(#[from] RefreshError),
     #[error("the program on interface {interface} cannot be replaced: {reason}")]
     Replace { interface: String, reason: io::Error },
+}
+
+/// Why the program could not be told an interface's MAC.
+#[derive(Debug, Error)]
+pub enum RefreshError {
+    #[error("interface {interface} cannot be asked for its MAC: {reason}")]
+    Query { interface: String, reason: io::Error },
+    #[error(transparent)]
+    Map(#[from] MapError),
 }

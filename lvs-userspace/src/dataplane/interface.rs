@@ -20,6 +20,7 @@ pub enum AttachMode {
 pub(super) struct InterfaceState {
     /// In bytes.
     pub(super) mtu: u32,
+    pub(super) mac: [u8; 6],
     /// 0: none.
     pub(super) program: u32,
     pub(super) mode: Option<AttachMode>,
@@ -57,6 +58,11 @@ fn state_of(link: &LinkMessage) -> InterfaceState {
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::Mtu(mtu) => state.mtu = *mtu,
+            LinkAttribute::Address(mac) => {
+                if let Ok(mac) = mac.as_slice().try_into() {
+                    state.mac = mac;
+                }
+            }
             LinkAttribute::Xdp(details) => details.iter().for_each(|detail| match detail {
                 LinkXdp::ProgId(program) => state.program = *program,
                 LinkXdp::Attached(XdpAttached::SocketBuffer) => state.mode = Some(AttachMode::Generic),

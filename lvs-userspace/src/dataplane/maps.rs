@@ -9,7 +9,7 @@ use lvs_common::destination::{Destination, Load};
 use lvs_common::flow::FlowKey;
 use lvs_common::names;
 use lvs_common::service::{MemberChunk, Service, ServiceKey, ServiceState, Source, Vip};
-use lvs_common::settings::Settings;
+use lvs_common::settings::{Interface, Settings};
 
 use super::error::MapError;
 use super::table::Table;
@@ -17,6 +17,7 @@ use super::table::Table;
 #[derive(Debug)]
 pub(super) struct Maps {
     pub(super) settings: Table<u32, Settings>,
+    pub(super) interfaces: Table<u32, Interface>,
     pub(super) services: Table<ServiceKey, Service>,
     pub(super) service_states: Table<u32, ServiceState>,
     pub(super) vips: Table<Address, Vip>,
@@ -38,6 +39,7 @@ impl Maps {
     pub(super) fn open(directory: &Path) -> Result<Self, MapError> {
         Ok(Self {
             settings: Table::open(directory, names::SETTINGS)?,
+            interfaces: Table::open(directory, names::INTERFACES)?,
             services: Table::open(directory, names::SERVICES)?,
             service_states: Table::open(directory, names::SERVICE_STATES)?,
             vips: Table::open(directory, names::VIPS)?,

@@ -18,17 +18,20 @@ mod sweep;
 mod syscall;
 mod table;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use attach::Attachment;
-pub use error::{ApplyError, AttachError, MapError, OpenError};
+pub use error::{ApplyError, AttachError, MapError, OpenError, RefreshError};
 pub use events::Events;
 pub use interface::AttachMode;
 pub use readback::{ConnectionEntry, Readback};
 pub use sweep::{SweepReport, Sweeper, now_ticks};
+pub use syscall::monotonic_nanoseconds;
+
+use lvs_common::settings::Interface;
 
 use crate::config::model::Limits;
 use crate::control::command::{Command, Snapshot};
@@ -79,7 +82,7 @@ impl Dataplane {
         let maps = Arc::new(Maps::open(&directory)?);
         let attacher = Attacher { directory: directory.clone(), program: loaded.director };
         let attachments = attacher.attach(&options.interfaces, options.allow_generic)?;
-        Ok(Self {
+        let mut dataplane = Self {
             directory,
             maps,
             ring_maker: loaded.ring_maker,
@@ -87,7 +90,28 @@ impl Dataplane {
             attacher,
             attachments,
             warnings: loaded.warnings,
-        })
+        };
+        dataplane.refresh_interfaces()?;
+        Ok(dataplane)
+    }
+
+    /// Tells the program the MACs of its interfaces. To be repeated: a bond takes over another's.
+    pub fn refresh_interfaces(&mut self) -> Result<(), RefreshError> {
+        let known: BTreeMap<u32, Interface> = self.maps.interfaces.all()?.into_iter().collect();
+        for attachment in &self.attachments {
+            let state = interface::query(attachment.index)
+                .map_err(|reason| RefreshError::Query { interface: attachment.interface.clone(), reason })?;
+            let value = Interface { mac: state.mac, reserved: 0 };
+            if known.get(&attachment.index) != Some(&value) {
+                self.maps.interfaces.set(&attachment.index, &value)?;
+            }
+        }
+        for index in known.keys() {
+            if !self.attachments.iter().any(|attachment| attachment.index == *index) {
+                self.maps.interfaces.remove(index)?;
+            }
+        }
+        Ok(())
     }
 
     /// Carries out commands in order. On an error those before the named one are carried out; take a new
@@ -108,6 +132,7 @@ impl Dataplane {
         allow_generic: bool,
     ) -> Result<&[Attachment], AttachError> {
         self.attachments = self.attacher.attach(interfaces, allow_generic)?;
+        self.refresh_interfaces()?;
         Ok(&self.attachments)
     }
 

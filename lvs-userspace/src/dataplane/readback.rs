@@ -87,6 +87,11 @@ impl Readback {
         Ok(rings)
     }
 
+    /// Entries that `EMBRYONIC` and `CONNECTIONS` can hold.
+    pub fn connection_capacities(&self) -> (u32, u32) {
+        (self.maps.embryonic.capacity(), self.maps.connections.capacity())
+    }
+
     /// Traffic of the destinations in `indices`, over all CPUs.
     pub fn counters(&self, indices: Range<u32>) -> Result<Vec<Counters>, MapError> {
         self.maps.counters.range_summed(indices, add)

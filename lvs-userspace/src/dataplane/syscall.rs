@@ -449,7 +449,7 @@ pub(super) fn test_run(program: BorrowedFd<'_>, input: &[u8]) -> io::Result<u32>
 }
 
 /// CLOCK_MONOTONIC, the clock of `bpf_ktime_get_ns`, in nanoseconds.
-pub(super) fn monotonic_nanoseconds() -> u64 {
+pub fn monotonic_nanoseconds() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the structure is ours. The call cannot fail: Linux always has this clock.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };

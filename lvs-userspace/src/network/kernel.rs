@@ -99,6 +99,21 @@ impl Network {
         resolve(&route, link.as_ref(), mac).map_err(|reason| Error::Unreachable { destination, reason })
     }
 
+    /// Has the kernel resolve `address`, or the gateway on the way to it: once, as if it had sent a packet
+    /// there itself. `interface` 0 leaves the way to the routing table. An address that no route leads to
+    /// by a neighbour is left alone.
+    pub async fn resolve(&self, address: IpAddr, interface: u32) -> Result<(), Error> {
+        if interface != 0 {
+            return self.ask(NeighbourKey { interface, address }).await;
+        }
+        match self.route(address).await? {
+            Route::Via { interface, gateway, .. } => {
+                self.ask(NeighbourKey { interface, address: gateway.unwrap_or(address) }).await
+            }
+            Route::Local | Route::None => Ok(()),
+        }
+    }
+
     /// The index of an interface.
     pub async fn interface_index(&self, name: &str) -> Result<u32, Error> {
         let mut answer = Box::pin(self.handle.link().get().match_name(name).execute());

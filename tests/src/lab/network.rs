@@ -221,7 +221,11 @@ impl Network {
                 lines += &add_address(family, address::director(net, family), family.net_bits(), interface);
             }
             for vip in self.vips().filter(|vip| Family::of(*vip) == family) {
-                lines += &add_address(family, vip, family.host_bits(), "eth0");
+                // Never the source of what the director sends by itself (RFC 6724 5, rule 3): a service's
+                // address may move on to another director.
+                let vip = add_address(family, vip, family.host_bits(), "eth0");
+                lines += vip.trim_end();
+                lines += if family == Family::V6 { " preferred_lft 0\n" } else { "\n" };
             }
             lines += &route(Net::Far, family, &via(address::router(Net::Servers, family)));
             self.director.addresses(family, &lines)?;

@@ -81,7 +81,7 @@ fn serves_everything(shape: Shape, forward: &'static str, inner: Family, outer: 
     // Fragments fill the wire, so a tunnel has no room for them.
     let longest = if forward == "ipip" { 1400 } else { 8000 };
     uses_everything(&balanced, inner, longest)
-        .with_context(|| format!("{forward}, {inner} over {outer}; lvsd says:\n{}", balanced.agent.log()))
+        .with_context(|| format!("{forward}, {inner} over {outer}; {}", balanced.explain()))
 }
 
 /// `longest` is the length of the longest datagram.

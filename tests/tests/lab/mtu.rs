@@ -26,7 +26,7 @@ fn uploads_through_a_tunnel_learn_the_size_that_fits() -> Result<()> {
     for (family, largest) in [(Family::V4, 1480), (Family::V6, 1460)] {
         let capture = Capture::start(&network.client, "eth0", &network.identity.directory())?;
         let server = client::upload(&network.client, dialled(family, HTTP_PORT), &large, "copy")
-            .with_context(|| format!("{family}; lvsd says: {}", balanced.agent.log()))?;
+            .with_context(|| format!("{family}; {}", balanced.explain()))?;
         client::same(&realserver::uploaded(network, &server, "copy"), &large)?;
         let frames = capture.finish()?;
         expect_good_checksums(&frames)?;
@@ -55,7 +55,7 @@ fn servers_learn_of_a_narrow_path_to_the_client() -> Result<()> {
             // Once for each server.
             for _ in 0..balanced.network.servers.len() {
                 client::download(&distant, dialled(family, HTTP_PORT), "/large", &large)
-                    .with_context(|| format!("{forward} {family}; lvsd says: {}", balanced.agent.log()))?;
+                    .with_context(|| format!("{forward} {family}; {}", balanced.explain()))?;
             }
         }
     }

@@ -80,7 +80,7 @@ fn flows_survive_everything(scheduler: &'static str, forward: &'static str) -> R
 
     let downloaded = download.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     downloaded.context("the long download")?;
-    load.stop()?.expect_no_failure().with_context(|| format!("lvsd says:\n{}", balanced.agent.log()))
+    load.stop()?.expect_no_failure().with_context(|| balanced.explain())
 }
 
 /// Open connections to the echo, at least one to every server.

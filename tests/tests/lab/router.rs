@@ -40,13 +40,14 @@ fn serves(forward: &'static str, arms: Arms) -> Result<()> {
         let capture = Capture::start(&network.client, "eth0", &network.identity.directory())?;
         let web = dialled(family, HTTP_PORT);
         let mut met = Vec::new();
+        let mut use_everything = || -> Result<()> {
+            met.push(client::curl(&network.client, web, "/").context("curl")?.trim().to_owned());
+            client::download(&network.client, web, "/large", &large).context("download")?;
+            let server = client::upload(&network.client, web, &large, "copy").context("upload")?;
+            client::same(&realserver::uploaded(network, &server, "copy"), &large)
+        };
         for _ in 0..4 {
-            let answer = client::curl(&network.client, web, "/")
-                .with_context(|| format!("{forward} {family}; lvsd says: {}", balanced.agent.log()))?;
-            met.push(answer.trim().to_owned());
-            client::download(&network.client, web, "/large", &large)?;
-            let server = client::upload(&network.client, web, &large, "copy")?;
-            client::same(&realserver::uploaded(network, &server, "copy"), &large)?;
+            use_everything().with_context(|| format!("{forward} {family}; {}", balanced.explain()))?;
         }
         met.sort();
         met.dedup();

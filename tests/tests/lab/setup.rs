@@ -67,6 +67,14 @@ impl Balanced {
     }
 }
 
+impl Balanced {
+    /// For messages of failures: what the agent said, and what it has counted.
+    pub(crate) fn explain(&self) -> String {
+        let stats = self.agent.control().run(&["stats"]).unwrap_or_else(|error| format!("{error:#}"));
+        format!("lvsctl stats:\n{stats}\nlvsd says:\n{}", self.agent.log())
+    }
+}
+
 /// `lvsd realserver` for all VIPs, on one server.
 pub(crate) fn prepare_ipip(network: &Network, server: &Server) -> Result<Process> {
     let mut arguments = vec!["--ipip".to_owned()];

@@ -1,0 +1,173 @@
+//! The routes, and the socket they are served on.
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::stream;
+use serde::Serialize;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+
+use super::connections::{Decoder, Filter};
+use super::model::{Failure, Stop};
+use super::overview::Overview;
+use super::{Request, stats};
+use crate::dataplane::{MapError, Readback};
+
+/// Pieces of a long answer on their way.
+const PIECES: usize = 8;
+
+/// What the handlers need.
+#[derive(Clone, Debug)]
+pub struct Api {
+    pub requests: mpsc::Sender<Request>,
+    pub readback: Readback,
+}
+
+/// Answers on `socket` until `end` is ready and the requests under way are answered.
+pub async fn serve(
+    socket: UnixListener,
+    api: Api,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    axum::serve(socket, router(api)).with_graceful_shutdown(end).await
+}
+
+/// Makes the socket. The caller holds the instance's lock, so one that is there belongs to nobody.
+pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+fn router(api: Api) -> Router {
+    Router::new()
+        .route("/v1/services", get(services))
+        .route("/v1/stats", get(read_stats))
+        .route("/v1/connections", get(connections))
+        .route("/v1/status", get(status))
+        .route("/v1/reload", post(reload))
+        .route("/v1/stop", post(stop))
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is no such resource"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this resource has no such method")
+        })
+        .with_state(api)
+}
+
+/// An answer that is no success.
+struct Problem {
+    status: StatusCode,
+    failure: Failure,
+}
+
+type Answer<T> = Result<Json<T>, Problem>;
+
+impl Problem {
+    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, failure: Failure { error: error.into() } }
+    }
+
+    fn ending() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the agent is about to end")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.failure)).into_response()
+    }
+}
+
+impl From<MapError> for Problem {
+    fn from(error: MapError) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    }
+}
+
+async fn ask<T>(api: &Api, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Problem> {
+    let (sender, answer) = oneshot::channel();
+    api.requests.send(request(sender)).await.map_err(|_| Problem::ending())?;
+    answer.await.map_err(|_| Problem::ending())
+}
+
+/// Reads maps on a thread that may block.
+async fn read<T: Serialize + Send + 'static>(
+    api: Api,
+    work: impl FnOnce(&Overview, &Readback) -> Result<T, MapError> + Send + 'static,
+) -> Answer<T> {
+    let overview = ask(&api, Request::Describe).await?;
+    let read = spawn_blocking(move || work(&overview, &api.readback)).await;
+    Ok(Json(read.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??))
+}
+
+async fn services(State(api): State<Api>) -> impl IntoResponse {
+    read(api, stats::services).await
+}
+
+async fn read_stats(State(api): State<Api>) -> impl IntoResponse {
+    read(api, stats::stats).await
+}
+
+async fn status(State(api): State<Api>) -> impl IntoResponse {
+    ask(&api, Request::Describe).await.map(|overview| Json(overview.status()))
+}
+
+async fn connections(
+    State(api): State<Api>,
+    filter: Result<Query<Filter>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(filter) = filter.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let overview = ask(&api, Request::Describe).await?;
+    if let Some(name) = &filter.service
+        && !overview.view.services.iter().any(|service| service.name == *name)
+    {
+        return Err(Problem::new(StatusCode::NOT_FOUND, format!("there is no service {name}")));
+    }
+    let decoder = Decoder::new(&overview, filter);
+    let (pieces, receiver) = mpsc::channel::<Result<Bytes, MapError>>(PIECES);
+    spawn_blocking(move || {
+        let written = decoder.write(&api.readback, |text| pieces.blocking_send(Ok(text.into())).is_ok());
+        if let Err(error) = written {
+            // The answer is cut short, so that nobody takes it for the whole.
+            pieces.blocking_send(Err(error)).ok();
+        }
+    });
+    let pieces = stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
+    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(pieces)).into_response())
+}
+
+async fn reload(State(api): State<Api>) -> impl IntoResponse {
+    refusable(ask(&api, Request::Reload).await)
+}
+
+async fn stop(State(api): State<Api>, body: Bytes) -> impl IntoResponse {
+    let stop: Stop = if body.is_empty() {
+        Stop::default()
+    } else {
+        serde_json::from_slice(&body)
+            .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?
+    };
+    let keep_forwarding = stop.keep_forwarding;
+    refusable(ask(&api, |done| Request::Stop { keep_forwarding, done }).await)
+}
+
+fn refusable<T>(answer: Result<Result<T, Failure>, Problem>) -> Answer<T> {
+    match answer? {
+        Ok(value) => Ok(Json(value)),
+        Err(failure) => Err(Problem { status: StatusCode::UNPROCESSABLE_ENTITY, failure }),
+    }
+}

@@ -1,0 +1,78 @@
+//! What the operator should know about the machine: it works, but not as the configuration means it.
+
+use std::fs;
+use std::net::IpAddr;
+
+use crate::config::Config;
+use crate::config::model::Forward;
+use crate::dataplane::{AttachMode, Attachment};
+
+/// Warnings about the machine under this configuration.
+pub(super) fn of(config: &Config, attachments: &[Attachment]) -> Vec<String> {
+    generic(attachments).chain(forwarding(config, |path| fs::read_to_string(path).ok())).collect()
+}
+
+fn generic(attachments: &[Attachment]) -> impl Iterator<Item = String> {
+    attachments.iter().filter(|attachment| attachment.mode == AttachMode::Generic).map(|attachment| {
+        format!(
+            "interface {}: XDP runs in generic mode, several times slower than in the driver",
+            attachment.interface
+        )
+    })
+}
+
+/// The kernel answers route lookups of XDP only where the interface may forward; answers of nat servers
+/// take one for every packet.
+fn forwarding(config: &Config, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (family, is_family) in [("ipv4", IpAddr::is_ipv4 as fn(&IpAddr) -> bool), ("ipv6", IpAddr::is_ipv6)] {
+        let needed = config.services.iter().find(|service| {
+            let nat = service.real_servers.iter().any(|server| server.forward == Forward::Nat);
+            is_family(&service.vip) && nat
+        });
+        let Some(service) = needed else { continue };
+        for interface in &config.interfaces {
+            let path = format!("/proc/sys/net/{family}/conf/{interface}/forwarding");
+            if read(&path).is_some_and(|value| value.trim() == "0") {
+                let switch =
+                    if family == "ipv4" { "net.ipv4.ip_forward" } else { "net.ipv6.conf.all.forwarding" };
+                warnings.push(format!(
+                    "interface {interface} does not forward {family}, so answers of nat servers (service {}) \
+                     are dropped as no_route: `sysctl -w {switch}=1`",
+                    service.name
+                ));
+            }
+        }
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(forward: &str) -> Config {
+        let text = format!(
+            "version: 1\ninterfaces: [eth0, eth1]\nservices:\n  - {{name: web, vip: 192.0.2.1, port: 80, \
+             protocol: tcp, forward: {forward}, real_servers: [{{address: 10.0.0.1}}]}}\n"
+        );
+        crate::config::parse(&text, "lvs.yaml").unwrap()
+    }
+
+    #[test]
+    fn nat_needs_forwarding_on_every_interface() {
+        let off_on_eth1 = |path: &str| Some(if path.contains("eth1") { "0\n" } else { "1\n" }.to_owned());
+        let warnings = forwarding(&config("nat"), off_on_eth1);
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("eth1") && warnings[0].contains("net.ipv4.ip_forward=1"));
+        assert!(forwarding(&config("nat"), |_| Some("1\n".to_owned())).is_empty());
+        assert!(forwarding(&config("dr"), off_on_eth1).is_empty());
+    }
+
+    #[test]
+    fn generic_mode_is_told() {
+        let attachment = |mode| Attachment { interface: "eth0".to_owned(), index: 2, mode };
+        assert_eq!(generic(&[attachment(AttachMode::Generic)]).count(), 1);
+        assert_eq!(generic(&[attachment(AttachMode::Native)]).count(), 0);
+    }
+}

@@ -1,0 +1,286 @@
+//! The one task that owns the state and the writing end of the data plane.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{debug, error, info, warn};
+
+use super::ageing::{Found, Walk};
+use super::installed::Installed;
+use super::next_hops::NextHops;
+use super::{Error, Options, advice, notify, read};
+use crate::api::{Overview, Request, Usage, model};
+use crate::config::Config;
+use crate::control::Event;
+use lvs_common::settings::Settings;
+
+/// Between the end of a walk through the connection tables and the next.
+const WALK_AGAIN: Duration = Duration::from_secs(3);
+/// Between two censuses: each is a second walk.
+const CENSUS_AGAIN: Duration = Duration::from_secs(30);
+
+/// What ends or changes the agent from outside, beside its API.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub(super) fn watch() -> Result<Self, Error> {
+        let watch = |kind| signal(kind).map_err(Error::Signal);
+        Ok(Self {
+            terminate: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+            hangup: watch(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// How the agent was told to end.
+pub(super) struct End {
+    pub(super) keep_forwarding: bool,
+    /// Who asked, and waits for it to be done.
+    pub(super) asked_by: Option<oneshot::Sender<Result<model::Stopped, model::Failure>>>,
+}
+
+pub(super) struct Agent {
+    options: Options,
+    installed: Installed,
+    next_hops: NextHops,
+    /// About the machine; those about the plan are in the state.
+    advice: Vec<String>,
+    usage: Usage,
+    /// `None` while it is under way.
+    walk: Option<Walk>,
+    next_walk: Instant,
+    next_census: Instant,
+}
+
+impl Agent {
+    /// `installed` holds what an earlier agent left, if anything.
+    pub(super) fn new(options: Options, installed: Installed, next_hops: NextHops) -> Self {
+        let dataplane = &installed.dataplane;
+        let readback = dataplane.readback();
+        let (embryonic_capacity, established_capacity) = readback.connection_capacities();
+        let destination_capacity = dataplane.destination_capacity();
+        let usage =
+            Usage { embryonic_capacity, established_capacity, destination_capacity, ..Usage::default() };
+        let walk = Some(Walk { sweeper: dataplane.sweeper(), readback });
+        let now = Instant::now();
+        Self {
+            options,
+            installed,
+            next_hops,
+            advice: Vec::new(),
+            usage,
+            walk,
+            next_walk: now + WALK_AGAIN,
+            next_census: now + CENSUS_AGAIN,
+        }
+    }
+
+    /// Publishes the configuration's services, then brings the program to its interfaces.
+    pub(super) async fn begin(&mut self) -> Result<(), Error> {
+        let config = self.installed.config.clone();
+        self.next_hops.prepare(&config).await;
+        let known: Vec<_> = self.next_hops.events().collect();
+        for event in known {
+            self.installed.handle(event, &self.next_hops)?;
+        }
+        let commands = self.installed.install(config.clone(), &self.next_hops)?;
+        info!(services = config.services.len(), changes = commands, "the configuration is installed");
+        let attachments =
+            self.installed.dataplane.attach(&config.interfaces, self.options.allow_generic)?.to_vec();
+        for attachment in &attachments {
+            info!(interface = attachment.interface, mode = ?attachment.mode, "the program is on");
+        }
+        self.take_advice();
+        Ok(())
+    }
+
+    /// Until something ends it.
+    pub(super) async fn run(&mut self, signals: &mut Signals, mut requests: mpsc::Receiver<Request>) -> End {
+        let mut tick = interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut walking: Option<JoinHandle<Found>> = None;
+        let mut network_watched = true;
+        let by_signal = End { keep_forwarding: self.options.keep_forwarding, asked_by: None };
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => return by_signal,
+                _ = signals.interrupt.recv() => return by_signal,
+                _ = signals.hangup.recv() => {
+                    // Told in the log already.
+                    self.reload().await.ok();
+                }
+                Some(request) = requests.recv() => match request {
+                    Request::Describe(answer) => drop(answer.send(self.overview())),
+                    Request::Reload(answer) => {
+                        let reloaded = self.reload().await;
+                        drop(answer.send(reloaded.map_err(|error| model::Failure { error: error.to_string() })));
+                    }
+                    Request::Stop { keep_forwarding, done } => {
+                        let keep_forwarding = keep_forwarding || self.options.keep_forwarding;
+                        return End { keep_forwarding, asked_by: Some(done) };
+                    }
+                },
+                changed = self.next_hops.changed(), if network_watched => match changed {
+                    Some((address, next_hop)) => {
+                        debug!(%address, ?next_hop, "next hop changed");
+                        self.handle(Event::NextHop { address, next_hop });
+                    }
+                    None => {
+                        network_watched = false;
+                        error!("the network is no longer watched: restart lvsd with --keep-forwarding");
+                    }
+                },
+                found = async { walking.as_mut()?.await.ok() }, if walking.is_some() => {
+                    walking = None;
+                    self.walked(found);
+                }
+                _ = tick.tick() => {
+                    self.handle(Event::Tick);
+                    if walking.is_none() && Instant::now() >= self.next_walk {
+                        walking = self.start_walk();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the agent's part; see [`crate::dataplane::Dataplane::close`].
+    pub(super) fn close(self, keep_forwarding: bool) -> Result<(), Error> {
+        Ok(self.installed.dataplane.close(keep_forwarding)?)
+    }
+
+    fn handle(&mut self, event: Event) {
+        if let Err(reason) = self.installed.handle(event, &self.next_hops) {
+            error!(%reason, "the kernel does not hold what the configuration wants; trying again soon");
+        }
+    }
+
+    /// Reads the file again; after an error everything is as it was.
+    async fn reload(&mut self) -> Result<model::Reloaded, Error> {
+        notify::notify("RELOADING=1");
+        let reloaded = self.try_reload().await;
+        notify::notify("READY=1");
+        match &reloaded {
+            Ok(model::Reloaded { services, changes, .. }) => info!(services, changes, "reloaded"),
+            Err(reason) => error!("nothing is changed, since the reload failed: {reason}"),
+        }
+        reloaded
+    }
+
+    async fn try_reload(&mut self) -> Result<model::Reloaded, Error> {
+        let config = read(&self.options.config)?;
+        let before = self.installed.config.clone();
+        if config.limits != before.limits {
+            warn!(
+                "limits take effect when the maps are made: stop lvsd without --keep-forwarding and start it"
+            );
+        }
+        let changed = self.next_hops.prepare(&config).await;
+        let changed: Vec<_> = self.next_hops.events_of(&changed).collect();
+        for event in changed {
+            self.handle(event);
+        }
+        let installed = self.exchange(config, &before);
+        self.next_hops.settle(&self.installed.config);
+        let changes = installed?;
+        self.take_advice();
+        Ok(model::Reloaded {
+            services: self.installed.config.services.len(),
+            changes,
+            warnings: self.warnings(),
+        })
+    }
+
+    /// The interfaces of both configurations see packets while the services change, so that neither misses
+    /// one.
+    fn exchange(&mut self, config: Config, before: &Config) -> Result<usize, Error> {
+        let allow_generic = self.options.allow_generic;
+        let wanted = config.interfaces.clone();
+        let mut both = before.interfaces.clone();
+        both.extend(wanted.iter().filter(|name| !before.interfaces.contains(name)).cloned());
+        let exchanged = match self.installed.dataplane.attach(&both, allow_generic) {
+            Ok(_) => self.installed.install(config, &self.next_hops),
+            Err(error) => Err(error.into()),
+        };
+        let interfaces = if exchanged.is_ok() { &wanted } else { &before.interfaces };
+        let attached = self.installed.dataplane.attach(interfaces, allow_generic);
+        if let Err(reason) = attached {
+            error!(%reason, "not every interface has its program");
+        }
+        exchanged
+    }
+
+    fn take_advice(&mut self) {
+        let advice = advice::of(&self.installed.config, self.installed.dataplane.attachments());
+        for warning in advice.iter().filter(|warning| !self.advice.contains(warning)) {
+            warn!("{warning}");
+        }
+        self.advice = advice;
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let installed = &self.installed;
+        let plan = installed.state.warnings().iter();
+        installed.dataplane.warnings().iter().chain(&self.advice).chain(plan).cloned().collect()
+    }
+
+    fn overview(&self) -> Overview {
+        let installed = &self.installed;
+        Overview {
+            instance: self.options.instance.clone(),
+            config: self.options.config.clone(),
+            uptime: installed.uptime(),
+            view: installed.state.describe(),
+            attachments: installed.dataplane.attachments().to_vec(),
+            settings: self.settings(),
+            warnings: self.warnings(),
+            usage: self.usage,
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        self.installed.state.snapshot().settings.unwrap_or_else(Settings::defaults)
+    }
+
+    fn start_walk(&mut self) -> Option<JoinHandle<Found>> {
+        let walk = self.walk.take()?;
+        let settings = self.settings();
+        let census = (Instant::now() >= self.next_census).then(|| {
+            self.next_census = Instant::now() + CENSUS_AGAIN;
+            self.installed.state.census(self.installed.now())
+        });
+        Some(spawn_blocking(move || walk.run(&settings, census.flatten())))
+    }
+
+    fn walked(&mut self, found: Option<Found>) {
+        self.next_walk = Instant::now() + WALK_AGAIN;
+        let Some(Found { walk, swept, counted }) = found else {
+            error!("ageing has failed; beginning anew");
+            let dataplane = &self.installed.dataplane;
+            self.walk = Some(Walk { sweeper: dataplane.sweeper(), readback: dataplane.readback() });
+            return;
+        };
+        self.walk = Some(walk);
+        match swept {
+            Ok(report) => {
+                self.usage.embryonic = report.embryonic;
+                self.usage.established = report.established;
+                self.handle(Event::Swept { references: report.references });
+            }
+            Err(reason) => warn!(%reason, "connections could not be aged"),
+        }
+        match counted {
+            Some(Ok(census)) => self.handle(Event::Counted(census)),
+            Some(Err(reason)) => warn!(%reason, "connections could not be counted"),
+            None => {}
+        }
+    }
+}

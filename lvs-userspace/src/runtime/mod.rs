@@ -1,0 +1,204 @@
+//! `lvsd`: puts configuration, control, data plane, network and API together. The only place that starts
+//! tasks which last.
+//!
+//! One task, the [`agent`], owns the state and the writing end of the data plane; everything else sends it
+//! messages. There are no locks.
+
+mod advice;
+mod ageing;
+mod agent;
+mod error;
+mod installed;
+mod lock;
+mod neighbours;
+mod next_hops;
+mod notify;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::net::if_::if_nametoindex;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use crate::api::{self, Api, model};
+use crate::config::{self, Config, Diagnostics, Source};
+use crate::dataplane::{Dataplane, OpenOptions, bpffs, object};
+use crate::network::{Network, Resolver};
+
+use agent::{Agent, End, Signals};
+pub use error::Error;
+use installed::Installed;
+use lock::InstanceLock;
+use next_hops::NextHops;
+
+/// Requests of the API on their way to the agent.
+const REQUESTS: usize = 64;
+/// How long answers under way are waited for at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// How `lvsd` was started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub config: PathBuf,
+    /// Keeps several agents of one machine apart.
+    pub instance: String,
+    /// Interfaces whose driver has no XDP run in the slower generic mode.
+    pub allow_generic: bool,
+    /// The end of the agent is not the end of forwarding.
+    pub keep_forwarding: bool,
+}
+
+/// Runs until SIGTERM, SIGINT or a request to stop.
+pub async fn run(options: Options) -> Result<(), Error> {
+    let mut signals = Signals::watch()?;
+    let config = read(&options.config)?;
+    bpffs::instance_directory(&options.instance)?;
+    let lock = InstanceLock::take(&options.instance)?;
+    let ended = run_locked(options, config, &mut signals).await;
+    // Before the answer: who asked for the end may start the next agent at once.
+    lock.release();
+    let Ended { closed, asked_by, keep_forwarding, server } = ended?;
+    if let Some(asked_by) = asked_by {
+        let answer = match &closed {
+            Ok(()) => Ok(model::Stopped { forwarding_kept: keep_forwarding }),
+            Err(error) => Err(model::Failure { error: error.to_string() }),
+        };
+        drop(asked_by.send(answer));
+    }
+    server.end().await;
+    closed
+}
+
+/// What is left to do when the agent has ended.
+struct Ended {
+    closed: Result<(), Error>,
+    keep_forwarding: bool,
+    asked_by: Option<oneshot::Sender<Result<model::Stopped, model::Failure>>>,
+    server: Server,
+}
+
+async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> Result<Ended, Error> {
+    let path = api::socket_path(&options.instance);
+    let (network, events) = Network::connect()?;
+    let (resolver, reports) = Resolver::start(network.clone(), events);
+    let (dataplane, adopts) = open(&options, &config)?;
+    tokio::spawn(neighbours::resolve(dataplane.events()?, network));
+    let readback = dataplane.readback();
+    let installed = match Installed::adopt(dataplane, config) {
+        Ok(installed) => installed,
+        Err((dataplane, error)) => {
+            dataplane.close(adopts)?;
+            return Err(error.into());
+        }
+    };
+    let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports));
+    let begun = match agent.begin().await {
+        Ok(()) => api::listen(&path).map_err(|source| Error::File { path: path.clone(), source }),
+        Err(error) => Err(error),
+    };
+    let socket = match begun {
+        Ok(socket) => socket,
+        Err(error) => {
+            agent.close(adopts)?;
+            return Err(error);
+        }
+    };
+    let (requests, received) = mpsc::channel(REQUESTS);
+    let server = Server::start(socket, Api { requests, readback });
+    info!(socket = %path.display(), "ready");
+    notify::notify("READY=1");
+
+    let End { keep_forwarding, asked_by } = agent.run(signals, received).await;
+    notify::notify("STOPPING=1");
+    let closed = agent.close(keep_forwarding);
+    match &closed {
+        Ok(()) if keep_forwarding => info!("ends; packets are forwarded on"),
+        Ok(()) => info!("ends; nothing is left behind"),
+        Err(error) => error!(%error, "something is left behind"),
+    }
+    if let Err(error) = std::fs::remove_file(&path) {
+        warn!(path = %path.display(), %error, "cannot remove the socket");
+    }
+    Ok(Ended { closed, keep_forwarding, asked_by, server })
+}
+
+/// Loads the program; whether it found the maps of an earlier agent.
+///
+/// On a fresh start the program comes to the interfaces when the maps are filled. One that is there
+/// already stays, so that no packet passes without it.
+fn open(options: &Options, config: &Config) -> Result<(Dataplane, bool), Error> {
+    let object = object::director()?;
+    let directory = bpffs::instance_directory(&options.instance)?;
+    let adopts = directory.exists();
+    let opened = Dataplane::open(&OpenOptions {
+        instance: &options.instance,
+        object,
+        limits: config.limits,
+        interfaces: if adopts { config.interfaces.clone() } else { Vec::new() },
+        allow_generic: options.allow_generic,
+    });
+    match opened {
+        Ok(dataplane) => Ok((dataplane, adopts)),
+        Err(error) => {
+            if !adopts
+                && directory.exists()
+                && let Err(error) = bpffs::remove(&directory)
+            {
+                warn!(path = %directory.display(), %error, "maps are left behind");
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// The API's task.
+struct Server {
+    task: JoinHandle<io::Result<()>>,
+    /// Dropped at the end.
+    end: oneshot::Sender<()>,
+}
+
+impl Server {
+    fn start(socket: UnixListener, api: Api) -> Self {
+        let (end, ends) = oneshot::channel();
+        let task = tokio::spawn(api::serve(socket, api, async {
+            // Nothing is ever sent: the other half is dropped.
+            ends.await.unwrap_or(());
+        }));
+        Self { task, end }
+    }
+
+    /// Gives answers under way the time to arrive.
+    async fn end(self) {
+        drop(self.end);
+        if timeout(LAST_ANSWERS, self.task).await.is_err() {
+            warn!("an answer under way was cut off");
+        }
+    }
+}
+
+/// The file, and whether this machine has the interfaces it names.
+fn read(path: &Path) -> Result<Config, Diagnostics> {
+    let source = Source::read(path)?;
+    let config = config::parse_source(&source)?;
+    let missing = config.interfaces.iter().filter(|name| if_nametoindex(name.as_str()).is_err());
+    let mistakes = missing.map(|name| {
+        source.interface_mistake(
+            name,
+            format!("this machine has no interface {name}"),
+            "expected one that `ip link` shows",
+        )
+    });
+    match mistakes.reduce(|mut all, next| {
+        all.mistakes.extend(next.mistakes);
+        all
+    }) {
+        Some(diagnostics) => Err(diagnostics),
+        None => Ok(config),
+    }
+}

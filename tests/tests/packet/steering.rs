@@ -106,7 +106,7 @@ fn where_the_ring_answers_alone_nothing_is_stored() {
 #[test]
 fn always_tracked_services_store_what_the_ring_would_answer() {
     for (protocol, number) in PROTOCOLS {
-        let rest = format!("track: always, {}", traffic::servers(&SERVERS));
+        let rest = format!("track: always, {}", crate::traffic::servers(&SERVERS));
         let mut world = World::new(&service("tracked", V4.vip, 80, protocol, &rest));
         send(&mut world, number, 4000, tcp_flag::SYN);
         let (connection, embryonic) = world.connection();

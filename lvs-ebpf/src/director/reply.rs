@@ -24,6 +24,6 @@ pub(crate) fn process(packet: &Packet, scratch: &mut Scratch) -> Result<u32, Cau
     if source.role == source_role::NAT_SERVER {
         forward::nat::outbound(packet, network, key)
     } else {
-        forward::route(packet, network)
+        forward::route(packet, network, key)
     }
 }

@@ -186,6 +186,11 @@ impl World {
         self.event(Event::NextHop { address: address(text), next_hop: None });
     }
 
+    /// Whether the kernel of this namespace is a router.
+    pub fn forwarding(&self, on: bool) {
+        place::forwarding(on).unwrap_or_else(|error| panic!("{error:#}"));
+    }
+
     /// Writes to the maps, past control.
     pub fn apply(&mut self, commands: &[Command]) {
         self.dataplane_mut().apply(commands).unwrap_or_else(|error| panic!("{error}"));

@@ -148,6 +148,10 @@ fn ipv6(packet: &Packet, l3: usize, network: &mut Network) -> Result<(), OutOfBo
     if is_extension(network.protocol) && extensions(packet, network).is_err() {
         network.malformed = true;
     }
+    // Bytes behind the packet, such as Ethernet's padding, are no headers of it.
+    if network.l4 > l3 + length {
+        network.malformed = true;
+    }
     Ok(())
 }
 
@@ -162,12 +166,10 @@ const fn is_extension(protocol: u8) -> bool {
 /// Walks the chain of extension headers up to the transport header (RFC 8200 section 4).
 #[inline(never)]
 fn extensions(packet: &Packet, network: &mut Network) -> Result<(), OutOfBounds> {
+    let limit = network.l3 + IPV6 + EXTENSION_BYTES;
     for _ in 0..EXTENSION_HEADERS {
-        if !is_extension(network.protocol) {
-            return Ok(());
-        }
         let offset = network.l4;
-        if offset > network.l3 + IPV6 + EXTENSION_BYTES {
+        if !is_extension(network.protocol) || offset > limit {
             break;
         }
         let [next, extra]: [u8; 2] = packet.read(offset)?;
@@ -187,7 +189,7 @@ fn extensions(packet: &Packet, network: &mut Network) -> Result<(), OutOfBounds>
             network.l4 = offset + 8 + ((extra as usize) << 3);
         }
     }
-    network.too_many_headers = is_extension(network.protocol);
+    network.too_many_headers = is_extension(network.protocol) || network.l4 > limit;
     Ok(())
 }
 

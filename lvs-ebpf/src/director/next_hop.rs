@@ -90,16 +90,6 @@ fn union_of(address: &Address, is_v4: bool) -> [u8; 16] {
     bytes
 }
 
-/// The other way round.
-#[inline(always)]
-fn address_of(union: &[u8; 16], is_v4: bool) -> Address {
-    if !is_v4 {
-        return Address::from_v6(*union);
-    }
-    let [a, b, c, d, ..] = *union;
-    Address::from_v4([a, b, c, d])
-}
-
 /// The next hop by the kernel's routing and neighbour tables. Unknown MACs are reported to the agent.
 #[inline(always)]
 pub(crate) fn to_address(packet: &Packet, source: &Address, destination: &Address) -> Result<NextHop, Cause> {
@@ -146,24 +136,24 @@ fn find(packet: &Packet, source: &Address, destination: &Address) -> Result<(), 
             Ok(())
         }
         answer::NO_NEIGHBOUR => {
-            // The kernel has put the gateway in the place of the destination, if there is one.
-            report_unresolved(
-                &address_of(&lookup.destination, lookup.family == family::INET),
-                lookup.interface,
-            );
+            report_unresolved(lookup);
             Err(Cause::NoNeighbour)
         }
         _ => Err(Cause::NoRoute),
     }
 }
 
+/// Asks for the MAC of what the kernel has put in place of the destination: the gateway, if there is one.
 #[inline(always)]
-fn report_unresolved(address: &Address, interface: u32) {
+fn report_unresolved(lookup: &FibLookup) {
     // A full buffer loses the report; the next packet makes another.
-    if let Some(mut record) = EVENTS.reserve_untyped::<Unresolved>(0) {
-        record.write(Unresolved { address: *address, interface });
-        record.submit(0);
-    }
+    let Some(mut record) = EVENTS.reserve_untyped::<Unresolved>(0) else { return };
+    record.write(Unresolved {
+        address: lookup.destination,
+        interface: lookup.interface,
+        family: lookup.family as u32,
+    });
+    record.submit(0);
 }
 
 impl NextHop {

@@ -4,10 +4,9 @@ use lvs_common::cause::Cause;
 use lvs_common::service::source_role;
 use lvs_common::settings::flags;
 use lvs_ebpf::packet::Packet;
-use lvs_ebpf::parse::Fragment;
 
 use crate::scratch::Scratch;
-use crate::{forward, fragment, lookup};
+use crate::{forward, lookup};
 
 #[inline(always)]
 pub(crate) fn process(packet: &Packet, scratch: &mut Scratch) -> Result<u32, Cause> {
@@ -25,9 +24,6 @@ pub(crate) fn process(packet: &Packet, scratch: &mut Scratch) -> Result<u32, Cau
     if source.role == source_role::NAT_SERVER {
         forward::nat::outbound(packet, network, key)
     } else {
-        if network.fragment == Fragment::First {
-            fragment::remember_reply(network, key);
-        }
-        forward::route(packet, network)
+        forward::route(packet, network, key)
     }
 }

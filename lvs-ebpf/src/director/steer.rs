@@ -154,8 +154,10 @@ pub(crate) fn steer(key: &FlowKey, service: &Service, sign: Sign) -> Result<Stee
         None => schedule::pick(service)?,
     };
     let destination = lookup::destination(index).ok_or(Cause::Inconsistent)?;
-    let new = sign.is_syn() || (sign == Sign::Udp && consult);
-    if service.is_tracked() || slot.is_none_or(|slot| slot.is_dual()) {
+    let store = service.is_tracked() || slot.is_none_or(|slot| slot.is_dual());
+    // Without entries every datagram would look like the first.
+    let new = sign.is_syn() || (sign == Sign::Udp && store);
+    if store {
         let state = sign.next(state::NONE, seen(destination));
         remember(key, service, index, destination, state, now, settings)?;
     }

@@ -181,7 +181,7 @@ pub struct Reloaded {
     pub warnings: Vec<String>,
 }
 
-/// Body of `POST /v1/stop`; may be left out.
+/// Body of `POST /v1/stop`; may be left out. It counts, whatever `lvsd` was told for signals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     /// Programs and maps stay at work, for the next agent to adopt.

@@ -23,7 +23,7 @@ struct Arguments {
     /// Accept interfaces whose driver has no XDP: several times slower
     #[arg(long)]
     allow_generic: bool,
-    /// Leave the program at work when the agent is told to end, for the next one to take over
+    /// Leave the program at work when a signal ends the agent, for the next one to take over
     #[arg(long)]
     keep_forwarding: bool,
     #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true, help = log_help())]
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { config, instance, allow_generic, keep_forwarding, role, .. } = arguments;
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    tokio.block_on(async {
+    let ended = tokio.block_on(async {
         match (role, config) {
             (Some(Role::Realserver(options)), _) => realserver::run(options).await?,
             (None, Some(config)) => {
@@ -71,7 +71,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             (None, None) => anyhow::bail!("--config is missing"),
         }
         Ok(())
-    })
+    });
+    // A walk through large tables may be under way; nobody waits for its result.
+    tokio.shutdown_background();
+    ended
 }
 
 fn start_log(format: LogFormat) {

@@ -120,7 +120,7 @@ pub enum AttachError {
     )]
     Mtu { interface: String, mtu: u32, reason: io::Error },
     #[error(
-        "the driver of interface {interface} refuses native XDP: {reason}; the slower generic mode must be allowed explicitly"
+        "the driver of interface {interface} refuses native XDP: {reason}; the slower generic mode must be allowed (`lvsd --allow-generic`)"
     )]
     NotNative { interface: String, reason: io::Error },
     #[error("interface {interface} refuses generic XDP too: {reason}")]

@@ -9,7 +9,10 @@ use crate::dataplane::{AttachMode, Attachment};
 
 /// Warnings about the machine under this configuration.
 pub(super) fn of(config: &Config, attachments: &[Attachment]) -> Vec<String> {
-    generic(attachments).chain(forwarding(config, |path| fs::read_to_string(path).ok())).collect()
+    generic(attachments)
+        .chain(missing(config, attachments))
+        .chain(forwarding(config, |path| fs::read_to_string(path).ok()))
+        .collect()
 }
 
 fn generic(attachments: &[Attachment]) -> impl Iterator<Item = String> {
@@ -19,6 +22,15 @@ fn generic(attachments: &[Attachment]) -> impl Iterator<Item = String> {
             attachment.interface
         )
     })
+}
+
+fn missing(config: &Config, attachments: &[Attachment]) -> impl Iterator<Item = String> {
+    let lacks_program = |name: &&String| !attachments.iter().any(|attachment| attachment.interface == **name);
+    config
+        .interfaces
+        .iter()
+        .filter(lacks_program)
+        .map(|name| format!("interface {name}: it has no program, so its packets pass unbalanced"))
 }
 
 /// The kernel answers route lookups of XDP only where the interface may forward; answers of nat servers

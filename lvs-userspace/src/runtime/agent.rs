@@ -1,7 +1,9 @@
 //! The one task that owns the state and the writing end of the data plane.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use nix::net::if_::if_nametoindex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -15,10 +17,13 @@ use super::{Error, Options, advice, notify, read};
 use crate::api::{Overview, Request, Usage, model};
 use crate::config::Config;
 use crate::control::Event;
+use crate::dataplane::monotonic_nanoseconds;
 use lvs_common::settings::Settings;
 
-/// Between the end of a walk through the connection tables and the next.
+/// Between the end of a walk through the connection tables and the next, at the least.
 const WALK_AGAIN: Duration = Duration::from_secs(3);
+/// A walk takes a second where there are a million entries: one part in so many of the time is spent on it.
+const WALK_SHARE: u32 = 10;
 /// Between two censuses: each is a second walk.
 const CENSUS_AGAIN: Duration = Duration::from_secs(30);
 
@@ -51,6 +56,8 @@ pub(super) struct Agent {
     options: Options,
     installed: Installed,
     next_hops: NextHops,
+    /// Configured interfaces that the machine has, and their indices.
+    present: BTreeMap<String, u32>,
     /// About the machine; those about the plan are in the state.
     advice: Vec<String>,
     usage: Usage,
@@ -75,6 +82,7 @@ impl Agent {
             options,
             installed,
             next_hops,
+            present: BTreeMap::new(),
             advice: Vec::new(),
             usage,
             walk,
@@ -124,7 +132,6 @@ impl Agent {
                         drop(answer.send(reloaded.map_err(|error| model::Failure { error: error.to_string() })));
                     }
                     Request::Stop { keep_forwarding, done } => {
-                        let keep_forwarding = keep_forwarding || self.options.keep_forwarding;
                         return End { keep_forwarding, asked_by: Some(done) };
                     }
                 },
@@ -144,6 +151,7 @@ impl Agent {
                 }
                 _ = tick.tick() => {
                     self.handle(Event::Tick);
+                    self.follow_interfaces();
                     if walking.is_none() && Instant::now() >= self.next_walk {
                         walking = self.start_walk();
                     }
@@ -165,7 +173,8 @@ impl Agent {
 
     /// Reads the file again; after an error everything is as it was.
     async fn reload(&mut self) -> Result<model::Reloaded, Error> {
-        notify::notify("RELOADING=1");
+        let microseconds = monotonic_nanoseconds() / 1000;
+        notify::notify(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
         let reloaded = self.try_reload().await;
         notify::notify("READY=1");
         match &reloaded {
@@ -218,7 +227,24 @@ impl Agent {
         exchanged
     }
 
+    /// An interface that was made anew under its name has lost the program.
+    fn follow_interfaces(&mut self) {
+        let present = present(&self.installed.config);
+        if present == self.present {
+            return;
+        }
+        self.present = present;
+        info!(present = ?self.present, "interfaces have come or gone");
+        // One that is gone for now would be an error for all.
+        let interfaces: Vec<_> = self.present.keys().cloned().collect();
+        if let Err(reason) = self.installed.dataplane.attach(&interfaces, self.options.allow_generic) {
+            error!(%reason, "not every interface has its program");
+        }
+        self.take_advice();
+    }
+
     fn take_advice(&mut self) {
+        self.present = present(&self.installed.config);
         let advice = advice::of(&self.installed.config, self.installed.dataplane.attachments());
         for warning in advice.iter().filter(|warning| !self.advice.contains(warning)) {
             warn!("{warning}");
@@ -229,7 +255,8 @@ impl Agent {
     fn warnings(&self) -> Vec<String> {
         let installed = &self.installed;
         let plan = installed.state.warnings().iter();
-        installed.dataplane.warnings().iter().chain(&self.advice).chain(plan).cloned().collect()
+        let told = installed.dataplane.warnings().iter().chain(&self.advice).chain(plan).cloned();
+        told.chain(self.next_hops.warnings()).collect()
     }
 
     fn overview(&self) -> Overview {
@@ -237,7 +264,7 @@ impl Agent {
         Overview {
             instance: self.options.instance.clone(),
             config: self.options.config.clone(),
-            uptime: installed.uptime(),
+            uptime: installed.now(),
             view: installed.state.describe(),
             attachments: installed.dataplane.attachments().to_vec(),
             settings: self.settings(),
@@ -261,14 +288,15 @@ impl Agent {
     }
 
     fn walked(&mut self, found: Option<Found>) {
-        self.next_walk = Instant::now() + WALK_AGAIN;
-        let Some(Found { walk, swept, counted }) = found else {
+        let Some(Found { walk, swept, counted, took }) = found else {
             error!("ageing has failed; beginning anew");
+            self.next_walk = Instant::now() + WALK_AGAIN;
             let dataplane = &self.installed.dataplane;
             self.walk = Some(Walk { sweeper: dataplane.sweeper(), readback: dataplane.readback() });
             return;
         };
         self.walk = Some(walk);
+        self.next_walk = Instant::now() + WALK_AGAIN.max(took * WALK_SHARE);
         match swept {
             Ok(report) => {
                 self.usage.embryonic = report.embryonic;
@@ -283,4 +311,9 @@ impl Agent {
             None => {}
         }
     }
+}
+
+fn present(config: &Config) -> BTreeMap<String, u32> {
+    let found = |name: &String| Some((name.clone(), if_nametoindex(name.as_str()).ok()?));
+    config.interfaces.iter().filter_map(found).collect()
 }

@@ -8,7 +8,7 @@ use super::Error;
 use super::next_hops::NextHops;
 use crate::config::Config;
 use crate::control::{Capacity, Event, State};
-use crate::dataplane::{ApplyError, Dataplane, MapError};
+use crate::dataplane::{Dataplane, MapError};
 
 /// Between two tries to carry out what the kernel has refused.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
@@ -24,28 +24,20 @@ pub(super) struct Installed {
 }
 
 impl Installed {
-    /// Takes over what the maps hold. Nothing of `config` is installed yet.
-    pub(super) fn adopt(dataplane: Dataplane, config: Config) -> Result<Self, (Dataplane, MapError)> {
-        let state = match adopted(&dataplane) {
-            Ok(state) => state,
-            Err(error) => return Err((dataplane, error)),
-        };
+    /// `state` is what the maps hold; nothing of `config` is installed yet.
+    pub(super) fn new(dataplane: Dataplane, state: State, config: Config) -> Self {
         for warning in state.warnings() {
             warn!("{warning}");
         }
-        let adopted = state.snapshot().services.len();
-        if adopted > 0 {
-            info!(services = adopted, "took over what an earlier agent left");
+        let services = state.snapshot().services.len();
+        if services > 0 {
+            info!(services, "took over what an earlier agent left");
         }
-        Ok(Self { state, dataplane, config, clock: Instant::now(), behind_until: None })
+        Self { state, dataplane, config, clock: Instant::now(), behind_until: None }
     }
 
-    /// Monotonic, as control wants it.
+    /// Monotonic, as control wants it: since the agent's start.
     pub(super) fn now(&self) -> Duration {
-        self.clock.elapsed()
-    }
-
-    pub(super) fn uptime(&self) -> Duration {
         self.clock.elapsed()
     }
 
@@ -92,26 +84,29 @@ impl Installed {
 
     /// Adopts what the maps hold and leads it to the configuration in force.
     fn begin_again(&mut self, next_hops: &NextHops) -> Result<usize, Error> {
-        self.behind_until = Some(self.now() + TRY_AGAIN);
         let now = self.now();
+        self.behind_until = Some(now + TRY_AGAIN);
         let mut state = adopted(&self.dataplane)?;
         let events = next_hops.events().chain([Event::Desired(self.config.clone())]);
         let commands: Vec<_> = events.flat_map(|event| state.handle(event, now)).collect();
-        let applied = self.dataplane.apply(&commands);
-        self.state = state;
-        match applied {
+        match self.dataplane.apply(&commands) {
             Ok(()) => {
+                self.state = state;
                 self.behind_until = None;
                 info!(commands = commands.len(), "the kernel's maps hold what the configuration wants");
                 Ok(commands.len())
             }
-            // The state is ahead of the maps now, until the next try.
-            Err(reason) => Err(ApplyError::into(reason)),
+            Err(reason) => {
+                // Until the next try nothing but what the maps hold is decided about.
+                self.state = adopted(&self.dataplane)?;
+                Err(reason.into())
+            }
         }
     }
 }
 
-fn adopted(dataplane: &Dataplane) -> Result<State, MapError> {
+/// The state that the maps hold.
+pub(super) fn adopted(dataplane: &Dataplane) -> Result<State, MapError> {
     let capacity = Capacity { destinations: dataplane.destination_capacity(), ..Capacity::default() };
     Ok(State::adopt_with(dataplane.snapshot()?, capacity))
 }

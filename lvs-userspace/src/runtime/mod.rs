@@ -87,24 +87,26 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     let (network, events) = Network::connect()?;
     let (resolver, reports) = Resolver::start(network.clone(), events);
     let (dataplane, adopts) = open(&options, &config)?;
-    tokio::spawn(neighbours::resolve(dataplane.events()?, network));
+    let requests = dataplane.events();
     let readback = dataplane.readback();
-    let installed = match Installed::adopt(dataplane, config) {
-        Ok(installed) => installed,
-        Err((dataplane, error)) => {
-            dataplane.close(adopts)?;
+    let state = match installed::adopted(&dataplane) {
+        Ok(state) => state,
+        Err(error) => {
+            undo(dataplane.close(adopts));
             return Err(error.into());
         }
     };
+    let installed = Installed::new(dataplane, state, config);
     let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports));
-    let begun = match agent.begin().await {
-        Ok(()) => api::listen(&path).map_err(|source| Error::File { path: path.clone(), source }),
-        Err(error) => Err(error),
+    let begun = async {
+        tokio::spawn(neighbours::resolve(requests?, network));
+        agent.begin().await?;
+        api::listen(&path).map_err(|source| Error::File { path: path.clone(), source })
     };
-    let socket = match begun {
+    let socket = match begun.await {
         Ok(socket) => socket,
         Err(error) => {
-            agent.close(adopts)?;
+            undo(agent.close(adopts));
             return Err(error);
         }
     };
@@ -125,6 +127,13 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
         warn!(path = %path.display(), %error, "cannot remove the socket");
     }
     Ok(Ended { closed, keep_forwarding, asked_by, server })
+}
+
+/// After a start that failed; its own error is the one to tell.
+fn undo(closed: Result<(), impl std::fmt::Display>) {
+    if let Err(error) = closed {
+        error!(%error, "something is left behind");
+    }
 }
 
 /// Loads the program; whether it found the maps of an earlier agent.

@@ -20,7 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct NextHops {
     resolver: Resolver,
     reports: mpsc::Receiver<NextHopChanged>,
-    known: BTreeMap<IpAddr, Option<control::NextHop>>,
+    known: BTreeMap<IpAddr, Known>,
+}
+
+/// What is known of one real server.
+struct Known {
+    next_hop: Option<control::NextHop>,
+    /// Why packets do not reach it.
+    trouble: Option<String>,
 }
 
 impl NextHops {
@@ -35,14 +42,17 @@ impl NextHops {
         Some((address, self.learn(report)))
     }
 
-    /// Has the real servers of `config` watched beside those that are, and waits a while for their MACs:
-    /// a service should not begin with packets that nobody knows the way for. The changes meanwhile.
+    /// Has the real servers of `config` watched beside those that are, and waits a while for the MACs of
+    /// the new ones: a service should not begin with packets that nobody knows the way for. Returns whose
+    /// way has changed meanwhile.
     pub(super) async fn prepare(&mut self, config: &Config) -> BTreeSet<IpAddr> {
         let wanted = real_servers(config);
         self.resolver.set_addresses(self.known.keys().copied().chain(wanted.iter().copied()).collect());
+        let mut new = wanted;
+        new.retain(|address| !self.known.contains_key(address));
         let deadline = Instant::now() + PATIENCE;
         let mut changed = BTreeSet::new();
-        while !wanted.iter().all(|address| self.is_settled(address)) {
+        while !new.iter().all(|address| self.is_settled(address)) {
             match timeout_at(deadline, self.reports.recv()).await {
                 Ok(Some(report)) => {
                     changed.insert(report.address);
@@ -51,8 +61,8 @@ impl NextHops {
                 Ok(None) | Err(_) => break,
             }
         }
-        for address in wanted.iter().filter(|address| !self.is_settled(address)) {
-            info!(%address, "nobody answers for this real server yet");
+        for address in new.iter().filter(|address| !self.is_settled(address)) {
+            warn!(%address, "real server: nobody has answered for it so far");
         }
         changed
     }
@@ -66,43 +76,60 @@ impl NextHops {
 
     /// Everything known.
     pub(super) fn events(&self) -> impl Iterator<Item = control::Event> {
-        self.known.iter().map(|(address, next_hop)| event(*address, next_hop))
+        self.known.iter().map(|(address, known)| event(*address, known))
     }
 
     /// Those of `addresses` that are known.
     pub(super) fn events_of(&self, addresses: &BTreeSet<IpAddr>) -> impl Iterator<Item = control::Event> {
-        addresses.iter().filter_map(|address| Some(event(*address, self.known.get(address)?)))
+        let known = addresses.iter().filter_map(|address| self.known.get_key_value(address));
+        known.map(|(address, known)| event(*address, known))
+    }
+
+    /// Which real servers packets do not reach, and why.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+        self.known.iter().filter_map(|(address, known)| {
+            Some(format!("real server {address}: {}", known.trouble.as_deref()?))
+        })
     }
 
     /// A MAC is known, or it is known that there is no way.
     fn is_settled(&self, address: &IpAddr) -> bool {
-        match self.known.get(address) {
-            Some(Some(next_hop)) => next_hop.next_hop_mac.is_some(),
-            Some(None) => true,
-            None => false,
-        }
+        self.known
+            .get(address)
+            .is_some_and(|known| known.next_hop.as_ref().is_none_or(|hop| hop.next_hop_mac.is_some()))
     }
 
     fn learn(&mut self, report: NextHopChanged) -> Option<control::NextHop> {
         let NextHopChanged { address, next_hop } = report;
-        let next_hop = match next_hop {
-            Ok(next_hop) => Some(translated(next_hop)),
+        let trouble = match &next_hop {
+            Ok(next_hop) if next_hop.next_hop_mac.is_some() => None,
+            Ok(NextHop { behind_router: true, .. }) => {
+                Some("the router before it does not answer".to_owned())
+            }
+            Ok(_) => Some("nobody answers for its address on the link".to_owned()),
             Err(reason @ Unreachable::Local) => {
-                warn!(%address, "real server: {reason}; write `forward: local` if it is meant to serve");
-                None
+                Some(format!("{reason}; write `forward: local` if it is meant to serve"))
             }
-            Err(reason) => {
-                warn!(%address, "real server cannot be reached: {reason}");
-                None
-            }
+            Err(reason) => Some(reason.to_string()),
         };
-        self.known.insert(address, next_hop.clone());
+        let before = self.known.get(&address);
+        match &trouble {
+            // The first report of an address comes before anybody was asked.
+            Some(_) if before.is_none() && next_hop.is_ok() => {}
+            Some(trouble) => warn!("real server {address}: {trouble}"),
+            None if before.is_some_and(|known| known.trouble.is_some()) => {
+                info!("real server {address}: it can be reached");
+            }
+            None => {}
+        }
+        let next_hop = next_hop.ok().map(translated);
+        self.known.insert(address, Known { next_hop: next_hop.clone(), trouble });
         next_hop
     }
 }
 
-fn event(address: IpAddr, next_hop: &Option<control::NextHop>) -> control::Event {
-    control::Event::NextHop { address, next_hop: next_hop.clone() }
+fn event(address: IpAddr, known: &Known) -> control::Event {
+    control::Event::NextHop { address, next_hop: known.next_hop.clone() }
 }
 
 fn real_servers(config: &Config) -> BTreeSet<IpAddr> {

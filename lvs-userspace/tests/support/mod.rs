@@ -47,6 +47,7 @@ impl Namespace {
     }
 
     /// Runs `work` on a thread inside this namespace, with a tokio runtime of its own.
+    #[allow(dead_code, reason = "not every test crate needs it")]
     pub(crate) fn enter<T: Send>(&self, work: impl AsyncFnOnce() -> T + Send) -> T {
         let handle = File::open(format!("/run/netns/{}", self.name)).unwrap();
         std::thread::scope(|scope| {
@@ -63,6 +64,7 @@ impl Namespace {
     }
 
     /// The MAC of an interface.
+    #[allow(dead_code, reason = "not every test crate needs it")]
     pub(crate) fn mac(&self, interface: &str) -> [u8; 6] {
         let output = self.ip(&format!("-br link show dev {interface}"));
         let text = output.split_whitespace().nth(2).unwrap();

@@ -54,6 +54,8 @@ impl Side {
 /// The router before the clients.
 const ROUTER: Mac = [2, 0, 0, 0, 0, 0xfe];
 const GATEWAYS: [&str; 2] = ["10.0.0.254", "2001:db8::fe"];
+/// Real servers on the clients' link that the kernel knows too.
+const NEIGHBOURS: [&str; 2] = ["10.0.0.77", "2001:db8::77"];
 pub(super) const MTU: u32 = 1500;
 
 /// Where the routes of the namespace lead: the side, and whether there is a router in between. Real servers
@@ -128,10 +130,7 @@ impl Interfaces {
 pub(super) fn build() -> Result<Interfaces> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
         .context("a network namespace of its own: these tests need root")?;
-    for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-        let path = format!("/proc/sys/net/{family}");
-        std::fs::write(&path, "1").with_context(|| path)?;
-    }
+    forwarding(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection()?;
@@ -140,6 +139,15 @@ pub(super) fn build() -> Result<Interfaces> {
         connection.abort();
         interfaces
     })
+}
+
+/// Whether the kernel is a router here.
+pub(super) fn forwarding(on: bool) -> Result<()> {
+    for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        let path = format!("/proc/sys/net/{family}");
+        std::fs::write(&path, if on { "1" } else { "0" }).with_context(|| path)?;
+    }
+    Ok(())
 }
 
 async fn populate(handle: &Handle) -> Result<Interfaces> {
@@ -171,6 +179,9 @@ async fn populate(handle: &Handle) -> Result<Interfaces> {
     handle.route().add(v6_route).execute().await.context("the IPv6 default route")?;
     for gateway in GATEWAYS {
         neighbour(handle, interfaces.front, address(gateway), ROUTER).await?;
+    }
+    for known in NEIGHBOURS {
+        neighbour(handle, interfaces.front, address(known), mac(known)).await?;
     }
     Ok(interfaces)
 }

@@ -4,6 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod answers;
+mod connections;
+mod headers;
 mod icmp_errors;
+mod malformed;
 mod methods;
+mod schedulers;
+mod steering;
 mod traffic;

@@ -8,14 +8,15 @@ use core::mem::offset_of;
 
 use lvs_common::cause::Cause;
 use lvs_common::destination::{Destination, forward};
+use lvs_common::flow::FlowKey;
 use lvs_ebpf::packet::Packet;
-use lvs_ebpf::parse::Network;
+use lvs_ebpf::parse::{Fragment, Network};
 use network_types::ip::Ipv4Hdr;
 
 use crate::next_hop::{self, NextHop};
 use crate::scratch::scratch;
 use crate::steer::Steered;
-use crate::{lookup, rewrite, stats};
+use crate::{fragment, lookup, rewrite, stats};
 
 /// A client's packet to its destination. `port` is the one the client dialled.
 #[inline(always)]
@@ -49,8 +50,11 @@ fn direct(packet: &Packet, network: &Network, destination: &Destination) -> Resu
 /// Routes a packet that only passes: the reply of a real server whose gateway is the director. The
 /// kernel would drop it, since its source is local.
 #[inline(always)]
-pub(crate) fn route(packet: &Packet, network: &Network) -> Result<u32, Cause> {
+pub(crate) fn route(packet: &Packet, network: &Network, key: &FlowKey) -> Result<u32, Cause> {
     let next_hop = to_client(packet, network)?;
+    if network.fragment == Fragment::First {
+        fragment::remember_reply(network, key);
+    }
     rewrite::decrement_hops(packet, network).map_err(|_| Cause::Malformed)?;
     next_hop.send(packet)
 }

@@ -45,6 +45,9 @@ pub(crate) fn process(packet: &Packet, scratch: &mut Scratch) -> Result<u32, Cau
         return Err(Cause::NoService);
     }
     let unparsed = if lookup::is_vip(&network.destination) { Cause::Malformed } else { Cause::NoService };
+    if network.l4 + HEADER > network.l3 + network.length {
+        return Err(unparsed);
+    }
     let [kind, _]: [u8; 2] = packet.read(network.l4).map_err(|_| unparsed)?;
     match classify(network.is_v4, kind) {
         Message::EchoRequest if lookup::is_vip(&network.destination) => {

@@ -288,16 +288,15 @@ impl Agent {
     }
 
     fn walked(&mut self, found: Option<Found>) {
-        let now = Instant::now();
-        let took = now.saturating_duration_since(self.next_walk);
-        self.next_walk = now + WALK_AGAIN.max(took * WALK_SHARE);
-        let Some(Found { walk, swept, counted }) = found else {
+        let Some(Found { walk, swept, counted, took }) = found else {
             error!("ageing has failed; beginning anew");
+            self.next_walk = Instant::now() + WALK_AGAIN;
             let dataplane = &self.installed.dataplane;
             self.walk = Some(Walk { sweeper: dataplane.sweeper(), readback: dataplane.readback() });
             return;
         };
         self.walk = Some(walk);
+        self.next_walk = Instant::now() + WALK_AGAIN.max(took * WALK_SHARE);
         match swept {
             Ok(report) => {
                 self.usage.embryonic = report.embryonic;

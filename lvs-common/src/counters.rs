@@ -1,4 +1,6 @@
-//! What the data plane counts.
+//! What the data plane counts and reports.
+
+use crate::address::Address;
 
 shared_pod! {
     /// Value of `COUNTERS`, one per destination and CPU, under the destination's index. No atomics:
@@ -27,10 +29,27 @@ shared_pod! {
 shared_pod! {
     /// Record of the ring buffer `EVENTS`: a packet could not leave for want of a MAC. The agent has the
     /// kernel resolve it, since only the kernel can.
-    pub struct Unresolved [20] {
-        pub address: crate::address::Address,
+    pub struct Unresolved [24] {
+        /// As the kernel's routing look-up left it: an IPv4 address in the first four bytes.
+        pub address: [u8; 16],
         /// Interface the address is reached by; 0 = ask the routing table.
         pub interface: u32,
+        /// `AF_INET` or `AF_INET6`.
+        pub family: u32,
+    }
+}
+
+impl Unresolved {
+    /// `AF_INET`.
+    pub const INET: u32 = 2;
+
+    pub const fn address(&self) -> Address {
+        let [a, b, c, d, ..] = self.address;
+        if self.family == Self::INET {
+            Address::from_v4([a, b, c, d])
+        } else {
+            Address::from_v6(self.address)
+        }
     }
 }
 

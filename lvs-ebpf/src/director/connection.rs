@@ -218,7 +218,7 @@ pub(crate) struct Admission {
 }
 
 /// Remembers a flow of which one packet was seen. The oldest embryonic entry makes room.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn admit(key: &FlowKey, admission: &Admission, slots: u32) -> Result<(), Cause> {
     if admission.flags & flags::NAT != 0 {
         admit_return(key, admission)?;

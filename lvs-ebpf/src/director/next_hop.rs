@@ -136,20 +136,24 @@ fn find(packet: &Packet, source: &Address, destination: &Address) -> Result<(), 
             Ok(())
         }
         answer::NO_NEIGHBOUR => {
-            report_unresolved(destination, lookup.interface);
+            report_unresolved(lookup);
             Err(Cause::NoNeighbour)
         }
         _ => Err(Cause::NoRoute),
     }
 }
 
+/// Asks for the MAC of what the kernel has put in place of the destination: the gateway, if there is one.
 #[inline(always)]
-fn report_unresolved(address: &Address, interface: u32) {
+fn report_unresolved(lookup: &FibLookup) {
     // A full buffer loses the report; the next packet makes another.
-    if let Some(mut record) = EVENTS.reserve_untyped::<Unresolved>(0) {
-        record.write(Unresolved { address: *address, interface });
-        record.submit(0);
-    }
+    let Some(mut record) = EVENTS.reserve_untyped::<Unresolved>(0) else { return };
+    record.write(Unresolved {
+        address: lookup.destination,
+        interface: lookup.interface,
+        family: lookup.family as u32,
+    });
+    record.submit(0);
 }
 
 impl NextHop {

@@ -38,7 +38,7 @@ async fn resolve_until_failure(events: Events, network: Network) -> io::Result<(
         let mut guard = events.readable_mut().await?;
         let until = Instant::now() + ONCE_IN;
         while let Some(request) = guard.get_inner_mut().take() {
-            let request = (IpAddr::from(request.address), request.interface);
+            let request = (IpAddr::from(request.address()), request.interface);
             if asked.len() < AT_ONCE && asked.insert(request) {
                 let (address, interface) = request;
                 if let Err(error) = network.resolve(address, interface).await {

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use serde_json::Value;
 
 use super::address::Family;
 use super::namespace::Namespace;
+use super::wait::wait_for;
 
 /// How long one exchange may take: more than two retransmitted SYNs (1 s, then 2 s).
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -224,7 +226,13 @@ pub fn iperf3(client: &Namespace, target: SocketAddr, reverse: bool) -> Result<f
     if reverse {
         arguments.push("--reverse");
     }
-    let report: serde_json::Value = serde_json::from_str(&client.run("iperf3", &arguments)?)?;
-    let rate = report["end"]["sum_received"]["bits_per_second"].as_f64().context("iperf3 reports no rate")?;
-    Ok(rate / 1e6)
+    // A server that is not done with the last run refuses the next.
+    let report = wait_for("iperf3's server to be free", PATIENCE, || {
+        let report =
+            client.run("iperf3", &arguments).and_then(|text| Ok(serde_json::from_str::<Value>(&text)?));
+        let is_busy = |report: &Value| report["error"].as_str().is_some_and(|error| error.contains("busy"));
+        if report.as_ref().is_ok_and(is_busy) { None } else { Some(report) }
+    })??;
+    let rate = report["end"]["sum_received"]["bits_per_second"].as_f64();
+    Ok(rate.with_context(|| format!("iperf3 reports no rate: {}", report["error"]))? / 1e6)
 }

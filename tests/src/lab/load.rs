@@ -68,10 +68,13 @@ impl Report {
         self.servers.values().sum()
     }
 
+    pub fn answers_of(&self, server: &str) -> u64 {
+        self.servers.get(server).copied().unwrap_or(0)
+    }
+
     /// Share of a server among the answers, from 0 to 1.
     pub fn share(&self, server: &str) -> f64 {
-        let part = self.servers.get(server).copied().unwrap_or(0);
-        part as f64 / self.answers().max(1) as f64
+        self.answers_of(server) as f64 / self.answers().max(1) as f64
     }
 
     /// # Errors

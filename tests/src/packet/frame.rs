@@ -178,7 +178,7 @@ impl Ip {
         segment.extend(tcp.source.to_be_bytes());
         segment.extend(tcp.destination.to_be_bytes());
         segment.extend([0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88]);
-        segment.extend([(5 + tcp.options.len() / 4 << 4) as u8, tcp.flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+        segment.extend([((5 + tcp.options.len() / 4) << 4) as u8, tcp.flags, 0xfa, 0xf0, 0, 0, 0, 0]);
         segment.extend(&tcp.options);
         segment.extend(payload);
         let sum = self.pseudo_checksum(number::TCP, &segment);

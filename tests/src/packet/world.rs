@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use aya::maps::{HashMap, Map, MapData};
 use lvs_common::address::Address;
 use lvs_common::cause::{Cause, Verdict as Fate};
 use lvs_common::connection::{Connection, Return};
@@ -15,7 +16,8 @@ use lvs_common::destination::Load;
 use lvs_common::flow::FlowKey;
 use lvs_common::ring::Slot;
 use lvs_common::service::{MEMBERS_PER_CHUNK, Service, ServiceKey};
-use lvs_common::settings::Settings;
+use lvs_common::settings::{Interface, Settings};
+use lvs_common::{LAYOUT_VERSION, names};
 use lvs_userspace::config;
 use lvs_userspace::control::{Capacity, Command, Event, NextHop, Snapshot, State};
 use lvs_userspace::dataplane::{Dataplane, OpenOptions, SweepReport, Sweeper, now_ticks, object};
@@ -86,7 +88,7 @@ pub struct World {
     counters: Vec<Counters>,
     failures: Vec<String>,
     rows: u32,
-    _pins: Pins,
+    pins: Pins,
 }
 
 /// A file with these services (the text of the list below `services:`) and small tables.
@@ -133,7 +135,7 @@ impl World {
             counters: Vec::new(),
             failures: Vec::new(),
             rows: 0,
-            _pins: pins,
+            pins,
         };
         world.desire(config);
         (world.causes, world.counters) = (world.read_causes(), world.read_counters());
@@ -191,6 +193,20 @@ impl World {
         place::forwarding(on).unwrap_or_else(|error| panic!("{error:#}"));
     }
 
+    /// Tells the program the MACs of its interfaces, as attaching to them does. (Here nothing is attached:
+    /// the namespace's own packets would be counted with those of the rows.)
+    pub fn learn_interfaces(&self) {
+        let path = self.pins.0.join(format!("v{LAYOUT_VERSION}")).join(names::INTERFACES);
+        let map = MapData::from_pin(path).unwrap_or_else(|error| panic!("{error}"));
+        let mut map: HashMap<_, u32, Interface> =
+            Map::from_map_data(map).and_then(HashMap::try_from).unwrap_or_else(|error| panic!("{error}"));
+        for side in [Side::Front, Side::Back] {
+            let interface = Interface { mac: side.mac(), reserved: 0 };
+            let written = map.insert(self.interfaces.index(side), interface, 0);
+            written.unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+
     /// Writes to the maps, past control.
     pub fn apply(&mut self, commands: &[Command]) {
         self.dataplane_mut().apply(commands).unwrap_or_else(|error| panic!("{error}"));
@@ -205,8 +221,15 @@ impl World {
 
     /// What the agent's ageing does: proposes all that is idle by the data plane's settings.
     pub fn sweep(&mut self) -> SweepReport {
+        self.sweep_ahead(0)
+    }
+
+    /// The same by a clock that is wrong by so many ticks.
+    pub fn sweep_ahead(&mut self, ticks: u32) -> SweepReport {
         let settings = self.snapshot().settings.unwrap_or_else(Settings::defaults);
-        self.sweeper.sweep(now_ticks(), &settings).unwrap_or_else(|error| panic!("{error}"))
+        self.sweeper
+            .sweep(now_ticks().wrapping_add(ticks), &settings)
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Waits for `condition`.

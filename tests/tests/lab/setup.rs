@@ -70,8 +70,8 @@ impl Balanced {
 impl Balanced {
     /// For messages of failures: what the agent said, and what it has counted.
     pub(crate) fn explain(&self) -> String {
-        let stats = self.agent.control().run(&["stats"]).unwrap_or_else(|error| format!("{error:#}"));
-        format!("lvsctl stats:\n{stats}\nlvsd says:\n{}", self.agent.log())
+        let ask = |what| self.agent.control().run(&[what]).unwrap_or_else(|error| format!("{error:#}"));
+        format!("the agent says:\n{}\n{}\n{}", ask("services"), ask("causes"), self.agent.log())
     }
 }
 

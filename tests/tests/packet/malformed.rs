@@ -276,6 +276,16 @@ trait Tap: Sized {
 
 impl Tap for Vec<u8> {}
 
+/// A field that says how long something is.
+struct Field<'a> {
+    name: &'static str,
+    ip: &'a Ip,
+    protocol: u8,
+    /// In the IP packet.
+    at: usize,
+    values: &'a [Vec<u8>],
+}
+
 /// Every value of every length there is: nothing is sent that is not valid, and what is not valid is
 /// dropped.
 #[test]
@@ -290,21 +300,21 @@ fn hostile_lengths() {
             .chain([0x7fff, 0x8000, 0xfff0, 0xffff])
             .map(|word| word.to_be_bytes().to_vec())
             .collect();
-        let mut fields: Vec<(&str, &Ip, u8, usize, &[Vec<u8>])> = vec![
-            ("TCP offset", &ip, number::TCP, header + 12, &bytes),
-            ("UDP length", &ip, number::UDP, header + 4, &words),
+        let field = |name, ip, protocol, at, values| Field { name, ip, protocol, at, values };
+        let mut fields = vec![
+            field("TCP offset", &ip, number::TCP, header + 12, bytes.as_slice()),
+            field("UDP length", &ip, number::UDP, header + 4, &words),
         ];
-        for (protocol, number) in PROTOCOLS {
+        for (_, number) in PROTOCOLS {
             if ip.is_v4() {
-                fields.push(("version and header length", &ip, number, 0, &bytes));
-                fields.push(("total length", &ip, number, 2, &words));
+                fields.push(field("version and header length", &ip, number, 0, &bytes));
+                fields.push(field("total length", &ip, number, 2, &words));
             } else {
-                fields.push(("payload length", &ip, number, 4, &words));
-                fields.push(("extension header's length", &extended, number, 41, &bytes));
+                fields.push(field("payload length", &ip, number, 4, &words));
+                fields.push(field("extension header's length", &extended, number, 41, &bytes));
             }
-            assert!(!protocol.is_empty());
         }
-        for (field, ip, number, at, values) in fields {
+        for Field { name: field, ip, protocol: number, at, values } in fields {
             for port in 80..84 {
                 let packet = opening(number, ip, (4000, port), &[0x11; 44]);
                 for value in values {

@@ -466,3 +466,35 @@ fn one_tag_is_kept() {
         }
     }
 }
+
+/// A switch floods frames whose place it does not know.
+#[test]
+fn replies_in_frames_for_another_machine_are_left_alone() {
+    let mut services = String::new();
+    for family in FAMILIES {
+        services += &service(&format!("{}-dr", family.name), family.vip, 80, "udp", &servers(&[family.back]));
+        let nat = format!("forward: nat, {}", servers(&[family.back]));
+        services += &service(&format!("{}-nat", family.name), family.vip, 81, "udp", &nat);
+    }
+    let mut world = World::new(&services);
+    world.learn_interfaces();
+    for family in FAMILIES {
+        world.run(Front, &FROM_CLIENT.frame(&family.request().udp_packet((4000, 81), b"")));
+        for (source, port) in [(family.vip, 80), (family.back, 81)] {
+            let ip = family.reply(source);
+            let name = |what: &str| format!("{} from {source} {what}", family.name);
+            let ours = link_from(Back, family.back);
+            let sent = ip.udp_packet((port, 4000), b"");
+            let left = TO_CLIENT.frame(&ip.from(family.vip).routed().udp_packet((port, 4000), b""));
+            world.row(&name("to the director"), Back, &ours.frame(&sent), &Expect::Routed(Front, left));
+            let flooded = Link { destination: [2, 0, 0, 0, 0, 0x99], ..ours };
+            world.row(&name("to another"), Back, &flooded.frame(&sent), &Expect::Pass(Cause::NotForUs));
+        }
+        // To a service, whoever the frame is for.
+        let flooded = Link { destination: [2, 0, 0, 0, 0, 0x99], ..FROM_CLIENT };
+        let ip = family.request();
+        let left = link_to(Back, family.back).frame(&ip.routed().udp_packet((4000, 80), b""));
+        let name = format!("{} a request", family.name);
+        world.row(&name, Front, &flooded.frame(&ip.udp_packet((4000, 80), b"")), &Expect::Out(Back, left));
+    }
+}

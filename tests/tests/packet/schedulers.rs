@@ -107,7 +107,7 @@ fn lc_finds_the_least_loaded_of_a_thousand() {
 fn wlc_divides_by_weight() {
     const COUNT: u16 = 1000;
     // One of weight 50, the others 1 and every tenth 0.
-    let weight = |index: u16| if index == 777 { 50 } else { u32::from(index % 10 != 0) };
+    let weight = |index: u16| if index == 777 { 50 } else { u32::from(!index.is_multiple_of(10)) };
     let rest = format!("scheduler: wlc, {}", pool(COUNT, weight));
     let limits = "connections: 4096, embryonic: 4096, destinations: 2048";
     let mut world = World::with_limits(&service("wlc", V6.vip, 80, "tcp", &rest), limits);

@@ -16,8 +16,8 @@ use Side::Front;
 
 const SERVERS: [&str; 3] = ["10.0.0.11", "10.0.0.12", "10.0.0.13"];
 
-fn mh(protocol: &str, servers: &[&str]) -> String {
-    service("mh", V4.vip, 80, protocol, &crate::traffic::servers(servers))
+fn mh(protocol: &str, pool: &[&str]) -> String {
+    service("mh", V4.vip, 80, protocol, &servers(pool))
 }
 
 fn send(world: &mut World, protocol: u8, port: u16, flags: u8) -> Outcome {
@@ -106,7 +106,7 @@ fn where_the_ring_answers_alone_nothing_is_stored() {
 #[test]
 fn always_tracked_services_store_what_the_ring_would_answer() {
     for (protocol, number) in PROTOCOLS {
-        let rest = format!("track: always, {}", crate::traffic::servers(&SERVERS));
+        let rest = format!("track: always, {}", servers(&SERVERS));
         let mut world = World::new(&service("tracked", V4.vip, 80, protocol, &rest));
         send(&mut world, number, 4000, tcp_flag::SYN);
         let (connection, embryonic) = world.connection();

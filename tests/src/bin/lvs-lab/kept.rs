@@ -50,8 +50,10 @@ fn namespace(machine: &str) -> Result<Namespace> {
 /// What to try in the lab, for the one who has just built it.
 pub(crate) fn how_to_explore(network: &Network) -> String {
     let instance = network.identity.name();
-    let methods: Vec<String> =
-        METHODS.iter().map(|(vip, forward)| format!("10.1.0.{} fd01::{0} {forward}", 100 + vip)).collect();
+    let methods: Vec<String> = METHODS
+        .iter()
+        .map(|method| format!("10.1.0.{0} and fd01::{0} {1}", 100 + method.vip, method.forward))
+        .collect();
     format!(
         "
 The lab is up until `lvs-lab down`. Machines: client, director, rs1, rs2, rs3, switch.

@@ -13,8 +13,21 @@ use lvs_tests::lab::network::{Arms, Network, Shape};
 use lvs_tests::lab::process::Process;
 use lvs_tests::lab::realserver::{self, HTTP_PORT, OTHER_HTTP_PORT, Programs};
 
-/// VIP number, and the method it stands for.
-pub(crate) const METHODS: [(u8, &str); 3] = [(0, "dr"), (1, "nat"), (2, "ipip")];
+/// A VIP of each family, by its number, and what its services show.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Method {
+    pub(crate) vip: u8,
+    pub(crate) forward: &'static str,
+    pub(crate) scheduler: &'static str,
+    /// How far a server's share may be off its weight's: hashes scatter, sequences do not.
+    pub(crate) tolerance: f64,
+}
+
+pub(crate) const METHODS: [Method; 3] = [
+    Method { vip: 0, forward: "dr", scheduler: "mh", tolerance: 0.06 },
+    Method { vip: 1, forward: "nat", scheduler: "wlc", tolerance: 0.05 },
+    Method { vip: 2, forward: "ipip", scheduler: "wrr", tolerance: 0.01 },
+];
 /// Weights of rs1, rs2 and rs3.
 pub(crate) const WEIGHTS: [u32; 3] = [1, 2, 3];
 
@@ -32,6 +45,7 @@ pub(crate) struct Setting {
 pub(crate) struct Dialled {
     pub(crate) service: Service,
     pub(crate) exchange: Exchange,
+    pub(crate) tolerance: f64,
 }
 
 impl Dialled {
@@ -80,7 +94,7 @@ pub(crate) fn dialled(network: &Network) -> Vec<Dialled> {
         (Exchange::TcpEcho, "echo", "tcp", ECHO_PORT),
         (Exchange::UdpEcho, "echo-udp", "udp", ECHO_PORT),
     ] {
-        for (vip, forward) in METHODS {
+        for Method { vip, forward, scheduler, tolerance } in METHODS {
             for family in Family::BOTH {
                 let real_servers = network.servers.iter().zip(WEIGHTS).map(|(server, weight)| RealServer {
                     address: Some(server.address(family)),
@@ -93,11 +107,11 @@ pub(crate) fn dialled(network: &Network) -> Vec<Dialled> {
                     vip: address::vip(family, vip),
                     port,
                     protocol,
-                    scheduler: "wrr",
+                    scheduler,
                     forward,
                     real_servers: real_servers.collect(),
                 };
-                services.push(Dialled { service, exchange });
+                services.push(Dialled { service, exchange, tolerance });
             }
         }
     }
@@ -121,5 +135,5 @@ fn prepare(network: &Network) -> Result<Vec<Process>> {
 }
 
 fn is_nat(vip: IpAddr) -> bool {
-    METHODS.iter().any(|(index, forward)| *forward == "nat" && address::vip(Family::of(vip), *index) == vip)
+    METHODS.iter().any(|method| method.forward == "nat" && address::vip(Family::of(vip), method.vip) == vip)
 }

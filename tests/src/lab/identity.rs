@@ -30,6 +30,7 @@ const LOCK: &str = "lock";
 
 /// Labs of this process, so that a signal can remove them.
 static MINE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+static REMOVING: Mutex<()> = Mutex::new(());
 static SWEPT: Once = Once::new();
 
 /// A name of its own, taken for as long as the value lives.
@@ -115,8 +116,10 @@ pub fn kept() -> Result<Vec<(String, String)>> {
     Ok(labs)
 }
 
-/// Removes a lab by its id, whoever made it.
+/// Removes a lab by its id, whoever made it. What is gone already is no error.
 pub fn remove(id: &str) -> Result<()> {
+    // Ctrl-C's thread and a value that is dropped may come at the same time.
+    let _one_at_a_time = REMOVING.lock().unwrap_or_else(PoisonError::into_inner);
     let name = format!("{PREFIX}{id}");
     let namespaces: Vec<String> = children(Path::new(NAMESPACES))?
         .into_iter()

@@ -53,7 +53,8 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lvsd: {error:#}");
+            // The messages are complete: they name their reasons.
+            eprintln!("lvsd: {error}");
             ExitCode::FAILURE
         }
     }

@@ -35,8 +35,9 @@ pub struct ConnectionEntry {
 impl Readback {
     /// Everything control decides about.
     ///
-    /// A ring has as many slots as the services that use it say; one that no service uses is given with
-    /// all slots of its map, which are up to 15 more.
+    /// Of the rings only those that services use. Kernels such as 6.1 wait for a grace period at every
+    /// look into a map of maps: asking for all 16384 takes minutes. A ring that is left over from an agent
+    /// which died is written over when its index is given out again.
     pub fn snapshot(&self) -> Result<Snapshot, MapError> {
         let services: BTreeMap<_, _> = self.maps.services.all()?.into_iter().collect();
         let settings = self.maps.settings.get(&0)?.filter(|settings| settings.timeouts != [0; 16]);
@@ -73,15 +74,15 @@ impl Readback {
         &self,
         services: impl Iterator<Item = &'a Service>,
     ) -> Result<BTreeMap<u32, Vec<Slot>>, MapError> {
-        let mut rings = BTreeMap::new();
-        for ring in 0..self.maps.rings.capacity() {
-            if let Some(id) = self.maps.rings.get(&ring)? {
-                rings.insert(ring, ring_maps::read(id)?);
+        let mut rings: BTreeMap<u32, Vec<Slot>> = BTreeMap::new();
+        for service in services.filter(|service| service.ring != Service::NO_RING) {
+            if rings.contains_key(&service.ring) {
+                continue;
             }
-        }
-        for service in services.filter(|service| service.ring_slots > 0) {
-            if let Some(slots) = rings.get_mut(&service.ring) {
+            if let Some(id) = self.maps.rings.get(&service.ring)? {
+                let mut slots = ring_maps::read(id)?;
                 slots.truncate(service.ring_slots as usize);
+                rings.insert(service.ring, slots);
             }
         }
         Ok(rings)

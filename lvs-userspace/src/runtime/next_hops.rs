@@ -28,6 +28,8 @@ struct Known {
     next_hop: Option<control::NextHop>,
     /// Why packets do not reach it.
     trouble: Option<String>,
+    /// The log has that trouble.
+    told: bool,
 }
 
 impl NextHops {
@@ -61,8 +63,13 @@ impl NextHops {
                 Ok(None) | Err(_) => break,
             }
         }
-        for address in new.iter().filter(|address| !self.is_settled(address)) {
-            warn!(%address, "real server: nobody has answered for it so far");
+        for address in new {
+            if let Some(known) = self.known.get_mut(&address)
+                && let Some(trouble) = known.trouble.as_ref().filter(|_| !known.told)
+            {
+                warn!("real server {address}: {trouble}");
+                known.told = true;
+            }
         }
         changed
     }
@@ -113,17 +120,18 @@ impl NextHops {
             Err(reason) => Some(reason.to_string()),
         };
         let before = self.known.get(&address);
+        let was_told = before.is_some_and(|known| known.told);
+        let is_same = before.is_some_and(|known| known.trouble == trouble);
+        // The first report of an address comes before anybody was asked.
+        let is_early = before.is_none() && next_hop.is_ok();
         match &trouble {
-            // The first report of an address comes before anybody was asked.
-            Some(_) if before.is_none() && next_hop.is_ok() => {}
-            Some(trouble) => warn!("real server {address}: {trouble}"),
-            None if before.is_some_and(|known| known.trouble.is_some()) => {
-                info!("real server {address}: it can be reached");
-            }
-            None => {}
+            Some(trouble) if !is_same && !is_early => warn!("real server {address}: {trouble}"),
+            None if was_told => info!("real server {address}: it can be reached"),
+            _ => {}
         }
+        let told = trouble.is_some() && (was_told || !is_same && !is_early);
         let next_hop = next_hop.ok().map(translated);
-        self.known.insert(address, Known { next_hop: next_hop.clone(), trouble });
+        self.known.insert(address, Known { next_hop: next_hop.clone(), trouble, told });
         next_hop
     }
 }

@@ -6,6 +6,7 @@ use lvs_common::destination::Load;
 use lvs_common::tcp_state::state;
 use lvs_tests::packet::frame::{Ip, Tcp, tcp_flag};
 use lvs_tests::packet::{Expect, Outcome, Side, Verdict, World};
+use lvs_userspace::dataplane::now_ticks;
 
 use crate::traffic::*;
 
@@ -223,7 +224,11 @@ fn idle_connections_are_over_for_the_next_packet_too() {
     send(&mut world, 4000, SYN);
     send(&mut world, 4000, ACK);
     hurry(&mut world);
-    world.wait_for("it is over", |world| send(world, 4000, 0).has(Cause::NoConnection));
+    // A packet to ask with would keep it alive.
+    let (connection, _) = world.connection();
+    world.wait_for("time", |_| now_ticks().wrapping_sub(connection.last_seen) > 2);
+    let outcome = send(&mut world, 4000, ACK);
+    expect_causes(&mut world, "the next packet", &outcome, &[(Cause::NoConnection, 1)]);
     let left = (world.connections(), world.load(index));
     world.equal("gone by the packet that found it idle", left, (vec![], load(0, 0)));
 }

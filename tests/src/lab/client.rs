@@ -212,10 +212,11 @@ pub fn same(copy: &Path, original: &Path) -> Result<()> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let (copied, expected) = (read(copy)?, read(original)?);
     ensure!(copied.len() == expected.len(), "{} of {} bytes came over", copied.len(), expected.len());
-    match copied.iter().zip(&expected).position(|(copied, expected)| copied != expected) {
-        Some(offset) => bail!("byte {offset} differs"),
-        None => Ok(()),
+    if copied == expected {
+        return Ok(());
     }
+    let offset = copied.iter().zip(&expected).position(|(copied, expected)| copied != expected);
+    bail!("byte {} differs", offset.unwrap_or(0))
 }
 
 /// Runs iperf3 for a second (`-R`: from the server) and returns megabits per second as the receiver saw them.

@@ -26,7 +26,7 @@ impl Family {
         }
     }
 
-    /// The flag of `dig` and other clients.
+    /// The flag of `ip`, `dig` and others.
     pub const fn flag(self) -> &'static str {
         match self {
             Self::V4 => "-4",

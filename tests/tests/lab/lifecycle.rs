@@ -15,7 +15,7 @@ fn web(network: &Network) -> Configuration {
     Configuration::new(network, services.to_vec())
 }
 
-/// Programs that `bpftool` shows on an interface, `(none)` being an empty string.
+/// The id of the XDP program on an interface of the director; empty without one.
 fn xdp_on(network: &Network, interface: &str) -> Result<String> {
     let links = network.director.run("ip", &["-j", "link", "show", interface])?;
     let links: serde_json::Value = serde_json::from_str(&links)?;

@@ -66,8 +66,7 @@ fn servers_learn_of_a_narrow_path_to_the_client() -> Result<()> {
 fn ignore_announced_size(balanced: &Balanced) -> Result<()> {
     for family in Family::BOTH {
         for server in &balanced.network.servers {
-            let flag = format!("-{}", if family == Family::V4 { 4 } else { 6 });
-            let routes = server.namespace.run("ip", &[&flag, "route"])?;
+            let routes = server.namespace.run("ip", &[family.flag(), "route"])?;
             for route in routes.lines().filter(|route| route.contains("advmss")) {
                 let words: Vec<&str> = route.split_whitespace().collect();
                 let kept = words
@@ -78,7 +77,7 @@ fn ignore_announced_size(balanced: &Balanced) -> Result<()> {
                     })
                     .map(|(_, word)| *word);
                 let arguments: Vec<&str> =
-                    [flag.as_str(), "route", "replace"].into_iter().chain(kept).collect();
+                    [family.flag(), "route", "replace"].into_iter().chain(kept).collect();
                 server.namespace.run("ip", &arguments)?;
             }
         }

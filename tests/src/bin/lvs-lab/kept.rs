@@ -4,6 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use lvs_tests::lab::agent::binary;
 use lvs_tests::lab::identity;
 use lvs_tests::lab::namespace::Namespace;
 use lvs_tests::lab::network::{Arms, Network};
@@ -48,21 +49,22 @@ fn namespace(machine: &str) -> Result<Namespace> {
 }
 
 /// What to try in the lab, for the one who has just built it.
-pub(crate) fn how_to_explore(network: &Network) -> String {
+pub(crate) fn how_to_explore(network: &Network) -> Result<String> {
     let instance = network.identity.name();
     let methods: Vec<String> = METHODS
         .iter()
         .map(|method| format!("10.1.0.{0} and fd01::{0} {1}", 100 + method.vip, method.forward))
         .collect();
-    format!(
+    let lvsctl = format!("{} --instance {instance}", binary("lvsctl")?.display());
+    Ok(format!(
         "
 The lab is up until `lvs-lab down`. Machines: client, director, rs1, rs2, rs3, switch.
 VIPs: {}; TCP 80 and 7, UDP 7.
 
   lvs-lab exec client curl http://10.1.0.100/
   lvs-lab exec client curl 'http://[fd01::102]/'
-  lvs-lab exec director lvsctl --instance {instance} services
-  lvs-lab exec director lvsctl --instance {instance} connections
+  lvs-lab exec director {lvsctl} services
+  lvs-lab exec director {lvsctl} connections
   lvs-lab exec director bpftool net
   lvs-lab pcap rs1 eth0 /tmp/rs1.pcap
 
@@ -72,5 +74,5 @@ Pinned maps:   {}/{instance}
         methods.join("; "),
         network.identity.directory().join("lvs.yaml").display(),
         identity::BPF_FILE_SYSTEM,
-    )
+    ))
 }

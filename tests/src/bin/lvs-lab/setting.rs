@@ -73,7 +73,7 @@ impl Setting {
     /// Lets everything run on without this program.
     pub(crate) fn keep(self) -> Result<()> {
         let Self { agent, prepared, programs, mut network } = self;
-        let note = super::kept::how_to_explore(&network);
+        let note = super::kept::how_to_explore(&network)?;
         network.identity.keep(&note)?;
         agent.detach();
         prepared.into_iter().for_each(Process::detach);

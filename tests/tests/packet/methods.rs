@@ -1,8 +1,9 @@
 //! What leaves by each forwarding method, and what is left alone.
 
 use lvs_common::cause::Cause;
+use lvs_tests::lab::checksums::check_frame;
 use lvs_tests::packet::frame::{Ip, Link, number, tcp_flag, udp_without_checksum};
-use lvs_tests::packet::{Expect, Side, World};
+use lvs_tests::packet::{Expect, Side, World, show};
 
 use crate::traffic::*;
 
@@ -22,6 +23,8 @@ fn what_is_for_no_service_passes_untouched() {
     world.row("ARP", Front, &arp, &Expect::Pass(Cause::NotIp));
     let tagged_arp = FROM_CLIENT.tagged(7).typed(0x0806, &[0; 28]);
     world.row("ARP with a tag", Front, &tagged_arp, &Expect::Pass(Cause::NotIp));
+    let twice = FROM_CLIENT.tagged(7).typed(0x8100, &[0, 8, 8, 0, 0x45, 0, 0, 20]);
+    world.row("two tags", Front, &twice, &Expect::Pass(Cause::NotIp));
     let lldp = FROM_CLIENT.typed(0x88cc, b"");
     world.row("a bare Ethernet header", Front, &lldp, &Expect::Pass(Cause::NotIp));
     for family in FAMILIES {
@@ -496,5 +499,106 @@ fn replies_in_frames_for_another_machine_are_left_alone() {
         let left = link_to(Back, family.back).frame(&ip.routed().udp_packet((4000, 80), b""));
         let name = format!("{} a request", family.name);
         world.row(&name, Front, &flooded.frame(&ip.udp_packet((4000, 80), b"")), &Expect::Out(Back, left));
+    }
+}
+
+/// One service for each method, the real servers on a link of their own.
+fn by_each_method() -> World {
+    let mut services = String::new();
+    for family in FAMILIES {
+        for (protocol, _) in PROTOCOLS {
+            let name = |method: &str| format!("{}-{protocol}-{method}", family.name);
+            let by = |method: &str| format!("forward: {method}, {}", servers(&[family.back]));
+            for (port, method) in [(80, "dr"), (81, "nat"), (82, "ipip")] {
+                services += &service(&name(method), family.vip, port, protocol, &by(method));
+            }
+        }
+    }
+    World::new(&services)
+}
+
+/// What a packet becomes on its way by port 80 (dr), 81 (nat) and 82 (ipip) of [`by_each_method`].
+fn leaving(family: Family, port: u16, packet: impl Fn(&Ip) -> Vec<u8>) -> Vec<u8> {
+    let ip = family.request();
+    let packet = match port {
+        81 => packet(&ip.to(family.back).routed()),
+        82 => outer(family.back_self, family.back, &ip).tunnel(&packet(&ip.routed())),
+        _ => packet(&ip.routed()),
+    };
+    link_to(Back, family.back).frame(&packet)
+}
+
+/// Small frames are padded to 60 bytes; the padding is no part of the packet.
+#[test]
+fn padding_stays_behind_the_packet() {
+    let mut world = by_each_method();
+    for family in FAMILIES {
+        for (protocol, number) in PROTOCOLS {
+            for port in 80..83 {
+                for padding in [1, 6, 18] {
+                    let packet = |ip: &Ip| opening(number, ip, (4000, port), b"");
+                    let mut sent = FROM_CLIENT.frame(&packet(&family.request()));
+                    let mut left = leaving(family, port, packet);
+                    for frame in [&mut sent, &mut left] {
+                        frame.resize(frame.len() + padding, 0);
+                    }
+                    let name = format!("{} {protocol} port {port}, {padding} bytes", family.name);
+                    world.row(&name, Front, &sent, &Expect::Out(Back, left));
+                }
+            }
+        }
+    }
+}
+
+/// Who receives a packet with a wrong checksum must be able to see that.
+#[test]
+fn a_wrong_checksum_stays_wrong() {
+    let mut world = by_each_method();
+    for family in FAMILIES {
+        for (protocol, number) in PROTOCOLS {
+            for port in 80..83 {
+                for bit in [0x01, 0x80] {
+                    let mut sent =
+                        FROM_CLIENT.frame(&opening(number, &family.request(), (4000, port), b"data"));
+                    let last = sent.len() - 1;
+                    sent[last] ^= bit;
+                    let outcome = world.run(Front, &sent);
+                    let name = format!("{} {protocol} port {port}, bit {bit:#04x}", family.name);
+                    world.equal(&format!("{name}: goes out"), outcome.causes.len(), 0);
+                    let found = check_frame(&outcome.frame).is_err();
+                    world.check(&format!("{name}: wrong as before"), found, || show::frame(&outcome.frame));
+                    // The IPv4 header's own, too.
+                    if family.name == "v4" {
+                        let mut sent =
+                            FROM_CLIENT.frame(&opening(number, &family.request(), (4000, port), b""));
+                        sent[14 + 10] ^= bit;
+                        let outcome = world.run(Front, &sent);
+                        let found = check_frame(&outcome.frame).is_err();
+                        world.check(&format!("{name}: header"), found, || show::frame(&outcome.frame));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whatever the payload does to the sum, the checksum is the one a sender would have computed.
+#[test]
+fn checksums_of_many_payloads() {
+    let mut world = by_each_method();
+    for family in FAMILIES {
+        for (protocol, number) in PROTOCOLS {
+            for step in 0..600_u32 {
+                let payload = (step.wrapping_mul(0x9e37_79b9)).to_be_bytes();
+                let payload = &payload[..(step % 5) as usize];
+                let source = 1024 + (step * 97 % 60_000) as u16;
+                let packet = |ip: &Ip| opening(number, ip, (source, 81), payload);
+                let left = leaving(family, 81, packet);
+                let sent = FROM_CLIENT.frame(&packet(&family.request()));
+                let (_, found) = world.only_run(Front, &sent);
+                let name = format!("{} {protocol} from port {source}, {payload:x?}", family.name);
+                world.check(&name, found == left, || show::difference(&left, &found));
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde::de::DeserializeOwned;
 
 use super::identity::BPF_FILE_SYSTEM;
 use super::namespace::Namespace;
@@ -107,12 +108,12 @@ impl Control {
         self.namespace.run(&program.to_string_lossy(), &all)
     }
 
-    /// Runs `lvsctl … --json`.
-    pub fn json(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+    /// Runs `lvsctl … --json` and reads what it printed.
+    pub fn json<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T> {
         let mut all = arguments.to_vec();
         all.push("--json");
         let text = self.run(&all)?;
-        serde_json::from_str(&text).with_context(|| format!("lvsctl {all:?} printed no JSON: {text}"))
+        serde_json::from_str(&text).with_context(|| format!("lvsctl {all:?} printed: {text}"))
     }
 
     pub fn instance(&self) -> &str {

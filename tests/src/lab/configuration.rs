@@ -9,6 +9,8 @@ use super::network::{Network, Server};
 #[derive(Clone, Debug)]
 pub struct Configuration {
     pub interfaces: Vec<String>,
+    /// Room for connections of which only a SYN was seen, if not the default.
+    pub embryonic: Option<u32>,
     pub services: Vec<Service>,
 }
 
@@ -39,7 +41,7 @@ impl Configuration {
     /// For the director of this network.
     pub fn new(network: &Network, services: Vec<Service>) -> Self {
         let interfaces = network.director_interfaces().iter().map(|name| (*name).to_owned()).collect();
-        Self { interfaces, services }
+        Self { interfaces, embryonic: None, services }
     }
 
     /// Gives every destination on the machine the weight, in every service.
@@ -56,6 +58,9 @@ impl Configuration {
 impl fmt::Display for Configuration {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "version: 1\ninterfaces: [{}]", self.interfaces.join(", "))?;
+        if let Some(embryonic) = self.embryonic {
+            writeln!(out, "limits: {{ embryonic: {embryonic} }}")?;
+        }
         if self.services.is_empty() {
             return writeln!(out, "services: []");
         }
@@ -105,10 +110,12 @@ mod tests {
         };
         let configuration = Configuration {
             interfaces: vec!["eth0".into(), "eth1".into()],
+            embryonic: Some(1000),
             services: vec![service("web", vec![server(3, Some(8080))]), service("empty", vec![])],
         };
         let expected = r#"version: 1
 interfaces: [eth0, eth1]
+limits: { embryonic: 1000 }
 services:
   - name: web
     vip: "10.1.0.100"

@@ -1,10 +1,12 @@
 //! Real traffic through real namespaces. Needs root, and the programs of the workspace.
 
 mod distribution;
+mod flood;
 mod harness;
 mod lifecycle;
 mod methods;
 mod mtu;
+mod operator;
 mod refusal;
 mod reload;
 mod router;

@@ -141,6 +141,61 @@ fn a_drained_server_gets_no_new_connection() -> Result<()> {
     Ok(())
 }
 
+/// Services come and go under a running agent; a VIP without a service is the director's own.
+#[test]
+fn services_come_and_go() -> Result<()> {
+    let balanced = Balanced::start(Shape::default(), Preparation::ByHand, |network| {
+        Configuration::new(network, Vec::new())
+    })?;
+    let who = |port: u16| -> Result<String> {
+        let exchange = if port == HTTP_PORT { Exchange::Http } else { Exchange::TcpEcho };
+        let name = balanced.network.client.enter(|| exchange.once(dialled(FAMILY, port)))?;
+        Ok(if name.starts_with("rs") { "a real server".to_owned() } else { name })
+    };
+    let every_port = service(FAMILY, 0, "tcp", "mh", "dr", real_servers(&balanced.network, FAMILY));
+    let web = service(FAMILY, HTTP_PORT, "tcp", "rr", "dr", real_servers(&balanced.network, FAMILY));
+    for (services, on_80, on_7) in [
+        (vec![], "director", "director"),
+        (vec![web.clone()], "a real server", "director"),
+        (vec![web, every_port.clone()], "a real server", "a real server"),
+        (vec![every_port], "a real server", "a real server"),
+        (vec![], "director", "director"),
+    ] {
+        let configuration = Configuration::new(&balanced.network, services).to_string();
+        balanced.agent.reload(&configuration)?;
+        let met = (who(HTTP_PORT)?, who(ECHO_PORT)?);
+        ensure!(met == (on_80.to_owned(), on_7.to_owned()), "{met:?} with\n{configuration}");
+    }
+    Ok(())
+}
+
+/// Taken out of the file altogether: no new connection, and the others' old ones go on.
+#[test]
+fn a_removed_server_takes_no_other_along() -> Result<()> {
+    for scheduler in ["rr", "mh"] {
+        let balanced = Balanced::start(Shape::default(), Preparation::ByHand, |network| {
+            configuration(network, scheduler, "dr")
+        })?;
+        let mut flows = Flows::open(&balanced.network)?;
+        let mut reduced = configuration(&balanced.network, scheduler, "dr");
+        for service in &mut reduced.services {
+            service.real_servers.remove(1);
+        }
+        balanced.agent.reload(&reduced.to_string())?;
+
+        let load = Load::start(
+            &balanced.network.client,
+            Plan::background(Exchange::Http, dialled(FAMILY, HTTP_PORT)),
+        );
+        flows.flows.retain(|flow| flow.server != "rs2");
+        flows.go_on(&load).with_context(|| format!("{scheduler}; {}", balanced.explain()))?;
+        let report = load.stop()?;
+        report.expect_no_failure()?;
+        ensure!(report.answers_of("rs2") == 0, "{scheduler}: {:?}", report.servers);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_bad_file_changes_nothing() -> Result<()> {
     let balanced =

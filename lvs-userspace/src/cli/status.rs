@@ -42,8 +42,16 @@ pub(super) fn render_stopped(stopped: &Stopped) -> String {
     }
 }
 
+/// Warnings for a person; a rack that is dead has hundreds.
+const WARNINGS: usize = 20;
+
 fn warnings(warnings: &[String]) -> String {
-    warnings.iter().map(|warning| format!("warning: {warning}\n")).collect()
+    let mut text: String =
+        warnings.iter().take(WARNINGS).map(|warning| format!("warning: {warning}\n")).collect();
+    if let Some(more @ 1..) = warnings.len().checked_sub(WARNINGS) {
+        text += &format!("and {more} more warnings: `lvsctl --json status` has them all\n");
+    }
+    text
 }
 
 /// `3 days 02:15:09`

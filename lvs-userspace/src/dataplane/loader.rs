@@ -25,6 +25,40 @@ pub(super) struct Loaded {
     pub(super) ring_maker: RingMaker,
     /// What the operator should know though it works.
     pub(super) warnings: Vec<String>,
+    pub(super) kernel_log: Option<KernelLog>,
+}
+
+/// What the programs say of each packet.
+pub struct KernelLog(Box<dyn FnMut() + Send>);
+
+impl KernelLog {
+    /// Hands on what was said since the last call.
+    pub fn flush(&mut self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for KernelLog {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("KernelLog")
+    }
+}
+
+/// The log of programs built with `debug-log`, for an agent built with it.
+#[cfg(feature = "debug-log")]
+fn kernel_log(programs: &mut Ebpf) -> Option<KernelLog> {
+    match aya_log::EbpfLogger::init(programs) {
+        Ok(mut logger) => Some(KernelLog(Box::new(move || logger.flush()))),
+        Err(error) => {
+            warn!(%error, "the programs say nothing: build them with `--features debug-log` too");
+            None
+        }
+    }
+}
+
+#[cfg(not(feature = "debug-log"))]
+fn kernel_log(_: &mut Ebpf) -> Option<KernelLog> {
+    None
 }
 
 /// Loads `object`, whose maps are or get pinned in `directory`.
@@ -55,7 +89,8 @@ pub(super) fn load(object: &[u8], limits: &Limits, directory: &Path) -> Result<L
     let (expire, _) = load_program(&mut programs, names::PROGRAM_EXPIRE)?;
     let definition = parsed.maps.get(names::RINGS).and_then(aya_obj::Map::inner);
     let definition = definition.ok_or(OpenError::Missing { kind: "inner map of", name: names::RINGS })?;
-    Ok(Loaded { director, expire, ring_maker: RingMaker { definition, btf }, warnings })
+    let kernel_log = kernel_log(&mut programs);
+    Ok(Loaded { director, expire, ring_maker: RingMaker { definition, btf }, warnings, kernel_log })
 }
 
 /// Entries of the maps whose size is configured.

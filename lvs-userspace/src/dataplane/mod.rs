@@ -27,6 +27,7 @@ pub use attach::Attachment;
 pub use error::{ApplyError, AttachError, MapError, OpenError, RefreshError};
 pub use events::Events;
 pub use interface::AttachMode;
+pub use loader::KernelLog;
 pub use readback::{ConnectionEntry, Readback};
 pub use sweep::{SweepReport, Sweeper, now_ticks};
 pub use syscall::monotonic_nanoseconds;
@@ -64,6 +65,7 @@ pub struct Dataplane {
     attacher: Attacher,
     attachments: Vec<Attachment>,
     warnings: Vec<String>,
+    kernel_log: Option<KernelLog>,
 }
 
 impl Dataplane {
@@ -90,6 +92,7 @@ impl Dataplane {
             attacher,
             attachments,
             warnings: loaded.warnings,
+            kernel_log: loaded.kernel_log,
         };
         dataplane.refresh_interfaces()?;
         Ok(dataplane)
@@ -163,6 +166,11 @@ impl Dataplane {
     /// One is enough: it remembers between passes.
     pub fn sweeper(&self) -> Sweeper {
         Sweeper { maps: Arc::clone(&self.maps), expire: Arc::clone(&self.expire), suspects: HashSet::new() }
+    }
+
+    /// What the programs say of each packet, where program and agent were built with `debug-log`. Once.
+    pub fn take_kernel_log(&mut self) -> Option<KernelLog> {
+        self.kernel_log.take()
     }
 
     /// One at a time: two readers would share one position.

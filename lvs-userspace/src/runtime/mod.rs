@@ -22,12 +22,12 @@ use nix::net::if_::if_nametoindex;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tracing::{error, info, warn};
 
 use crate::api::{self, Api, model};
 use crate::config::{self, Config, Diagnostics, Source};
-use crate::dataplane::{Dataplane, OpenOptions, bpffs, object};
+use crate::dataplane::{Dataplane, KernelLog, OpenOptions, bpffs, object};
 use crate::network::{Network, Resolver};
 
 use agent::{Agent, End, Signals};
@@ -86,7 +86,10 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     let path = api::socket_path(&options.instance);
     let (network, events) = Network::connect()?;
     let (resolver, reports) = Resolver::start(network.clone(), events);
-    let (dataplane, adopts) = open(&options, &config)?;
+    let (mut dataplane, adopts) = open(&options, &config)?;
+    if let Some(kernel_log) = dataplane.take_kernel_log() {
+        tokio::spawn(follow(kernel_log));
+    }
     let requests = dataplane.events();
     let readback = dataplane.readback();
     let state = match installed::adopted(&dataplane) {
@@ -127,6 +130,15 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
         warn!(path = %path.display(), %error, "cannot remove the socket");
     }
     Ok(Ended { closed, keep_forwarding, asked_by, server })
+}
+
+/// Hands on what the programs say, for debugging.
+async fn follow(mut kernel_log: KernelLog) {
+    let mut interval = interval(Duration::from_millis(50));
+    loop {
+        interval.tick().await;
+        kernel_log.flush();
+    }
 }
 
 /// After a start that failed; its own error is the one to tell.

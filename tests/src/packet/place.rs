@@ -52,7 +52,7 @@ impl Side {
 }
 
 /// The router before the clients.
-const ROUTER: Mac = [2, 0, 0, 0, 0, 0xfe];
+pub(super) const ROUTER: Mac = [2, 0, 0, 0, 0, 0xfe];
 const GATEWAYS: [&str; 2] = ["10.0.0.254", "2001:db8::fe"];
 /// Real servers on the clients' link that the kernel knows too.
 const NEIGHBOURS: [&str; 2] = ["10.0.0.77", "2001:db8::77"];

@@ -45,6 +45,7 @@ fn world() -> World {
                 (84, format!("forward: nat, {}", servers(&[family.front]))),
                 (85, format!("scheduler: rr, {}", servers(&[family.back]))),
                 (86, "forward: local, real_servers: [{}]".to_owned()),
+                (87, "real_servers: []".to_owned()),
             ] {
                 let name = format!("{}-{protocol}-{port}", family.name);
                 services += &service(&name, family.vip, port, protocol, &rest);
@@ -146,6 +147,8 @@ fn errors_about_what_is_not_ours() {
 
         let sent = error(&header, &tcp(&reply, 85));
         world.row(&name("a flow rr does not know"), Front, &sent, &Expect::Drop(Cause::IcmpUnrelated));
+        let sent = error(&header, &tcp(&reply, 87));
+        world.row(&name("a service of nobody"), Front, &sent, &Expect::Drop(Cause::IcmpUnrelated));
         let sent = error(&header, &tcp(&reply, 99));
         world.row(&name("a port without a service"), Front, &sent, &Expect::Pass(Cause::NoService));
         let own = family.reply(family.front_self);

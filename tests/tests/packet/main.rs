@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod answers;
+mod checksums;
 mod connections;
 mod headers;
 mod icmp_errors;

@@ -1,7 +1,7 @@
 //! What leaves by each forwarding method, and what is left alone.
 
 use lvs_common::cause::Cause;
-use lvs_tests::packet::frame::{Ip, Link, number, tcp_flag, udp_without_checksum};
+use lvs_tests::packet::frame::{Ip, Link, number, tcp_flag};
 use lvs_tests::packet::{Expect, Side, World};
 
 use crate::traffic::*;
@@ -22,6 +22,8 @@ fn what_is_for_no_service_passes_untouched() {
     world.row("ARP", Front, &arp, &Expect::Pass(Cause::NotIp));
     let tagged_arp = FROM_CLIENT.tagged(7).typed(0x0806, &[0; 28]);
     world.row("ARP with a tag", Front, &tagged_arp, &Expect::Pass(Cause::NotIp));
+    let twice = FROM_CLIENT.tagged(7).typed(0x8100, &[0, 8, 8, 0, 0x45, 0, 0, 20]);
+    world.row("two tags", Front, &twice, &Expect::Pass(Cause::NotIp));
     let lldp = FROM_CLIENT.typed(0x88cc, b"");
     world.row("a bare Ethernet header", Front, &lldp, &Expect::Pass(Cause::NotIp));
     for family in FAMILIES {
@@ -166,71 +168,6 @@ fn nat_translates_both_directions() {
         let name = format!("{} a reply of no connection", family.name);
         world.row(&name, Back, &stranger, &Expect::Pass(Cause::NoService));
     }
-}
-
-#[test]
-fn udp_checksums_that_are_zero() {
-    let mut services = String::new();
-    for family in FAMILIES {
-        let rest = format!("forward: nat, real_servers: [{{address: \"{}\", port: 5353}}]", family.back);
-        services += &service(&format!("{}-nat", family.name), family.vip, 53, "udp", &rest);
-        services += &service(&format!("{}-dr", family.name), family.vip, 54, "udp", &servers(&[family.back]));
-    }
-    let mut world = World::new(&services);
-    for family in FAMILIES {
-        let ip = family.request();
-        let none = |ip: &Ip, ports| ip.packet(number::UDP, &udp_without_checksum(ports, b"data"));
-        // dr: none of the director's business.
-        let left = link_to(Back, family.back).frame(&none(&ip.routed(), (4000, 54)));
-        let name = format!("{} dr, no checksum", family.name);
-        world.row(&name, Front, &FROM_CLIENT.frame(&none(&ip, (4000, 54))), &Expect::Out(Back, left));
-
-        let sent = FROM_CLIENT.frame(&none(&ip, (4000, 53)));
-        let left = link_to(Back, family.back).frame(&none(&ip.to(family.back).routed(), (4000, 5353)));
-        let expect = if ip.is_v4() { Expect::Out(Back, left) } else { Expect::Drop(Cause::ZeroChecksum) };
-        world.row(&format!("{} nat in, no checksum", family.name), Front, &sent, &expect);
-
-        // A flow that is there, whatever became of the one above.
-        let opening = FROM_CLIENT.frame(&ip.udp_packet((4001, 53), b""));
-        let left =
-            link_to(Back, family.back).frame(&ip.to(family.back).routed().udp_packet((4001, 5353), b""));
-        world.row(&format!("{} nat in", family.name), Front, &opening, &Expect::Out(Back, left));
-        let reply = family.reply(family.back);
-        let sent = link_from(Back, family.back).frame(&none(&reply, (5353, 4001)));
-        let left = TO_CLIENT.frame(&none(&reply.from(family.vip).routed(), (53, 4001)));
-        let expect = if ip.is_v4() { Expect::Out(Front, left) } else { Expect::Drop(Cause::ZeroChecksum) };
-        world.row(&format!("{} nat out, no checksum", family.name), Back, &sent, &expect);
-
-        // Payloads for which the translated checksum comes to 0, which is sent as all ones.
-        for (name, ports, translated, header, after, inbound) in [
-            ("nat in", (4001, 53), (4001, 5353), ip.clone(), ip.to(family.back), true),
-            ("nat out", (5353, 4001), (53, 4001), reply.clone(), reply.from(family.vip), false),
-        ] {
-            let payload = (0..=u16::MAX)
-                .map(u16::to_be_bytes)
-                .find(|payload| after.udp(translated, payload)[6..8] == [0xff, 0xff])
-                .expect("one of all words completes the sum");
-            let (side, link, out, out_link) = if inbound {
-                (Front, FROM_CLIENT, Back, link_to(Back, family.back))
-            } else {
-                (Back, link_from(Back, family.back), Front, TO_CLIENT)
-            };
-            let left = out_link.frame(&after.routed().udp_packet(translated, &payload));
-            let sent = link.frame(&header.udp_packet(ports, &payload));
-            let name = format!("{} {name}, a checksum that comes to 0", family.name);
-            world.row(&name, side, &sent, &Expect::Out(out, left));
-        }
-    }
-}
-
-/// The outer header that belongs on `inner`, before its last hop.
-fn outer(source: &str, destination: &str, inner: &Ip) -> Ip {
-    let dont_fragment = !inner.is_v4() || inner.dont_fragment;
-    Ip::new(source, destination).with(|ip| {
-        ip.tos = inner.tos;
-        ip.dont_fragment = dont_fragment;
-        ip.identification = 0;
-    })
 }
 
 #[test]

@@ -116,3 +116,13 @@ pub(crate) fn opening(protocol: u8, ip: &Ip, ports: (u16, u16), payload: &[u8]) 
         ip.udp_packet(ports, payload)
     }
 }
+
+/// The outer header that belongs on `inner`, before its last hop.
+pub(crate) fn outer(source: &str, destination: &str, inner: &Ip) -> Ip {
+    let dont_fragment = !inner.is_v4() || inner.dont_fragment;
+    Ip::new(source, destination).with(|ip| {
+        ip.tos = inner.tos;
+        ip.dont_fragment = dont_fragment;
+        ip.identification = 0;
+    })
+}

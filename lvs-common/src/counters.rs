@@ -11,7 +11,7 @@ shared_pod! {
         pub packets_in: u64,
         /// Bytes of the client's IP packet, without Ethernet and without an outer header.
         pub bytes_in: u64,
-        /// Real server -> client; seen only with nat, or where the director routes the replies.
+        /// Real server -> client: nat only. Replies the director merely routes name no destination.
         pub packets_out: u64,
         pub bytes_out: u64,
     }

@@ -1,5 +1,6 @@
 //! What the operator should know about the machine: it works, but not as the configuration means it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 
@@ -59,6 +60,29 @@ fn forwarding(config: &Config, read: impl Fn(&str) -> Option<String>) -> Vec<Str
     warnings
 }
 
+/// Real servers take tunnelled packets from the director's own address. `source_of` is the one the kernel
+/// chooses towards a real server.
+pub(super) fn tunnel_sources(config: &Config, source_of: impl Fn(&IpAddr) -> Option<IpAddr>) -> Vec<String> {
+    let is_vip = |address: &IpAddr| config.services.iter().any(|service| service.vip == *address);
+    let tunnelled: BTreeSet<IpAddr> = config
+        .services
+        .iter()
+        .flat_map(|service| &service.real_servers)
+        .filter(|server| server.forward == Forward::Ipip)
+        .map(|server| server.address)
+        .collect();
+    tunnelled
+        .into_iter()
+        .filter_map(|address| {
+            let source = source_of(&address).filter(is_vip)?;
+            Some(format!(
+                "real server {address}: tunnelled packets leave from the VIP {source}, which the kernel chooses as \
+                 its own address; add the VIP with `preferred_lft 0` (IPv6) or give the route a `src` (IPv4)"
+            ))
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +103,16 @@ mod tests {
         assert!(warnings[0].contains("eth1") && warnings[0].contains("net.ipv4.ip_forward=1"));
         assert!(forwarding(&config("nat"), |_| Some("1\n".to_owned())).is_empty());
         assert!(forwarding(&config("dr"), off_on_eth1).is_empty());
+    }
+
+    #[test]
+    fn a_vip_is_no_source_of_a_tunnel() {
+        let source = |text: &'static str| move |_: &IpAddr| text.parse().ok();
+        let warnings = tunnel_sources(&config("ipip"), source("192.0.2.1"));
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].starts_with("real server 10.0.0.1: ") && warnings[0].contains("192.0.2.1"));
+        assert!(tunnel_sources(&config("ipip"), source("10.0.0.2")).is_empty());
+        assert!(tunnel_sources(&config("dr"), source("192.0.2.1")).is_empty());
     }
 
     #[test]

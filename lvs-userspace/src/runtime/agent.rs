@@ -245,7 +245,9 @@ impl Agent {
 
     fn take_advice(&mut self) {
         self.present = present(&self.installed.config);
-        let advice = advice::of(&self.installed.config, self.installed.dataplane.attachments());
+        let config = &self.installed.config;
+        let mut advice = advice::of(config, self.installed.dataplane.attachments());
+        advice.extend(advice::tunnel_sources(config, |address| self.next_hops.source_of(address)));
         for warning in advice.iter().filter(|warning| !self.advice.contains(warning)) {
             warn!("{warning}");
         }

@@ -99,6 +99,11 @@ impl NextHops {
         })
     }
 
+    /// The address the kernel would send from towards a real server.
+    pub(super) fn source_of(&self, address: &IpAddr) -> Option<IpAddr> {
+        self.known.get(address)?.next_hop.as_ref()?.source_address
+    }
+
     /// A MAC is known, or it is known that there is no way.
     fn is_settled(&self, address: &IpAddr) -> bool {
         self.known

@@ -2,6 +2,7 @@
 
 use super::table::table;
 use crate::api::model::{Reloaded, Status, Stopped};
+use crate::control::summary::counted;
 
 pub(super) fn render(status: &Status) -> String {
     let interfaces: Vec<_> = status
@@ -29,9 +30,10 @@ pub(super) fn render_reloaded(reloaded: &Reloaded) -> String {
     let Reloaded { services, changes, warnings: told } = reloaded;
     let changes = match changes {
         0 => "nothing to change".to_owned(),
-        _ => format!("{changes} changes"),
+        _ => counted(*changes, "change"),
     };
-    format!("reloaded: {services} services, {changes}\n{}", warnings(told))
+    let services = counted(*services, "service");
+    format!("reloaded: {services}, {changes}\n{}", warnings(told))
 }
 
 pub(super) fn render_stopped(stopped: &Stopped) -> String {
@@ -102,6 +104,7 @@ warning: look here
     fn a_reload_says_how_much_it_changed() {
         let reloaded = |changes| Reloaded { services: 2, changes, warnings: vec![] };
         assert_eq!(render_reloaded(&reloaded(0)), "reloaded: 2 services, nothing to change\n");
+        assert_eq!(render_reloaded(&reloaded(1)), "reloaded: 2 services, 1 change\n");
         assert_eq!(render_reloaded(&reloaded(5)), "reloaded: 2 services, 5 changes\n");
     }
 }

@@ -23,6 +23,7 @@ use std::path::Path;
 
 pub use diagnostics::{Diagnostics, Mistake};
 pub use model::Config;
+pub(crate) use scalar::UnicastAddress;
 pub use source::{MAX_FILE_BYTES, Source};
 
 use diagnostics::Finding;

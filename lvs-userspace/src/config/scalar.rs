@@ -148,11 +148,11 @@ impl Read for InterfaceName {
 
 /// An address that one machine can have and others can send to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct UnicastAddress(pub(super) IpAddr);
+pub(crate) struct UnicastAddress(pub(super) IpAddr);
 
 impl UnicastAddress {
     /// Why packets cannot be sent to `address`, if so.
-    fn objection(address: IpAddr) -> Option<&'static str> {
+    pub(crate) fn objection(address: IpAddr) -> Option<&'static str> {
         match address {
             _ if address.is_unspecified() => Some("is the unspecified address"),
             _ if address.is_multicast() => Some("is a multicast address"),

@@ -77,10 +77,10 @@ impl fmt::Display for Summary {
         }
         writeln!(
             f,
-            "{} services, {} destinations, {} rings",
-            self.services.len(),
-            self.destinations,
-            self.rings
+            "{}, {}, {}",
+            counted(self.services.len(), "service"),
+            counted(self.destinations, "destination"),
+            counted(self.rings, "ring")
         )?;
         writeln!(
             f,
@@ -90,6 +90,11 @@ impl fmt::Display for Summary {
         )?;
         self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
     }
+}
+
+/// `1 service`, `2 services`
+pub(crate) fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn address(service: &ServiceView) -> String {

@@ -12,7 +12,7 @@ use lvs_tests::lab::network::{Arms, Network};
 use crate::setting::{METHODS, Setting};
 
 pub(crate) fn up(arms: Arms) -> Result<()> {
-    ensure!(identity::kept()?.is_empty(), "a lab is up already: remove it with `lvs-lab down`");
+    ensure!(identity::kept()?.is_empty(), "a lab is up already: remove it with `cargo xtask lab down`");
     Setting::build(arms)?.keep()
 }
 
@@ -41,10 +41,10 @@ pub(crate) fn pcap(machine: &str, interface: &str, file: &Path) -> Result<()> {
 fn namespace(machine: &str) -> Result<Namespace> {
     let labs = identity::kept()?;
     let Some((id, _)) = labs.first() else {
-        bail!("no lab is up: build one with `lvs-lab up`");
+        bail!("no lab is up: build one with `cargo xtask lab up`");
     };
     let namespace = Namespace::existing(format!("lvs-{id}-{machine}"));
-    ensure!(namespace.path().exists(), "the lab has no machine {machine}: see `lvs-lab up`");
+    ensure!(namespace.path().exists(), "the lab has no machine {machine}: see `cargo xtask lab up`");
     Ok(namespace)
 }
 
@@ -58,15 +58,15 @@ pub(crate) fn how_to_explore(network: &Network) -> Result<String> {
     let lvsctl = format!("{} --instance {instance}", binary("lvsctl")?.display());
     Ok(format!(
         "
-The lab is up until `lvs-lab down`. Machines: client, director, rs1, rs2, rs3, switch.
+The lab is up until `cargo xtask lab down`. Machines: client, director, rs1, rs2, rs3, switch.
 VIPs: {}; TCP 80 and 7, UDP 7.
 
-  lvs-lab exec client curl http://10.1.0.100/
-  lvs-lab exec client curl 'http://[fd01::102]/'
-  lvs-lab exec director {lvsctl} services
-  lvs-lab exec director {lvsctl} connections
-  lvs-lab exec director bpftool net
-  lvs-lab pcap rs1 eth0 /tmp/rs1.pcap
+  cargo xtask lab exec client curl http://10.1.0.100/
+  cargo xtask lab exec client curl 'http://[fd01::102]/'
+  cargo xtask lab exec director {lvsctl} services
+  cargo xtask lab exec director {lvsctl} connections
+  cargo xtask lab exec director bpftool net
+  cargo xtask lab pcap rs1 eth0 /tmp/rs1.pcap
 
 Configuration: {}
 Pinned maps:   {}/{instance}

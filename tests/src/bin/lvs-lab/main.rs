@@ -27,11 +27,11 @@ struct Arguments {
 enum Command {
     /// Show what the balancer does: every method, a drain and a crash of the agent, under load.
     Demo {
-        /// Leave the lab up afterwards, as `lvs-lab up` does.
+        /// Leave the lab up afterwards, as `cargo xtask lab up` does.
         #[arg(long)]
         keep: bool,
     },
-    /// Build a lab with a running balancer that stays until `lvs-lab down`.
+    /// Build a lab with a running balancer that stays until `cargo xtask lab down`.
     Up {
         #[arg(long, value_enum, default_value = "one-armed")]
         topology: Topology,

@@ -21,6 +21,8 @@ const VLAN_TAG: usize = 4;
 pub const ETHERNET: usize = EthHdr::LEN;
 pub const IPV4: usize = Ipv4Hdr::LEN;
 pub const IPV6: usize = Ipv6Hdr::LEN;
+/// IPv6's fragment header (RFC 8200 section 4.5).
+pub const FRAGMENT_HEADER: usize = 8;
 
 /// Extension headers that are followed. RFC 8200 section 4.1 names five before the upper layer.
 const EXTENSION_HEADERS: usize = 6;
@@ -121,10 +123,10 @@ const fn fragment_of(offset: u16, more: bool) -> Fragment {
     }
 }
 
-mod next_header {
+pub mod next_header {
     pub(super) const HOP_BY_HOP: u8 = 0;
     pub(super) const ROUTING: u8 = 43;
-    pub(super) const FRAGMENT: u8 = 44;
+    pub const FRAGMENT: u8 = 44;
     pub(super) const DESTINATION: u8 = 60;
 }
 
@@ -180,7 +182,7 @@ fn extensions(packet: &Packet, network: &mut Network) -> Result<(), OutOfBounds>
             network.identification = u32::from_be_bytes(identification);
             network.fragment = fragment_of(position >> 3, position & 1 != 0);
             network.protocol = next;
-            network.l4 = offset + 8;
+            network.l4 = offset + FRAGMENT_HEADER;
             if network.fragment == Fragment::Later {
                 return Ok(());
             }

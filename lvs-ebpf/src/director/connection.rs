@@ -31,7 +31,11 @@ pub(crate) fn find(key: &FlowKey) -> Option<Entry> {
     if let Some(value) = CONNECTIONS.get_ptr_mut(key) {
         return Some(Entry { value, embryonic: false });
     }
-    EMBRYONIC.get_ptr_mut(key).map(|value| Entry { value, embryonic: true })
+    if let Some(value) = EMBRYONIC.get_ptr_mut(key) {
+        return Some(Entry { value, embryonic: true });
+    }
+    // Another CPU may have moved it between the two look-ups: it is stored there before it goes here.
+    CONNECTIONS.get_ptr_mut(key).map(|value| Entry { value, embryonic: false })
 }
 
 impl Entry {

@@ -172,3 +172,30 @@ fn errors_about_what_is_not_ours() {
         world.row(&name("nothing quoted"), Front, &empty, &Expect::Drop(Cause::Malformed));
     }
 }
+
+/// A router that finds a real server's fragment too big quotes it with its fragment header.
+#[test]
+fn an_error_quotes_a_first_fragment() {
+    let mut world = world();
+    for family in FAMILIES {
+        let (kind, code) = family.too_big;
+        let header = family.request();
+        let place = |offset| {
+            family.reply(family.vip).with(|ip| {
+                ip.dont_fragment = false;
+                ip.fragment = Some((offset, true));
+            })
+        };
+        let quoted = |place: &Ip| {
+            let segment = place.udp((80, 4000), b"a fragment");
+            place.packet(17, &segment[..8])
+        };
+        let packet = header.icmp_packet(kind, code, 1280_u32.to_be_bytes(), &quoted(&place(0)));
+        let left = link_to(Front, family.front).frame(&packet);
+        let name = format!("{} the first", family.name);
+        world.row(&name, Front, &FROM_CLIENT.frame(&packet), &Expect::Out(Front, left));
+        let packet = header.icmp_packet(kind, code, 1280_u32.to_be_bytes(), &quoted(&place(3)));
+        let name = format!("{} a later one", family.name);
+        world.row(&name, Front, &FROM_CLIENT.frame(&packet), &Expect::Pass(Cause::NoService));
+    }
+}

@@ -12,7 +12,7 @@ use lvs_common::checksum::Delta;
 use lvs_common::service::protocol;
 use lvs_common::settings::flags;
 use lvs_ebpf::packet::{OutOfBounds, Packet};
-use lvs_ebpf::parse::{IPV4, IPV6, Network};
+use lvs_ebpf::parse::{FRAGMENT_HEADER, IPV4, IPV6, Network, next_header};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use super::{HEADER, about};
@@ -77,7 +77,17 @@ fn quoted(packet: &Packet, scratch: &mut Scratch) -> Result<bool, OutOfBounds> {
         key.destination = Address::from_v6(header.src_addr);
         key.source = Address::from_v6(header.dst_addr);
         key.protocol = header.next_hdr;
-        l3 + IPV6
+        // What was too big on its way is often a first fragment.
+        if header.next_hdr == next_header::FRAGMENT {
+            let [next, _, high, low]: [u8; 4] = packet.read(l3 + IPV6)?;
+            if u16::from_be_bytes([high, low]) >> 3 != 0 {
+                return Ok(false);
+            }
+            key.protocol = next;
+            l3 + IPV6 + FRAGMENT_HEADER
+        } else {
+            l3 + IPV6
+        }
     };
     let [a, b, c, d]: [u8; 4] = packet.read(l4)?;
     key.destination_port = u16::from_be_bytes([a, b]);

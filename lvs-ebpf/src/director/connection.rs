@@ -19,7 +19,8 @@ use crate::scratch::scratch;
 use crate::stats;
 
 /// A value of one of the two tables. It stays readable until the program ends, also when another CPU
-/// removes it: tables without preallocation free their memory only after a grace period.
+/// removes it. From Linux 6.1 on the memory may then hold another flow's entry at once: what acts on a
+/// whole entry looks first whether the value is still its key's.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
     value: *mut Connection,
@@ -161,8 +162,15 @@ fn retire(key: &FlowKey, value: *mut Connection, embryonic: u32) -> u32 {
     {
         let Ok(scratch) = scratch() else { return 0 };
         scratch.other = return_key(key, destination);
-        // Nothing to do if it is gone already.
-        RETURNS.remove(&scratch.other).ok();
+        // Another service's connection may have taken the place.
+        // SAFETY: values are never changed in place.
+        if let Some(value) = unsafe { RETURNS.get(&scratch.other) }
+            && value.virtual_address == key.destination
+            && value.virtual_port == key.destination_port
+        {
+            // Nothing to do if it is gone already.
+            RETURNS.remove(&scratch.other).ok();
+        }
     }
     // Nothing to do if it is gone already.
     if entry.embryonic { EMBRYONIC.remove(key) } else { CONNECTIONS.remove(key) }.ok();
@@ -182,12 +190,19 @@ fn promote(key: &FlowKey, value: *mut Connection, new: u32) -> u32 {
     let entry = Entry { value, embryonic: true };
     // SAFETY: as in `Entry::state`.
     let mut connection = unsafe { *value };
+    // Evicted, and the memory another flow's by now: looked for after the copy was made.
+    if EMBRYONIC.get_ptr_mut(key) != Some(value) {
+        return 0;
+    }
     connection.state = new;
     connection.sequence = 0;
     match CONNECTIONS.insert(key, &connection, BPF_NOEXIST as u64) {
         Ok(()) => {
             let old = bury(entry);
-            if entry.is_counted() {
+            if old.is_none() && connection.flags & flags::NAT != 0 {
+                // Evicted a moment ago, and its return with it: the client begins anew.
+                CONNECTIONS.remove(key).ok();
+            } else if connection.flags & flags::COUNTED != 0 {
                 match old {
                     Some(old) => recount(connection.destination, old, new),
                     // Retired by somebody a moment ago: what we have stored counts anew.
@@ -258,8 +273,12 @@ pub(crate) fn admit(key: &FlowKey, admission: &Admission, slots: u32) -> Result<
             }
             Ok(())
         }
-        // Another CPU was faster with a packet of the same flow: its entry serves.
-        Err(error) if error == -(EEXIST) => Ok(()),
+        // Another CPU was faster with a packet of the same flow: its entry serves, unless it is just
+        // being retired; then the client's next try begins anew.
+        Err(error) if error == -(EEXIST) => match find(key) {
+            Some(entry) if entry.state() != state::DEAD => Ok(()),
+            _ => Err(Cause::NoConnection),
+        },
         Err(_) => Err(Cause::ConnectionTableFull),
     }
 }

@@ -150,7 +150,7 @@ pub(crate) fn steer(key: &FlowKey, service: &Service, sign: Sign) -> Result<Stee
         Some(slot) => holder(service, slot, sign)?,
         None if hashing || service.ring_slots == 0 => return Err(Cause::NoDestination),
         // In the middle of a flow nobody here knows: no scheduler may guess.
-        None if !begins(sign) && !homeless => return Err(Cause::NoConnection),
+        None if !begins(sign) && (!homeless || sign == Sign::Related) => return Err(Cause::NoConnection),
         None => schedule::pick(service)?,
     };
     let destination = lookup::destination(index).ok_or(Cause::Inconsistent)?;

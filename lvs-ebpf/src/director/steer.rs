@@ -147,7 +147,8 @@ pub(crate) fn steer(key: &FlowKey, service: &Service, sign: Sign) -> Result<Stee
         }
     }
     let index = match slot {
-        Some(slot) => holder(service, slot, sign)?,
+        // UDP has no beginning: also what is said about it goes where its datagrams go.
+        Some(slot) => holder(service, slot, begins(sign) || key.protocol == protocol::UDP)?,
         None if hashing || service.ring_slots == 0 => return Err(Cause::NoDestination),
         // In the middle of a flow nobody here knows: no scheduler may guess.
         None if !begins(sign) && (!homeless || sign == Sign::Related) => return Err(Cause::NoConnection),
@@ -172,8 +173,8 @@ const fn begins(sign: Sign) -> bool {
 
 /// Who holds a flow without an entry: of a dual slot `current` gets what begins, `base` what goes on.
 #[inline(always)]
-fn holder(service: &Service, slot: Slot, sign: Sign) -> Result<u32, Cause> {
-    let position = if begins(sign) { slot.current() } else { slot.base() };
+fn holder(service: &Service, slot: Slot, begins: bool) -> Result<u32, Cause> {
+    let position = if begins { slot.current() } else { slot.base() };
     if position == Slot::NOBODY {
         return Err(Cause::NoDestination);
     }

@@ -2,7 +2,8 @@
 //!
 //! Embryonic entries (one packet seen) have memory of their own and make room for newer ones in the order
 //! they came; an entry moves to `CONNECTIONS` when its flow goes on. Whoever exchanges an entry's state
-//! settles the counts the old state stood for, so `LOADS` is exact however CPUs interleave.
+//! settles the counts the old state stood for. What is left open when memory is used again at once stands in
+//! docs/decisions/0002.
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use lvs_common::cause::Cause;

@@ -12,7 +12,7 @@ use crate::{build_ebpf, command};
 
 /// The eBPF objects, then everything that embeds or uses them.
 pub(crate) fn everything() -> Result<()> {
-    build_ebpf::build(&[])?;
+    build_ebpf::build(&build_ebpf::OBJECTS, &[])?;
     command::run(command::cargo().arg("build"))
 }
 

@@ -12,6 +12,8 @@ use crate::{btf, command, object_table, toolchain::Toolchain};
 
 /// The objects, which are binaries of lvs-ebpf.
 pub(crate) const OBJECTS: [&str; 2] = ["director", "realserver"];
+/// What `cargo xtask bench` measures with; no part of the product.
+pub(crate) const BENCH_OBJECTS: [&str; 1] = ["bench_program"];
 const DEBUG_LOG: &str = "debug-log";
 
 #[derive(Args)]
@@ -19,10 +21,16 @@ pub(crate) struct Options {
     /// Features of lvs-ebpf. With `debug-log` the programs log; bpftool cannot read such an object.
     #[arg(long, value_delimiter = ',')]
     features: Vec<String>,
+    /// Build those that `cargo xtask bench` measures with, too.
+    #[arg(long)]
+    bench: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let objects = build(&options.features)?;
+    let mut objects = build(&OBJECTS, &options.features)?;
+    if options.bench {
+        objects.extend(build(&BENCH_OBJECTS, &[])?);
+    }
     if options.features.iter().any(|feature| feature == DEBUG_LOG) {
         println!("no table of programs and maps: bpftool refuses an object with the maps of {DEBUG_LOG}");
         return Ok(());
@@ -34,12 +42,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Builds the objects and gives their places. Quick when nothing has changed.
-pub(crate) fn build(features: &[String]) -> Result<Vec<PathBuf>> {
+pub(crate) fn build(objects: &[&str], features: &[String]) -> Result<Vec<PathBuf>> {
     let toolchain = Toolchain::prepare()?;
     println!("building the eBPF objects with {}", toolchain.description());
     let build_directory = build_directory();
     let mut cargo = toolchain.build(&build_directory);
-    for object in OBJECTS {
+    for object in objects {
         cargo.args(["--bin", object]);
     }
     if !features.is_empty() {
@@ -50,12 +58,12 @@ pub(crate) fn build(features: &[String]) -> Result<Vec<PathBuf>> {
     let built = build_directory.join("bpfel-unknown-none/release");
     let published = command::target_directory().join("ebpf");
     fs::create_dir_all(&published).with_context(|| format!("cannot create {}", published.display()))?;
-    let place = |object| -> Result<PathBuf> {
+    let place = |object: &&str| -> Result<PathBuf> {
         let to = published.join(object);
         publish(&built.join(object), &to)?;
         Ok(to)
     };
-    OBJECTS.into_iter().map(place).collect()
+    objects.iter().map(place).collect()
 }
 
 /// Lints the eBPF crate, which `cargo clippy` leaves out.

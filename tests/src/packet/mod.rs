@@ -7,7 +7,7 @@
 
 pub mod frame;
 mod place;
-mod program;
+pub(crate) mod program;
 pub mod show;
 mod world;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::{fs, thread};
 use aya::maps::{HashMap, Map, MapData};
 use lvs_common::address::Address;
 use lvs_common::cause::{Cause, Verdict as Fate};
-use lvs_common::connection::{Connection, Return};
+use lvs_common::connection::{Connection, flags};
 use lvs_common::counters::Counters;
 use lvs_common::destination::Load;
 use lvs_common::flow::FlowKey;
@@ -272,7 +273,7 @@ impl World {
     /// Every connection: its key, itself, and whether it is embryonic.
     pub fn connections(&self) -> Vec<(FlowKey, Connection, bool)> {
         let readback = self.dataplane().readback();
-        let batches = readback.connections();
+        let batches = readback.connections().unwrap_or_else(|error| panic!("{error}"));
         let entries = batches.flat_map(|batch| batch.unwrap_or_else(|error| panic!("{error}")));
         entries.map(|entry| (entry.key, entry.connection, entry.embryonic)).collect()
     }
@@ -285,9 +286,17 @@ impl World {
         }
     }
 
-    pub fn returns(&self) -> Vec<(FlowKey, Return)> {
-        let readback = self.dataplane().readback();
-        readback.returns().flat_map(|batch| batch.unwrap_or_else(|error| panic!("{error}"))).collect()
+    /// The directions real server -> client that are translated back, and what the client dialled.
+    pub fn returns(&self) -> Vec<(FlowKey, (Address, u16))> {
+        let destinations = self.snapshot().destinations;
+        let translated = self.connections().into_iter().filter(|(_, one, _)| one.flags & flags::NAT != 0);
+        let back = translated.map(|(key, one, _)| {
+            let server = &destinations[&one.destination];
+            let port = if server.port == 0 { key.destination_port } else { server.port };
+            let back = FlowKey::new(server.address, port, key.source, key.source_port, key.protocol);
+            (back, (key.destination, key.destination_port))
+        });
+        back.collect()
     }
 
     /// The installed service.
@@ -343,6 +352,26 @@ impl World {
         let program = self.dataplane().director();
         program::run(program, self.interfaces.index(side), frame)
             .unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN: {error}"))
+    }
+
+    /// The director's program, to be run by others.
+    pub fn program(&self) -> BorrowedFd<'_> {
+        self.dataplane().director()
+    }
+
+    /// Index of the interface.
+    pub const fn interface(&self, side: Side) -> u32 {
+        self.interfaces.index(side)
+    }
+
+    /// Packets from clients and from real servers that were sent on, over all destinations.
+    pub fn packets(&self) -> u64 {
+        self.read_counters().iter().map(|one| one.packets_in + one.packets_out).sum()
+    }
+
+    /// How often this cause was counted.
+    pub fn counted(&self, cause: Cause) -> u64 {
+        self.read_causes().iter().filter(|(one, _)| *one == cause).map(|(_, count)| count).sum()
     }
 
     /// Takes causes and counters as they are: the next [`World::run`] reports what rises from here.

@@ -1,0 +1,3 @@
+//! What `cargo xtask bench` measures.
+
+pub mod program;

@@ -1,0 +1,57 @@
+//! The benchmark: what a packet, a connection and a change of the configuration cost.
+//!
+//! Each section measures one thing and gives [`figure::Figure`]s, samples included. Figures that depend on
+//! the machine are read as ratios to a floor that was measured in the same run; [`report`] prints them,
+//! writes them down and compares them with a recorded run. Nothing here passes or fails.
+
+pub mod baseline;
+pub mod figure;
+pub mod machine;
+pub mod markdown;
+pub mod object;
+pub mod plot;
+pub mod program;
+pub mod report;
+
+use std::fmt;
+
+use anyhow::Result;
+
+use figure::Figure;
+
+/// How a section is to be measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Fewer rounds and cases: to see whether something broke, not for the record.
+    pub quick: bool,
+}
+
+/// A part of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Section {
+    /// The program alone: nanoseconds a packet.
+    Program,
+}
+
+impl Section {
+    pub const ALL: [Self; 1] = [Self::Program];
+
+    /// The name in [`Figure::section`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Program => "program",
+        }
+    }
+
+    pub fn measure(self, options: &Options) -> Result<Vec<Figure>> {
+        match self {
+            Self::Program => program::figures(options),
+        }
+    }
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}

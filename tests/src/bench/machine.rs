@@ -43,7 +43,7 @@ impl Machine {
             mitigations: mitigations(Path::new("/sys/devices/system/cpu/vulnerabilities")),
             virtual_machine: field(&processor, "flags").split(' ').any(|flag| flag == "hypervisor"),
             memory_mebibytes: kibibytes(field(&memory, "MemTotal")) / 1024,
-            kernel: line("/proc/sys/kernel/osrelease"),
+            kernel: version(&line("/proc/sys/kernel/osrelease")),
             bpf_jit: line("/proc/sys/net/core/bpf_jit_enable"),
             bpf_jit_harden: line("/proc/sys/net/core/bpf_jit_harden"),
             clock_source: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
@@ -65,6 +65,11 @@ impl fmt::Display for Machine {
         writeln!(out, "mitigations: {}", self.mitigations.join("; "))?;
         write!(out, "eBPF objects: {}", self.ebpf_compiler)
     }
+}
+
+/// What is behind the version tells of the distribution or the machine's owner, and little of the kernel.
+fn version(release: &str) -> String {
+    release.chars().take_while(|letter| letter.is_ascii_digit() || *letter == '.').collect()
 }
 
 /// The value of the first line `name : value`.
@@ -115,6 +120,7 @@ mod tests {
         let text = "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nflags\t\t: fpu hypervisor\n";
         assert_eq!(field(text, "model name"), "Some CPU @ 2 GHz");
         assert_eq!(field(text, "stepping"), "");
+        assert_eq!(version("6.18.44-ours-v1"), "6.18.44");
         assert_eq!(kibibytes("16309248 kB"), 16_309_248);
     }
 

@@ -12,6 +12,7 @@ pub mod object;
 pub mod plot;
 pub mod program;
 pub mod report;
+pub mod traffic;
 
 use std::fmt;
 
@@ -31,21 +32,25 @@ pub struct Options {
 pub enum Section {
     /// The program alone: nanoseconds a packet.
     Program,
+    /// End to end in namespaces: processor time a packet, requests a second.
+    Traffic,
 }
 
 impl Section {
-    pub const ALL: [Self; 1] = [Self::Program];
+    pub const ALL: [Self; 2] = [Self::Program, Self::Traffic];
 
     /// The name in [`Figure::section`].
     pub const fn name(self) -> &'static str {
         match self {
             Self::Program => "program",
+            Self::Traffic => "traffic",
         }
     }
 
     pub fn measure(self, options: &Options) -> Result<Vec<Figure>> {
         match self {
             Self::Program => program::figures(options),
+            Self::Traffic => traffic::figures(options),
         }
     }
 }

@@ -1,0 +1,134 @@
+//! Live frames into the director, and what arrives behind it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use aya::maps::{Array, MapData, PerCpuArray};
+use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader};
+
+use super::frame::TEMPLATE;
+use super::processor::Processor;
+use super::topology::Topology;
+use crate::bench::object;
+use crate::lab::address::Family;
+use crate::lab::namespace::Namespace;
+
+const OBJECT: &str = "bench_traffic";
+/// Frames that the kernel hands over at once; more overfill the ring of a veth, which holds 256.
+const BATCH: u32 = 64;
+const PROCESSOR: usize = 0;
+
+/// The two programs at work in one topology.
+pub(super) struct Generator {
+    ebpf: Ebpf,
+    client: Namespace,
+}
+
+/// What one run came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    pub(super) wall: Duration,
+    pub(super) processor: Duration,
+}
+
+impl Measured {
+    pub(super) fn nanoseconds_per_packet(&self) -> f64 {
+        self.processor.as_nanos() as f64 / self.received as f64
+    }
+
+    pub(super) fn packets_per_processor_second(&self) -> f64 {
+        self.received as f64 / self.processor.as_secs_f64()
+    }
+
+    pub(super) fn packets_per_second(&self) -> f64 {
+        self.received as f64 / self.wall.as_secs_f64()
+    }
+
+    /// Share of what was sent that did not arrive.
+    pub(super) fn lost(&self) -> f64 {
+        1.0 - self.received as f64 / self.sent as f64
+    }
+}
+
+impl Generator {
+    /// Loads the programs and puts the sink on `eth0` of each of the machines `sinks`. `flows`: a power of
+    /// two.
+    pub(super) fn new(topology: &Topology, sinks: &[&Namespace], flows: u32) -> Result<Self> {
+        ensure!(flows.is_power_of_two() && flows <= 1 << 20, "{flows} flows");
+        let bytes = object::read(OBJECT)?;
+        let interface = Topology::index(&topology.client)?;
+        let mut ebpf = EbpfLoader::new()
+            .override_global("INTERFACE", &interface, true)
+            .override_global("FLOW_MASK", &(flows - 1), true)
+            .load(&bytes)?;
+        for name in ["generate_v4", "generate_v6", "sink"] {
+            program(&mut ebpf, name)?.load()?;
+        }
+        for sink in sinks {
+            let index = Topology::index(sink)?;
+            let program = program(&mut ebpf, "sink")?;
+            sink.enter(|| Ok(program.attach_to_if_index(index, XdpMode::Driver).map(drop)?))?;
+        }
+        Ok(Self { ebpf, client: topology.client.clone() })
+    }
+
+    /// Sends at least `frames` frames like `template`.
+    pub(super) fn run(&mut self, template: &[u8], frames: u32) -> Result<Measured> {
+        self.write_template(template)?;
+        let family = if template[12..14] == [0x86, 0xdd] { Family::V6 } else { Family::V4 };
+        let (sent, received) = (self.counter("SENT")?, self.counter("RECEIVED")?);
+        let name = match family {
+            Family::V4 => "generate_v4",
+            Family::V6 => "generate_v6",
+        };
+        let client = self.client.clone();
+        let generate = program(&mut self.ebpf, name)?;
+        let (wall, processor) = client.enter(|| {
+            let processor = Processor::bind(PROCESSOR)?;
+            let options = || TestRunOptions {
+                data_in: Some(template),
+                repeat: frames,
+                attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+                ..TestRunOptions::default()
+            };
+            let (begin, used) = (Instant::now(), processor.used()?);
+            generate.test_run(options()).context("BPF_PROG_TEST_RUN with live frames")?;
+            // Let what ksoftirqd took over come to its end, outside of the wall's time.
+            let wall = begin.elapsed();
+            std::thread::sleep(Duration::from_millis(20));
+            Ok((wall, processor.used()? - used))
+        })?;
+        let measured = Measured {
+            sent: self.counter("SENT")? - sent,
+            received: self.counter("RECEIVED")? - received,
+            wall,
+            processor,
+        };
+        ensure!(measured.received > 0, "not one of {} frames arrived", measured.sent);
+        Ok(measured)
+    }
+
+    fn write_template(&mut self, template: &[u8]) -> Result<()> {
+        let mut padded = [0_u8; TEMPLATE];
+        padded[..template.len()].copy_from_slice(template);
+        let words: [u64; TEMPLATE / 8] = std::array::from_fn(|word| {
+            u64::from_ne_bytes(std::array::from_fn(|byte| padded[word * 8 + byte]))
+        });
+        let map = self.ebpf.map_mut("TEMPLATE").context("no map TEMPLATE")?;
+        let mut map: Array<&mut MapData, [u64; TEMPLATE / 8]> = map.try_into()?;
+        Ok(map.set(0, words, 0)?)
+    }
+
+    fn counter(&self, name: &str) -> Result<u64> {
+        let map = self.ebpf.map(name).with_context(|| format!("no map {name}"))?;
+        let map: PerCpuArray<&MapData, u64> = map.try_into()?;
+        Ok(map.get(&0, 0)?.iter().sum())
+    }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+    Ok(ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?)
+}

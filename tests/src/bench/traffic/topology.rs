@@ -1,0 +1,120 @@
+//! Three machines in a row, joined by plain veth pairs: nothing but the director is between the ends.
+//!
+//! ```text
+//! client eth0 ── eth0 director eth1 ── eth0 server
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::Result;
+use nix::net::if_::if_nametoindex;
+
+use crate::lab::address::Family;
+use crate::lab::identity::Identity;
+use crate::lab::namespace::Namespace;
+
+/// The director's MAC towards the client, and the client's.
+pub(super) const DIRECTOR_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
+pub(super) const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
+
+/// One row of machines; gone when it is dropped.
+#[derive(Debug)]
+pub(super) struct Topology {
+    pub(super) client: Namespace,
+    pub(super) director: Namespace,
+    pub(super) server: Namespace,
+    pub(super) identity: Identity,
+}
+
+pub(super) const fn server(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11)),
+        Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x11)),
+    }
+}
+
+/// A server on the client's side of the director.
+pub(super) const fn neighbour(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::new(10, 1, 0, 9)),
+        Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 9)),
+    }
+}
+
+/// Virtual address number `number`.
+pub(super) const fn vip(family: Family, number: u8) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::new(10, 9, 0, number)),
+        Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, number as u16)),
+    }
+}
+
+/// The client's net, in which the last 16 bits tell flows apart.
+pub(super) const fn client_net(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::new(10, 1, 0, 0)),
+        Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 0)),
+    }
+}
+
+const SYSCTLS: [(&str, &str); 6] = [
+    ("ipv4.conf.all.rp_filter", "0"),
+    ("ipv4.conf.default.rp_filter", "0"),
+    ("ipv6.conf.default.accept_dad", "0"),
+    ("ipv6.conf.default.accept_ra", "0"),
+    ("ipv4.ip_forward", "1"),
+    ("ipv6.conf.all.forwarding", "1"),
+];
+
+impl Topology {
+    pub(super) fn build() -> Result<Self> {
+        let identity = Identity::take()?;
+        let machine = |name: &str| -> Result<Namespace> {
+            let namespace = Namespace::create(format!("{}-{name}", identity.name()))?;
+            namespace.sysctl(&SYSCTLS)?;
+            Ok(namespace)
+        };
+        let (client, director, server) = (machine("client")?, machine("director")?, machine("server")?);
+        let topology = Self { client, director, server, identity };
+        topology.join()?;
+        Ok(topology)
+    }
+
+    fn join(&self) -> Result<()> {
+        let Self { client, director, server, .. } = self;
+        client.links(&format!(
+            "link add eth0 address 02:00:00:00:01:01 type veth peer name eth0 address 02:00:00:00:01:02 netns {}
+             link set eth0 up",
+            director.name()
+        ))?;
+        server.links(&format!(
+            "link add eth0 address 02:00:00:00:00:11 type veth peer name eth1 address 02:00:00:00:00:02 netns {}
+             link set eth0 up",
+            director.name()
+        ))?;
+        director.links("link set eth0 up\nlink set eth1 up")?;
+        for (namespace, interface) in [(director, "eth0"), (director, "eth1"), (client, "eth0")] {
+            // NAPI: what XDP sends through the peer arrives here even where no program is attached.
+            namespace.run("ethtool", &["-K", interface, "gro", "on"])?;
+        }
+        director.addresses(
+            Family::V4,
+            "addr add 10.1.0.2/16 dev eth0\naddr add 10.0.0.2/24 dev eth1
+             neigh add 10.1.0.9 lladdr 02:00:00:00:01:09 dev eth0 nud permanent
+             neigh add 10.0.0.11 lladdr 02:00:00:00:00:11 dev eth1 nud permanent",
+        )?;
+        director.addresses(
+            Family::V6,
+            "addr add fd01::2/64 dev eth0 nodad\naddr add fd00::2/64 dev eth1 nodad
+             neigh add fd01::9 lladdr 02:00:00:00:01:09 dev eth0 nud permanent
+             neigh add fd00::11 lladdr 02:00:00:00:00:11 dev eth1 nud permanent",
+        )?;
+        server.addresses(Family::V4, "addr add 10.0.0.11/24 dev eth0\nroute add default via 10.0.0.2")?;
+        server.addresses(Family::V6, "addr add fd00::11/64 dev eth0 nodad\nroute add default via fd00::2")
+    }
+
+    /// Index of `eth0` in a namespace.
+    pub(super) fn index(namespace: &Namespace) -> Result<u32> {
+        namespace.enter(|| Ok(if_nametoindex("eth0")?))
+    }
+}

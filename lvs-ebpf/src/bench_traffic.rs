@@ -1,5 +1,5 @@
 //! Both ends of the benchmark's traffic: a generator, run by BPF_PROG_TEST_RUN with live frames, and a sink
-//! that counts and drops.
+//! that counts and drops. Between them, for the floors, the least that a director could do.
 #![no_std]
 #![no_main]
 
@@ -25,6 +25,9 @@ static RECEIVED: PerCpuArray<u64, 1> = PerCpuArray::new();
 /// Index of the interface by which frames leave. Set by the benchmark before loading.
 #[unsafe(no_mangle)]
 static INTERFACE: u32 = 0;
+/// Index of the interface by which `pass_on` sends. Set by the benchmark before loading.
+#[unsafe(no_mangle)]
+static ONWARD: u32 = 0;
 /// Number of flows, a power of two up to 2^20, less one. Set by the benchmark before loading.
 #[unsafe(no_mangle)]
 static FLOW_MASK: u32 = 0;
@@ -73,6 +76,19 @@ fn generate_v6(context: XdpContext) -> u32 {
         packet.write(40, part(template, 5))?;
         packet.write(48, part(template, 6))
     })
+}
+
+/// Sends every frame back.
+#[xdp]
+fn reflect(_: XdpContext) -> u32 {
+    xdp_action::XDP_TX
+}
+
+/// Sends every frame on by another interface.
+#[xdp]
+fn pass_on(_: XdpContext) -> u32 {
+    // SAFETY: no pointers.
+    unsafe { bpf_redirect(global(&ONWARD), 0) as u32 }
 }
 
 #[xdp]

@@ -89,8 +89,19 @@ impl Report {
 
 fn ratio(figure: &Figure, all: &[Figure]) -> String {
     match (figure.ratio(all), &figure.reference) {
-        (Some(ratio), Some(reference)) => format!("{} x {reference}", number(ratio)),
+        (Some(ratio), Some(reference)) => {
+            format!("{} x {}", number(ratio), without_common_start(reference, &figure.case))
+        }
         _ => String::new(),
+    }
+}
+
+/// The reference without what it begins with like the case, up to a colon: `rate: floor` of `rate: one flow`
+/// is `floor`.
+fn without_common_start<'a>(reference: &'a str, case: &str) -> &'a str {
+    match reference.split_once(": ") {
+        Some((start, rest)) if case.strip_prefix(start).is_some_and(|rest| rest.starts_with(": ")) => rest,
+        _ => reference,
     }
 }
 
@@ -191,6 +202,13 @@ pub(super) mod tests {
         assert!(lines[4].contains("MISSED") && lines[6] == "[1] all of it", "{text}");
         assert_eq!(report.sections(), ["program"]);
         assert!(report.table("program", Form::Terminal).contains("one flow"));
+    }
+
+    #[test]
+    fn what_case_and_reference_begin_with_is_said_once() {
+        assert_eq!(without_common_start("rate: floor", "rate: one flow"), "floor");
+        assert_eq!(without_common_start("rate: floor", "rates: one flow"), "rate: floor");
+        assert_eq!(without_common_start("floor", "one flow"), "floor");
     }
 
     #[test]

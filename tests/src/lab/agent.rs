@@ -151,11 +151,20 @@ pub fn start_realserver(
     server: &super::network::Server,
     arguments: &[&str],
 ) -> Result<Process> {
-    let instance = format!("{}-{}", network.identity.name(), server.name);
-    let mut command = server.namespace.command(&binary("lvsd")?.to_string_lossy());
+    start_realserver_in(&server.namespace, &network.identity, &server.name, arguments)
+}
+
+/// The same in a namespace of another network, which calls the machine `name`.
+pub fn start_realserver_in(
+    namespace: &Namespace,
+    identity: &Identity,
+    name: &str,
+    arguments: &[&str],
+) -> Result<Process> {
+    let instance = format!("{}-{name}", identity.name());
+    let mut command = namespace.command(&binary("lvsd")?.to_string_lossy());
     command.arg("realserver").args(arguments).args(["--instance", &instance]);
-    let name = format!("{}-realserver", server.name);
-    let mut process = Process::start(&name, &mut command, &network.identity.directory())?;
+    let mut process = Process::start(&format!("{name}-realserver"), &mut command, &identity.directory())?;
     process.wait_for_words("ready", PATIENCE)?;
     Ok(process)
 }

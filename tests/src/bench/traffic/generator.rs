@@ -19,7 +19,28 @@ const OBJECT: &str = "bench_traffic";
 const BATCH: u32 = 64;
 const PROCESSOR: usize = 0;
 
-/// The two programs at work in one topology.
+/// What a machine does with the frames it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Counts and drops them.
+    Sink,
+    /// Sends them back by XDP_TX, unread.
+    Reflect,
+    /// Sends them on to the servers by XDP_REDIRECT, unread.
+    PassOn,
+}
+
+impl End {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Sink => "sink",
+            Self::Reflect => "reflect",
+            Self::PassOn => "pass_on",
+        }
+    }
+}
+
+/// The programs at work in one topology.
 pub(super) struct Generator {
     ebpf: Ebpf,
     client: Namespace,
@@ -54,23 +75,30 @@ impl Measured {
 }
 
 impl Generator {
-    /// Loads the programs and puts the sink on `eth0` of each of the machines `sinks`. `flows`: a power of
+    /// Loads the programs and puts each of `ends`, a program, on `eth0` of its machine. `flows`: a power of
     /// two.
-    pub(super) fn new(topology: &Topology, sinks: &[&Namespace], flows: u32) -> Result<Self> {
+    pub(super) fn new(topology: &Topology, ends: &[(End, &Namespace)], flows: u32) -> Result<Self> {
         ensure!(flows.is_power_of_two() && flows <= 1 << 20, "{flows} flows");
         let bytes = object::read(OBJECT)?;
-        let interface = Topology::index(&topology.client)?;
+        let interface = Topology::index(&topology.client, "eth0")?;
+        let onward = Topology::index(&topology.director, "eth1")?;
         let mut ebpf = EbpfLoader::new()
             .override_global("INTERFACE", &interface, true)
+            .override_global("ONWARD", &onward, true)
             .override_global("FLOW_MASK", &(flows - 1), true)
             .load(&bytes)?;
-        for name in ["generate_v4", "generate_v6", "sink"] {
+        for name in ["generate_v4", "generate_v6"] {
             program(&mut ebpf, name)?.load()?;
         }
-        for sink in sinks {
-            let index = Topology::index(sink)?;
-            let program = program(&mut ebpf, "sink")?;
-            sink.enter(|| Ok(program.attach_to_if_index(index, XdpMode::Driver).map(drop)?))?;
+        let mut loaded = Vec::new();
+        for (end, machine) in ends {
+            let index = Topology::index(machine, "eth0")?;
+            let program = program(&mut ebpf, end.name())?;
+            if !loaded.contains(end) {
+                program.load()?;
+                loaded.push(*end);
+            }
+            machine.enter(|| Ok(program.attach_to_if_index(index, XdpMode::Driver).map(drop)?))?;
         }
         Ok(Self { ebpf, client: topology.client.clone() })
     }

@@ -1,12 +1,15 @@
 //! End to end in network namespaces.
 //!
 //! [`packets`]: small datagrams from a generator through the director to a sink, all on one processor.
+//! [`web`]: HTTP requests through the director, and through HAProxy and nginx in its place.
 
 mod frame;
 mod generator;
 mod packets;
 mod processor;
 mod topology;
+mod web;
+mod wrk;
 
 use anyhow::{Context, Result};
 
@@ -14,5 +17,7 @@ use super::Options;
 use super::figure::Figure;
 
 pub fn figures(options: &Options) -> Result<Vec<Figure>> {
-    packets::figures(options).context("packets")
+    let mut figures = packets::figures(options).context("packets")?;
+    figures.extend(web::figures(options).context("requests")?);
+    Ok(figures)
 }

@@ -33,6 +33,14 @@ pub(super) const fn server(family: Family) -> IpAddr {
     }
 }
 
+/// The director, as the client sees it.
+pub(super) const fn director(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::new(10, 1, 0, 2)),
+        Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 2)),
+    }
+}
+
 /// A server on the client's side of the director.
 pub(super) const fn neighbour(family: Family) -> IpAddr {
     match family {
@@ -57,7 +65,11 @@ pub(super) const fn client_net(family: Family) -> IpAddr {
     }
 }
 
-const SYSCTLS: [(&str, &str); 6] = [
+const SYSCTLS: [(&str, &str); 9] = [
+    // Many connections in a short time.
+    ("ipv4.ip_local_port_range", "1024 65535"),
+    ("ipv4.tcp_max_syn_backlog", "8192"),
+    ("core.somaxconn", "8192"),
     ("ipv4.conf.all.rp_filter", "0"),
     ("ipv4.conf.default.rp_filter", "0"),
     ("ipv6.conf.default.accept_dad", "0"),
@@ -93,9 +105,13 @@ impl Topology {
             director.name()
         ))?;
         director.links("link set eth0 up\nlink set eth1 up")?;
-        for (namespace, interface) in [(director, "eth0"), (director, "eth1"), (client, "eth0")] {
-            // NAPI: what XDP sends through the peer arrives here even where no program is attached.
-            namespace.run("ethtool", &["-K", interface, "gro", "on"])?;
+        for (namespace, interface) in
+            [(director, "eth0"), (director, "eth1"), (client, "eth0"), (server, "eth0")]
+        {
+            // GRO brings NAPI: what XDP sends through the peer arrives even where no program is attached.
+            // Without offloads of the sender every packet has its checksum and fits the wire.
+            let features = ["gro", "on", "tx", "off", "tso", "off", "gso", "off"];
+            namespace.run("ethtool", &[&["-K", interface][..], &features].concat())?;
         }
         director.addresses(
             Family::V4,
@@ -109,12 +125,14 @@ impl Topology {
              neigh add fd01::9 lladdr 02:00:00:00:01:09 dev eth0 nud permanent
              neigh add fd00::11 lladdr 02:00:00:00:00:11 dev eth1 nud permanent",
         )?;
+        client.addresses(Family::V4, "addr add 10.1.0.1/16 dev eth0\nroute add default via 10.1.0.2")?;
+        client.addresses(Family::V6, "addr add fd01::1/64 dev eth0 nodad\nroute add default via fd01::2")?;
         server.addresses(Family::V4, "addr add 10.0.0.11/24 dev eth0\nroute add default via 10.0.0.2")?;
         server.addresses(Family::V6, "addr add fd00::11/64 dev eth0 nodad\nroute add default via fd00::2")
     }
 
-    /// Index of `eth0` in a namespace.
-    pub(super) fn index(namespace: &Namespace) -> Result<u32> {
-        namespace.enter(|| Ok(if_nametoindex("eth0")?))
+    /// Index of an interface in a namespace.
+    pub(super) fn index(namespace: &Namespace, interface: &str) -> Result<u32> {
+        namespace.enter(|| Ok(if_nametoindex(interface)?))
     }
 }

@@ -11,10 +11,9 @@ use aya_ebpf::programs::XdpContext;
 use lvs_common::service::protocol;
 use lvs_ebpf::packet::{OutOfBounds, Packet};
 
-/// Written by the benchmark: the frame, in which the fields that differ between flows are zero and each
-/// has a second field of 0xffff behind the same checksum. Only the first 64 bytes count for IPv4.
+/// Written by the benchmark.
 #[btf_map]
-static TEMPLATE: Array<[u64; WORDS], 1> = Array::new();
+static TEMPLATE: Array<Template, 1> = Array::new();
 /// Frames made.
 #[btf_map]
 static SENT: PerCpuArray<u64, 1> = PerCpuArray::new();
@@ -28,9 +27,6 @@ static INTERFACE: u32 = 0;
 /// Index of the interface by which `pass_on` sends. Set by the benchmark before loading.
 #[unsafe(no_mangle)]
 static ONWARD: u32 = 0;
-/// Number of flows, a power of two up to 2^20, less one. Set by the benchmark before loading.
-#[unsafe(no_mangle)]
-static FLOW_MASK: u32 = 0;
 
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
@@ -45,6 +41,15 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 /// Words of the longest frame: 88 bytes for IPv6, 64 for IPv4.
 const WORDS: usize = 11;
 const ETHERNET: usize = 14;
+
+#[repr(C)]
+struct Template {
+    /// The fields that differ between flows are zero, and each has a second field of 0xffff behind the same
+    /// checksum. Only the first 64 bytes count for IPv4.
+    frame: [u64; WORDS],
+    /// Number of flows, a power of two up to 2^20, less one.
+    flow_mask: u64,
+}
 
 /// Where a frame of one family has what differs between flows.
 struct Fields {
@@ -62,19 +67,19 @@ const V6: Fields = Fields { address: ETHERNET + 22, port: ETHERNET + 40, identif
 #[xdp]
 fn generate_v4(context: XdpContext) -> u32 {
     let packet = Packet::new(context);
-    generate(&packet, &V4, |template| {
-        packet.write(0, part(template, 0))?;
-        packet.write(24, part(template, 3))
+    generate(&packet, &V4, |frame| {
+        packet.write(0, part(frame, 0))?;
+        packet.write(24, part(frame, 3))
     })
 }
 
 #[xdp]
 fn generate_v6(context: XdpContext) -> u32 {
     let packet = Packet::new(context);
-    generate(&packet, &V6, |template| {
-        packet.write(0, part(template, 0))?;
-        packet.write(40, part(template, 5))?;
-        packet.write(48, part(template, 6))
+    generate(&packet, &V6, |frame| {
+        packet.write(0, part(frame, 0))?;
+        packet.write(40, part(frame, 5))?;
+        packet.write(48, part(frame, 6))
     })
 }
 
@@ -107,11 +112,11 @@ fn sink(context: XdpContext) -> u32 {
 fn generate(
     packet: &Packet,
     fields: &Fields,
-    write_template: impl FnOnce(&[u64; WORDS]) -> Result<(), OutOfBounds>,
+    write_frame: impl FnOnce(&[u64; WORDS]) -> Result<(), OutOfBounds>,
 ) -> u32 {
     let Some(template) = TEMPLATE.get(0) else { return xdp_action::XDP_ABORTED };
-    let flow = scatter(count(&SENT) as u32) & global(&FLOW_MASK);
-    if write_template(template).is_err() || write_flow(packet, fields, flow).is_err() {
+    let flow = scatter(count(&SENT)) & template.flow_mask as u32;
+    if write_frame(&template.frame).is_err() || write_flow(packet, fields, flow).is_err() {
         return xdp_action::XDP_ABORTED;
     }
     // SAFETY: no pointers.
@@ -143,10 +148,10 @@ fn is_traffic(packet: &Packet) -> Result<bool, OutOfBounds> {
     Ok(matches!(carried, protocol::UDP | protocol::TCP | protocol::IPIP | protocol::IPV6))
 }
 
-/// Five words of the template, from the one numbered `first`.
+/// Five words of the frame, from the one numbered `first`.
 #[inline(always)]
-fn part(template: &[u64; WORDS], first: usize) -> [u64; 5] {
-    [template[first], template[first + 1], template[first + 2], template[first + 3], template[first + 4]]
+fn part(frame: &[u64; WORDS], first: usize) -> [u64; 5] {
+    [frame[first], frame[first + 1], frame[first + 2], frame[first + 3], frame[first + 4]]
 }
 
 /// Raises the counter and gives what it was.
@@ -163,15 +168,11 @@ fn count(counter: &PerCpuArray<u64, 1>) -> u64 {
     }
 }
 
-/// The finaliser of MurmurHash3: flows come in no order a cache could guess.
+/// Flows come in no order a cache could guess, yet each once in every round: an odd factor permutes the
+/// numbers below any power of two.
 #[inline(always)]
-const fn scatter(number: u32) -> u32 {
-    let mut hash = number;
-    hash ^= hash >> 16;
-    hash = hash.wrapping_mul(0x85eb_ca6b);
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(0xc2b2_ae35);
-    hash ^ (hash >> 16)
+const fn scatter(number: u64) -> u32 {
+    (number as u32).wrapping_mul(0x9e37_79b1)
 }
 
 #[inline(always)]

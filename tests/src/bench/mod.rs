@@ -5,6 +5,8 @@
 //! writes them down and compares them with a recorded run. Nothing here passes or fails.
 
 pub mod baseline;
+pub mod control;
+mod director;
 pub mod figure;
 pub mod machine;
 pub mod markdown;
@@ -34,16 +36,19 @@ pub enum Section {
     Program,
     /// End to end in namespaces: processor time a packet, requests a second.
     Traffic,
+    /// What a change of the configuration takes: milliseconds.
+    Control,
 }
 
 impl Section {
-    pub const ALL: [Self; 2] = [Self::Program, Self::Traffic];
+    pub const ALL: [Self; 3] = [Self::Program, Self::Traffic, Self::Control];
 
     /// The name in [`Figure::section`].
     pub const fn name(self) -> &'static str {
         match self {
             Self::Program => "program",
             Self::Traffic => "traffic",
+            Self::Control => "control",
         }
     }
 
@@ -51,6 +56,7 @@ impl Section {
         match self {
             Self::Program => program::figures(options),
             Self::Traffic => traffic::figures(options),
+            Self::Control => control::figures(options),
         }
     }
 }

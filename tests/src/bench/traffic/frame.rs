@@ -49,7 +49,7 @@ mod tests {
     fn checksums_hold_for_every_flow() {
         for (family, address, length) in [(Family::V4, 28, LENGTH_V4), (Family::V6, 36, LENGTH_V6)] {
             let vip = topology::vip(family, 1);
-            let mut frame = template(topology::client_net(family), vip, 80).unwrap();
+            let mut frame = template(topology::client_net(family, 0), vip, 80).unwrap();
             assert_eq!(frame.len(), length);
             let port = if family == Family::V4 { 34 } else { 54 };
             for (own, source_port) in [(0x100_u16, 0x4000_u16), (0x13f, 0x7fff), (0x102, 0x5abc)] {

@@ -18,6 +18,7 @@ const OBJECT: &str = "bench_traffic";
 /// Frames that the kernel hands over at once; more overfill the ring of a veth, which holds 256.
 const BATCH: u32 = 64;
 const PROCESSOR: usize = 0;
+const WORDS: usize = TEMPLATE / 8;
 
 /// What a machine does with the frames it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,17 +76,14 @@ impl Measured {
 }
 
 impl Generator {
-    /// Loads the programs and puts each of `ends`, a program, on `eth0` of its machine. `flows`: a power of
-    /// two.
-    pub(super) fn new(topology: &Topology, ends: &[(End, &Namespace)], flows: u32) -> Result<Self> {
-        ensure!(flows.is_power_of_two() && flows <= 1 << 20, "{flows} flows");
+    /// Loads the programs and puts each of `ends`, a program, on `eth0` of its machine.
+    pub(super) fn new(topology: &Topology, ends: &[(End, &Namespace)]) -> Result<Self> {
         let bytes = object::read(OBJECT)?;
         let interface = Topology::index(&topology.client, "eth0")?;
         let onward = Topology::index(&topology.director, "eth1")?;
         let mut ebpf = EbpfLoader::new()
             .override_global("INTERFACE", &interface, true)
             .override_global("ONWARD", &onward, true)
-            .override_global("FLOW_MASK", &(flows - 1), true)
             .load(&bytes)?;
         for name in ["generate_v4", "generate_v6"] {
             program(&mut ebpf, name)?.load()?;
@@ -103,9 +101,10 @@ impl Generator {
         Ok(Self { ebpf, client: topology.client.clone() })
     }
 
-    /// Sends at least `frames` frames like `template`.
-    pub(super) fn run(&mut self, template: &[u8], frames: u32) -> Result<Measured> {
-        self.write_template(template)?;
+    /// Sends `frames` frames like `template` of so many flows in turn, a power of two.
+    pub(super) fn run(&mut self, template: &[u8], flows: u32, frames: u32) -> Result<Measured> {
+        ensure!(flows.is_power_of_two() && flows <= 1 << 20, "{flows} flows");
+        self.write_template(template, flows)?;
         let family = if template[12..14] == [0x86, 0xdd] { Family::V6 } else { Family::V4 };
         let (sent, received) = (self.counter("SENT")?, self.counter("RECEIVED")?);
         let name = match family {
@@ -139,14 +138,16 @@ impl Generator {
         Ok(measured)
     }
 
-    fn write_template(&mut self, template: &[u8]) -> Result<()> {
+    fn write_template(&mut self, frame: &[u8], flows: u32) -> Result<()> {
         let mut padded = [0_u8; TEMPLATE];
-        padded[..template.len()].copy_from_slice(template);
-        let words: [u64; TEMPLATE / 8] = std::array::from_fn(|word| {
-            u64::from_ne_bytes(std::array::from_fn(|byte| padded[word * 8 + byte]))
-        });
+        padded[..frame.len()].copy_from_slice(frame);
+        let mut words = [0_u64; WORDS + 1];
+        for (word, bytes) in words.iter_mut().zip(padded.chunks_exact(8)) {
+            *word = u64::from_ne_bytes(bytes.try_into()?);
+        }
+        words[WORDS] = u64::from(flows - 1);
         let map = self.ebpf.map_mut("TEMPLATE").context("no map TEMPLATE")?;
-        let mut map: Array<&mut MapData, [u64; TEMPLATE / 8]> = map.try_into()?;
+        let mut map: Array<&mut MapData, [u64; WORDS + 1]> = map.try_into()?;
         Ok(map.set(0, words, 0)?)
     }
 

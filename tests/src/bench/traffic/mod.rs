@@ -3,6 +3,8 @@
 //! [`packets`]: small datagrams from a generator through the director to a sink, all on one processor.
 //! [`web`]: HTTP requests through the director, and through HAProxy and nginx in its place.
 
+mod bed;
+mod case;
 mod frame;
 mod generator;
 mod packets;

@@ -57,11 +57,11 @@ pub(super) const fn vip(family: Family, number: u8) -> IpAddr {
     }
 }
 
-/// The client's net, in which the last 16 bits tell flows apart.
-pub(super) const fn client_net(family: Family) -> IpAddr {
+/// A net of clients, in which the last 16 bits tell flows apart; 0 is the net of the client itself.
+pub(super) const fn client_net(family: Family, number: u8) -> IpAddr {
     match family {
-        Family::V4 => IpAddr::V4(Ipv4Addr::new(10, 1, 0, 0)),
-        Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 0)),
+        Family::V4 => IpAddr::V4(Ipv4Addr::new(10, if number == 0 { 1 } else { 100 + number }, 0, 0)),
+        Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfd01, 0, 0, number as u16, 0, 0, 0, 0)),
     }
 }
 

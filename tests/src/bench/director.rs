@@ -90,14 +90,10 @@ impl Director {
         Ok(step)
     }
 
+    /// Where the maps are pinned.
     pub(super) fn pins(&self) -> PathBuf {
-        pins(&self.identity.name())
+        Path::new(BPF_FILE_SYSTEM).join(self.identity.name()).join(format!("v{LAYOUT_VERSION}"))
     }
-}
-
-/// Where an instance's maps are pinned.
-fn pins(instance: &str) -> PathBuf {
-    Path::new(BPF_FILE_SYSTEM).join(instance).join(format!("v{LAYOUT_VERSION}"))
 }
 
 pub(super) fn parse(text: &str) -> Result<Config> {

@@ -10,6 +10,7 @@ mod director;
 pub mod figure;
 pub mod machine;
 pub mod markdown;
+pub mod memory;
 pub mod object;
 pub mod plot;
 pub mod program;
@@ -38,10 +39,12 @@ pub enum Section {
     Traffic,
     /// What a change of the configuration takes: milliseconds.
     Control,
+    /// Memory of the kernel: at rest, with many services, of each connection.
+    Memory,
 }
 
 impl Section {
-    pub const ALL: [Self; 3] = [Self::Program, Self::Traffic, Self::Control];
+    pub const ALL: [Self; 4] = [Self::Program, Self::Traffic, Self::Control, Self::Memory];
 
     /// The name in [`Figure::section`].
     pub const fn name(self) -> &'static str {
@@ -49,6 +52,7 @@ impl Section {
             Self::Program => "program",
             Self::Traffic => "traffic",
             Self::Control => "control",
+            Self::Memory => "memory",
         }
     }
 
@@ -57,6 +61,7 @@ impl Section {
             Self::Program => program::figures(options),
             Self::Traffic => traffic::figures(options),
             Self::Control => control::figures(options),
+            Self::Memory => memory::figures(options),
         }
     }
 }

@@ -3,19 +3,19 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
-pub(super) const SERVERS: u32 = 10;
+pub(in crate::bench) const SERVERS: u32 = 10;
 
 /// Services of [`SERVERS`] servers each.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
-    pub(super) services: u32,
+pub(in crate::bench) struct Shape {
+    pub(in crate::bench) services: u32,
     /// Services with the same servers share a ring; at the most as many as there are services.
-    pub(super) pools: u32,
+    pub(in crate::bench) pools: u32,
 }
 
 impl Shape {
     /// The text of the file; `weight` is that of the very first server, 10 that of the others.
-    pub(super) fn text(self, weight: u32) -> String {
+    pub(in crate::bench) fn text(self, weight: u32) -> String {
         let destinations = (self.services * SERVERS * 5 / 4).next_power_of_two().max(1024);
         let mut text = format!(
             "version: 1\ninterfaces: [eth0]\nlimits: {{ destinations: {destinations} }}\nservices:\n"
@@ -43,7 +43,7 @@ impl Shape {
     }
 
     /// Every server once.
-    pub(super) fn servers(self) -> impl Iterator<Item = IpAddr> {
+    pub(in crate::bench) fn servers(self) -> impl Iterator<Item = IpAddr> {
         (0..self.pools.min(self.services)).flat_map(move |pool| self.servers_of(pool)).map(IpAddr::V4)
     }
 }

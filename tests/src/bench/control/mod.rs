@@ -1,6 +1,6 @@
 //! What a change of the configuration takes, from the file's text to the kernel's maps.
 
-mod file;
+pub(super) mod file;
 mod rings;
 mod services;
 

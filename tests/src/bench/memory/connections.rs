@@ -1,0 +1,164 @@
+//! What a tracked connection takes: a table is filled through the program until it would lose entries.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::thread;
+
+use anyhow::{Result, anyhow, ensure};
+
+use super::figure;
+use super::kernel::{maps, whole_kernel};
+use crate::bench::Options;
+use crate::bench::figure::Figure;
+use crate::packet::frame::{Ip, Link, Tcp, tcp_flag};
+use crate::packet::{Side, World, mac};
+
+/// Share of the connections that may be missing from the table where it counts as full.
+const LOST: f64 = 0.0001;
+/// The table is looked at so often until it has as many connections as its size says.
+const STEPS: u32 = 16;
+/// Goal for an IPv4 connection, both directions of a nat connection counted.
+const GOAL: f64 = 96.0;
+const SMALL: &str = "connections: 1024, embryonic: 1024, destinations: 64";
+const ACCOUNTED: &str = "by the kernel's account of the maps, less that of small tables; full: where one of \
+                         10 000 connections would be lost";
+const WHOLE: &str = "growth of the whole kernel's memory: other users of the machine count too";
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    name: &'static str,
+    forward: &'static str,
+    client_net: IpAddr,
+    vip: &'static str,
+    server: &'static str,
+    goal: Option<f64>,
+}
+
+const CASES: [Case; 4] = [
+    Case {
+        name: "dr IPv4",
+        forward: "dr",
+        client_net: IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0)),
+        vip: "10.0.0.3",
+        server: "192.168.0.11",
+        goal: Some(GOAL),
+    },
+    Case {
+        name: "dr IPv6",
+        forward: "dr",
+        client_net: IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 0)),
+        vip: "2001:db8::3",
+        server: "2001:db8:1::11",
+        goal: None,
+    },
+    Case {
+        name: "nat IPv4",
+        forward: "nat",
+        client_net: IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0)),
+        vip: "10.0.0.3",
+        server: "192.168.0.11",
+        goal: Some(GOAL),
+    },
+    Case {
+        name: "nat IPv6",
+        forward: "nat",
+        client_net: IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 0)),
+        vip: "2001:db8::3",
+        server: "2001:db8:1::11",
+        goal: None,
+    },
+];
+
+/// What filling a table came to.
+#[derive(Clone, Copy, Debug)]
+struct Filled {
+    connections: u32,
+    /// Of the maps, by the kernel's account.
+    accounted: u64,
+    /// By how much the kernel has grown.
+    grown: i64,
+}
+
+pub(super) fn figures(options: &Options) -> Result<Vec<Figure>> {
+    let size: u32 = if options.quick { 1 << 15 } else { 1 << 18 };
+    let mut figures = Vec::new();
+    for case in CASES {
+        let (empty, filled) = in_thread(move || fill(&case, size))?;
+        let Filled { connections, accounted, grown } = filled;
+        ensure!(connections > 0, "{}: the table of {size} loses entries from the first on", case.name);
+        let each = |bytes: f64| bytes / f64::from(connections);
+        let name = format!("a tracked connection: {}", case.name);
+        let bytes = each(accounted.saturating_sub(empty) as f64);
+        figures.push(Figure { goal: case.goal, ..figure(name.clone(), "bytes", bytes, Some(ACCOUNTED)) });
+        figures.push(figure(format!("{name}, whole kernel"), "bytes", each(grown as f64), Some(WHOLE)));
+        let full = Figure {
+            better: crate::bench::figure::Better::Higher,
+            ..figure(
+                format!("connections in a table of {size}: {}", case.name),
+                "share",
+                f64::from(connections) / f64::from(size),
+                None,
+            )
+        };
+        figures.push(full);
+    }
+    Ok(figures)
+}
+
+/// The account of small tables, and what a table of this size came to.
+fn fill(case: &Case, size: u32) -> Result<(u64, Filled)> {
+    let services = format!(
+        "  - {{name: web, vip: \"{}\", port: 80, protocol: tcp, scheduler: mh, track: always, \
+         forward: {}, real_servers: [{{address: \"{}\"}}]}}\n",
+        case.vip, case.forward, case.server
+    );
+    let empty = maps(&World::with_limits(&services, SMALL).pins())?.total;
+
+    let before = whole_kernel()?;
+    let limits = format!("connections: {size}, embryonic: 1024, destinations: 64");
+    let world = World::with_limits(&services, &limits);
+    let mut filled = Filled { connections: 0, accounted: 0, grown: 0 };
+    let step = size / STEPS;
+    for first in (0..size).step_by(step as usize) {
+        (first..first + step).for_each(|flow| connect(&world, case, flow));
+        let inserted = first + step;
+        let established = world.connections().iter().filter(|(_, _, embryonic)| !embryonic).count();
+        if (established as f64) < f64::from(inserted) * (1.0 - LOST) {
+            break;
+        }
+        filled = Filled {
+            connections: inserted,
+            accounted: maps(&world.pins())?.total,
+            grown: whole_kernel()?.cast_signed() - before.cast_signed(),
+        };
+    }
+    Ok((empty, filled))
+}
+
+/// The first two packets of a connection.
+fn connect(world: &World, case: &Case, flow: u32) {
+    let ip = Ip::between(client(case.client_net, flow), crate::packet::frame::address(case.vip));
+    // As many ports as addresses: neither alone tells flows apart.
+    let port = 1024 + (flow % 512) as u16;
+    let link = Link { destination: Side::Front.mac(), source: mac("10.9.0.7"), vlan: None };
+    for flags in [tcp_flag::SYN, tcp_flag::ACK] {
+        world.only_run(Side::Front, &link.frame(&ip.tcp_packet(&Tcp::new(port, 80, flags), &[])));
+    }
+}
+
+/// A client of flow number `flow`.
+fn client(net: IpAddr, flow: u32) -> IpAddr {
+    let host = flow / 512 + 1;
+    match net {
+        IpAddr::V4(net) => Ipv4Addr::from_bits(net.to_bits() + host).into(),
+        IpAddr::V6(net) => Ipv6Addr::from_bits(net.to_bits() + u128::from(host)).into(),
+    }
+}
+
+/// A world moves its thread into a namespace of its own, and panics where it fails.
+fn in_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    thread::spawn(work).join().unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().cloned();
+        let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
+        Err(anyhow!("{}", words.unwrap_or_else(|| "the world panicked".to_owned())))
+    })
+}

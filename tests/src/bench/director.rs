@@ -11,6 +11,7 @@ use lvs_userspace::config::{self, Config};
 use lvs_userspace::control::{Capacity, Event, NextHop, State};
 use lvs_userspace::dataplane::{Dataplane, OpenOptions, object};
 
+use super::clock::timed;
 use crate::lab::identity::{BPF_FILE_SYSTEM, Identity};
 
 /// The identity removes the pins when it goes, whatever happens.
@@ -25,7 +26,9 @@ pub(super) struct Director {
 /// How long the steps of one event took, and how many commands it came to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
+    /// Of the processor.
     pub(super) decided: Duration,
+    /// On the wall: the kernel makes us wait for grace periods.
     pub(super) written: Duration,
     pub(super) commands: usize,
 }
@@ -79,12 +82,11 @@ impl Director {
     fn events(&mut self, events: impl IntoIterator<Item = Event>) -> Result<Step> {
         let mut step = Step { decided: Duration::ZERO, written: Duration::ZERO, commands: 0 };
         for event in events {
+            let (commands, decided) = timed(|| self.state.handle(event, self.now))?;
             let begin = Instant::now();
-            let commands = self.state.handle(event, self.now);
-            let decided = Instant::now();
             self.dataplane.apply(&commands)?;
-            step.written += decided.elapsed();
-            step.decided += decided - begin;
+            step.written += begin.elapsed();
+            step.decided += decided;
             step.commands += commands.len();
         }
         Ok(step)

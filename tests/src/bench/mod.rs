@@ -5,6 +5,7 @@
 //! writes them down and compares them with a recorded run. Nothing here passes or fails.
 
 pub mod baseline;
+mod clock;
 pub mod control;
 mod director;
 pub mod figure;
@@ -28,6 +29,19 @@ use figure::Figure;
 pub struct Options {
     /// Fewer rounds and cases: to see whether something broke, not for the record.
     pub quick: bool,
+    /// Even less, in seconds, with `quick`: a test that the benchmark still runs. Its figures mean nothing.
+    pub smoke: bool,
+}
+
+impl Options {
+    /// One value for each effort.
+    const fn pick<T: Copy>(&self, smoke: T, quick: T, full: T) -> T {
+        match self {
+            Self { smoke: true, .. } => smoke,
+            Self { quick: true, .. } => quick,
+            _ => full,
+        }
+    }
 }
 
 /// A part of the benchmark.

@@ -1,4 +1,7 @@
 //! What a change of the configuration takes, from the file's text to the kernel's maps.
+//!
+//! What only computes is measured in time of the processor; what writes to the kernel, on the wall's clock,
+//! since the kernel makes us wait.
 
 pub(super) mod file;
 mod rings;

@@ -12,6 +12,7 @@ use lvs_userspace::scheduler::{Member, StableKey, plan_with_slots};
 
 use super::figure;
 use crate::bench::Options;
+use crate::bench::clock::timed;
 use crate::bench::director::Director;
 use crate::bench::figure::Figure;
 
@@ -19,7 +20,7 @@ const SERVERS: [u16; 3] = [3, 100, 1000];
 const PUBLISHED: &str = "waits until no packet reads the old ring: a grace period of the kernel, which is longer on a busy machine";
 
 pub(super) fn figures(options: &Options) -> Result<Vec<Figure>> {
-    let runs = if options.quick { 3 } else { 15 };
+    let runs = options.pick(1, 3, 15);
     let mut figures = Vec::new();
     let mut director = Director::open(Limits::default())?;
     for slots in RING_SIZES {
@@ -28,9 +29,8 @@ pub(super) fn figures(options: &Options) -> Result<Vec<Figure>> {
             let members = members(servers);
             let mut built = Vec::new();
             for _ in 0..runs {
-                let begin = Instant::now();
-                let plan = plan_with_slots(Scheduler::Mh, &members, slots);
-                built.push(begin.elapsed());
+                let (plan, time) = timed(|| plan_with_slots(Scheduler::Mh, &members, slots))?;
+                built.push(time);
                 if servers == SERVERS[0] {
                     published.push(publish(&mut director, &plan.current)?);
                 }

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use super::figure;
 use super::file::{SERVERS, Shape};
 use crate::bench::Options;
+use crate::bench::clock::timed;
 use crate::bench::director::{Director, parse};
 use crate::bench::figure::Figure;
 
@@ -27,8 +28,8 @@ struct Times {
 }
 
 pub(super) fn figures(options: &Options) -> Result<Vec<Figure>> {
-    let sizes: &[u32] = if options.quick { &[100, 1000] } else { &[100, 1000, 10_000] };
-    let runs = if options.quick { 2 } else { 3 };
+    let sizes: &[u32] = options.pick(&[10, 110], &[100, 1000], &[100, 1000, 10_000]);
+    let runs = options.pick(1, 2, 3);
     let mut figures = Vec::new();
     for (kind, pools) in KINDS {
         for &services in sizes.iter().filter(|services| pools.is_none_or(|pools| pools < **services)) {
@@ -75,9 +76,9 @@ impl Times {
 
 fn measure(shape: Shape, times: &mut Times) -> Result<()> {
     let text = shape.text(10);
-    let begin = Instant::now();
-    let config = parse(&text)?;
-    times.read.push(begin.elapsed());
+    let (config, time) = timed(|| parse(&text))?;
+    let config = config?;
+    times.read.push(time);
 
     let mut director = Director::open(config.limits)?;
     let first = director.desire(config.clone())?;

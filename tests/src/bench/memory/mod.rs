@@ -37,7 +37,7 @@ fn at_rest() -> Result<Vec<Figure>> {
 }
 
 fn with_services(options: &Options) -> Result<Vec<Figure>> {
-    let sizes: &[u32] = if options.quick { &[100, 1000] } else { &[100, 1000, 10_000] };
+    let sizes: &[u32] = options.pick(&[10], &[100, 1000], &[100, 1000, 10_000]);
     let mut figures = Vec::new();
     for &services in sizes {
         let config = parse(&Shape { services, pools: services }.text(10))?;

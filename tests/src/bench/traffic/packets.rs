@@ -16,7 +16,7 @@ const KNOWN_FLOWS: u32 = 4096;
 const NEW_FLOWS: u32 = 1 << 14;
 
 pub(super) fn figures(options: &Options) -> Result<Vec<Figure>> {
-    let (runs, frames) = if options.quick { (3, 1 << 19) } else { (9, 1 << 21) };
+    let (runs, frames) = options.pick((1, 1 << 14), (3, 1 << 19), (9, 1 << 21));
     let mut beds = BEDS.into_iter().map(Bed::make).collect::<Result<Vec<_>>>()?;
     let mut cases = case::all();
     // The first frames look up neighbours and fill tables.

@@ -60,7 +60,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     println!("{machine}\n");
     let mut report =
         Report { machine, quick: arguments.quick, revision: arguments.revision.clone(), figures: Vec::new() };
-    let options = Options { quick: arguments.quick };
+    let options = Options { quick: arguments.quick, smoke: false };
     for section in sections {
         println!("=== {section}");
         let figures = section.measure(&options).with_context(|| format!("section {section}"))?;

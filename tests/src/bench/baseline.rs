@@ -3,11 +3,13 @@
 use std::fmt;
 
 use super::figure::{Figure, Spread};
-use super::report::{Report, number};
+use super::report::{Report, number, without_common_start};
 
 /// Less than this share is never reported, however little the samples spread: two builds of the same
 /// source differ as much by how the code lies in memory.
 const TOLERANCE: f64 = 0.05;
+/// The same where one run was quick: its few samples do not show the whole spread.
+const QUICK_TOLERANCE: f64 = 0.1;
 
 /// A figure that has changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,12 +20,13 @@ pub struct Change {
     pub before: f64,
     pub now: f64,
     pub worse: bool,
+    is_ratio: bool,
     unit: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Comparison {
-    /// The worst first.
+    /// Ratios before values, which move with the machine's load; the worst first.
     pub changes: Vec<Change>,
     /// Figures that both runs have.
     pub compared: usize,
@@ -38,7 +41,9 @@ pub fn compare(recorded: &Report, current: &Report) -> Comparison {
     for before in &recorded.figures {
         let same = |now: &&Figure| now.section == before.section && now.case == before.case;
         let Some(now) = current.figures.iter().find(same) else {
-            if current.sections().contains(&before.section.as_str()) {
+            // A quick run leaves cases out by intent.
+            let same_kind = recorded.quick == current.quick;
+            if same_kind && current.sections().contains(&before.section.as_str()) {
                 comparison.missing.push(format!("{}: {}", before.section, before.case));
             }
             continue;
@@ -49,7 +54,10 @@ pub fn compare(recorded: &Report, current: &Report) -> Comparison {
             comparison.changes.extend(change(before, recorded, now, current));
         }
     }
-    comparison.changes.sort_by(|left, right| right.badness().total_cmp(&left.badness()));
+    comparison.changes.sort_by(|left, right| {
+        let ratios_first = right.is_ratio.cmp(&left.is_ratio);
+        ratios_first.then_with(|| right.badness().total_cmp(&left.badness()))
+    });
     if recorded.machine != current.machine {
         comparison.caveats.push("the recorded run is of another machine, kernel or compiler".to_owned());
     }
@@ -63,9 +71,9 @@ fn change(before: &Figure, recorded: &Report, now: &Figure, current: &Report) ->
     let (old, new) = (before.judged(&recorded.figures)?, now.judged(&current.figures)?);
     let old_spread = before.judged_spread(&recorded.figures)?;
     let new_spread = now.judged_spread(&current.figures)?;
-    let beyond = |value: f64, spread: Spread| value < spread.low || value > spread.high;
     let share = (new - old).abs() / old.abs().max(f64::MIN_POSITIVE);
-    if share <= TOLERANCE || !beyond(new, old_spread) || !beyond(old, new_spread) {
+    let tolerance = if recorded.quick || current.quick { QUICK_TOLERANCE } else { TOLERANCE };
+    if share <= tolerance || overlap(old_spread, new_spread) {
         return None;
     }
     Some(Change {
@@ -74,8 +82,16 @@ fn change(before: &Figure, recorded: &Report, now: &Figure, current: &Report) ->
         before: old,
         now: new,
         worse: !now.better.reaches(new, old),
-        unit: now.reference.as_ref().map_or_else(|| now.unit.clone(), |reference| format!("x {reference}")),
+        is_ratio: now.reference.is_some(),
+        unit: match &now.reference {
+            Some(reference) => format!("x {}", without_common_start(reference, &now.case)),
+            None => now.unit.clone(),
+        },
     })
+}
+
+fn overlap(one: Spread, other: Spread) -> bool {
+    one.low <= other.high && other.low <= one.high
 }
 
 impl Change {
@@ -89,7 +105,7 @@ impl Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { section, case, before, now, worse, unit } = self;
+        let Self { section, case, before, now, worse, unit, .. } = self;
         let word = if *worse { "worse " } else { "better" };
         let percent = (now / before - 1.0) * 100.0;
         write!(
@@ -128,7 +144,7 @@ mod tests {
         let mut rate = figure("rate", &[1000.0 / floor], None, None);
         rate.better = Better::Higher;
         report(vec![
-            figure("floor", &[floor], None, None),
+            figure("floor", &vec![floor; flow.len()], None, None),
             figure("flow", flow, Some("floor"), None),
             figure("apply", applied, None, None),
             rate,
@@ -162,12 +178,13 @@ mod tests {
         let mut now = run(50.0, &[120.0], &[4.0]);
         now.figures.push(figure("apply more", &[1.0], None, None));
         now.figures.retain(|figure| figure.case != "rate");
-        now.quick = true;
         let comparison = compare(&before, &now);
         let worse: Vec<_> = comparison.changes.iter().map(|change| change.worse).collect();
         assert_eq!(worse, [true, false]);
         assert_eq!(comparison.missing, ["program: rate"]);
-        assert_eq!(comparison.caveats.len(), 1);
+        now.quick = true;
+        let quick = compare(&before, &now);
+        assert_eq!((quick.missing.len(), quick.caveats.len()), (0, 1));
         let other_section = report(vec![]);
         assert_eq!(compare(&before, &other_section), Comparison::default(), "a section that was not run");
     }

@@ -55,15 +55,7 @@ impl Figure {
 
     /// The middle half of the samples: all of them where there are fewer than five.
     pub fn spread(&self) -> Spread {
-        let sorted = sorted(&self.samples);
-        let (Some(first), Some(last)) = (sorted.first(), sorted.last()) else {
-            return Spread { low: f64::NAN, high: f64::NAN };
-        };
-        if sorted.len() < 5 {
-            return Spread { low: *first, high: *last };
-        }
-        let cut = sorted.len() / 4;
-        Spread { low: sorted[cut], high: sorted[sorted.len() - 1 - cut] }
+        spread(&self.samples)
     }
 
     /// The figure that this one is seen as a multiple of, among those of the same run.
@@ -87,20 +79,41 @@ impl Figure {
         }
     }
 
-    /// As [`Self::judged`], for both ends of the spread: what the reference's spread adds is not counted.
+    /// As [`Self::judged`], for both ends of the spread. Samples of one run are held against each other: what
+    /// disturbed the machine meanwhile disturbed both.
     pub fn judged_spread(&self, all: &[Self]) -> Option<Spread> {
-        let unit = match self.reference {
-            Some(_) => self.reference_in(all)?.median(),
-            None => 1.0,
+        let judged = match (&self.reference, self.reference_in(all)) {
+            (None, _) => spread(&self.samples),
+            (Some(_), None) => return None,
+            (Some(_), Some(reference)) if reference.samples.len() == self.samples.len() => {
+                let pairs = self.samples.iter().zip(&reference.samples);
+                spread(&pairs.map(|(sample, unit)| sample / unit).collect::<Vec<_>>())
+            }
+            (Some(_), Some(reference)) => {
+                let unit = reference.median();
+                spread(&self.samples.iter().map(|sample| sample / unit).collect::<Vec<_>>())
+            }
         };
-        let Spread { low, high } = self.spread();
-        (unit > 0.0 && low.is_finite()).then(|| Spread { low: low / unit, high: high / unit })
+        (judged.low.is_finite() && judged.high.is_finite()).then_some(judged)
     }
 
     /// Whether the goal is met; `None` without a goal or without anything to hold against it.
     pub fn meets_goal(&self, all: &[Self]) -> Option<bool> {
         Some(self.better.reaches(self.judged(all)?, self.goal?))
     }
+}
+
+/// `NaN` without values.
+fn spread(values: &[f64]) -> Spread {
+    let sorted = sorted(values);
+    let (Some(first), Some(last)) = (sorted.first(), sorted.last()) else {
+        return Spread { low: f64::NAN, high: f64::NAN };
+    };
+    if sorted.len() < 5 {
+        return Spread { low: *first, high: *last };
+    }
+    let cut = sorted.len() / 4;
+    Spread { low: sorted[cut], high: sorted[sorted.len() - 1 - cut] }
 }
 
 /// `NaN` without values.
@@ -156,7 +169,9 @@ mod tests {
         let all = [other_section, figure("floor", &[40.0, 50.0, 60.0], None)];
         let measured = figure("one flow", &[80.0, 75.0, 90.0], Some("floor"));
         assert_eq!(measured.ratio(&all), Some(1.6));
-        assert_eq!(measured.judged_spread(&all), Some(Spread { low: 1.5, high: 1.8 }));
+        assert_eq!(measured.judged_spread(&all), Some(Spread { low: 1.5, high: 2.0 }), "run by run");
+        let more = figure("one flow", &[80.0, 75.0, 90.0, 85.0], Some("floor"));
+        assert_eq!(more.judged_spread(&all), Some(Spread { low: 1.5, high: 1.8 }), "by the median");
         assert_eq!(measured.meets_goal(&all), Some(true));
         assert_eq!(measured.ratio(&all[..1]), None, "its reference was not measured");
         assert_eq!(measured.meets_goal(&all[..1]), None);

@@ -2,15 +2,11 @@
 
 use anyhow::{Context, Result};
 
+use super::plot;
 use super::report::{Form, Report};
 
 const BEGIN: &str = "<!-- cargo xtask bench --record writes from here -->";
 const END: &str = "<!-- to here -->";
-
-/// What stands in the document when there is none yet.
-pub fn empty_document() -> String {
-    format!("# Performance\n\n{BEGIN}\n{END}\n")
-}
 
 /// `document` with the tables of this run in the place of the last one's.
 pub fn replace(document: &str, report: &Report) -> Result<String> {
@@ -27,6 +23,9 @@ fn render(report: &Report) -> String {
     if let Some(revision) = &report.revision {
         text += &format!("- measured at commit {revision}\n");
     }
+    if plot::program(report).is_some() {
+        text += "\n![Cost of a packet as a multiple of its floor](performance/program.svg)\n";
+    }
     for section in report.sections() {
         text += &format!("\n### {section}\n\n{}", report.table(section, Form::Markdown));
     }
@@ -37,6 +36,10 @@ fn render(report: &Report) -> String {
 mod tests {
     use super::super::report::tests::{figure, report};
     use super::*;
+
+    fn empty_document() -> String {
+        format!("# Performance\n\n{BEGIN}\n{END}\n")
+    }
 
     #[test]
     fn only_what_is_between_the_marks_changes() {

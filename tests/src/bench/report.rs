@@ -98,7 +98,7 @@ fn ratio(figure: &Figure, all: &[Figure]) -> String {
 
 /// The reference without what it begins with like the case, up to a colon: `rate: floor` of `rate: one flow`
 /// is `floor`.
-fn without_common_start<'a>(reference: &'a str, case: &str) -> &'a str {
+pub(super) fn without_common_start<'a>(reference: &'a str, case: &str) -> &'a str {
     match reference.split_once(": ") {
         Some((start, rest)) if case.strip_prefix(start).is_some_and(|rest| rest.starts_with(": ")) => rest,
         _ => reference,

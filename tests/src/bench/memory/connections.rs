@@ -22,7 +22,8 @@ const GOAL: f64 = 96.0;
 const WAIT: Duration = Duration::from_millis(200);
 const MOST_WAITS: u32 = 20;
 const NOISE: u64 = 128 << 10;
-const SMALL: &str = "connections: 1024, embryonic: 1024, destinations: 64";
+/// Connections in a table that takes next to nothing.
+const SMALL: u32 = 1024;
 const ACCOUNTED: &str = "by the kernel's account of the maps, less that of small tables; full: where one of \
                          10 000 connections would be lost";
 const WHOLE: &str = "growth of the whole kernel's memory: other users of the machine count too";
@@ -72,13 +73,13 @@ const CASES: [Case; 4] = [
     },
 ];
 
-/// What filling a table came to.
+/// What a director and the connections in its table take.
 #[derive(Clone, Copy, Debug)]
 struct Filled {
     connections: u32,
     /// Of the maps, by the kernel's account.
-    accounted: u64,
-    /// By how much the kernel has grown.
+    accounted: i64,
+    /// By how much the whole kernel has grown.
     grown: i64,
 }
 
@@ -86,14 +87,16 @@ pub(super) fn figures(options: &Options) -> Result<Vec<Figure>> {
     let size: u32 = options.pick(1 << 11, 1 << 15, 1 << 18);
     let mut figures = Vec::new();
     for case in CASES {
-        let (empty, filled) = in_thread(move || fill(&case, size))?;
-        let Filled { connections, accounted, grown } = filled;
+        // Apart from the table itself, a director takes the same with small and large ones.
+        let small = in_thread(move || fill(&case, SMALL, 0))?;
+        let Filled { connections, accounted, grown } = in_thread(move || fill(&case, size, size))?;
         ensure!(connections > 0, "{}: the table of {size} loses entries from the first on", case.name);
-        let each = |bytes: f64| bytes / f64::from(connections);
+        let each = |bytes: i64| bytes as f64 / f64::from(connections);
         let name = format!("a tracked connection: {}", case.name);
-        let bytes = each(accounted.saturating_sub(empty) as f64);
+        let bytes = each(accounted - small.accounted);
         figures.push(Figure { goal: case.goal, ..figure(name.clone(), "bytes", bytes, Some(ACCOUNTED)) });
-        figures.push(figure(format!("{name}, whole kernel"), "bytes", each(grown as f64), Some(WHOLE)));
+        let bytes = each(grown - small.grown);
+        figures.push(figure(format!("{name}, whole kernel"), "bytes", bytes, Some(WHOLE)));
         let full = Figure {
             better: crate::bench::figure::Better::Higher,
             ..figure(
@@ -108,34 +111,32 @@ pub(super) fn figures(options: &Options) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// The account of small tables, and what a table of this size came to.
-fn fill(case: &Case, size: u32) -> Result<(u64, Filled)> {
+/// Makes a director whose table is for `size` connections, and as many of these up to `wanted` as it keeps.
+fn fill(case: &Case, size: u32, wanted: u32) -> Result<Filled> {
     let services = format!(
         "  - {{name: web, vip: \"{}\", port: 80, protocol: tcp, scheduler: mh, track: always, \
          forward: {}, real_servers: [{{address: \"{}\"}}]}}\n",
         case.vip, case.forward, case.server
     );
-    let empty = maps(&World::with_limits(&services, SMALL).pins())?.total;
-
-    let before = settled()?;
+    let before = settled()?.cast_signed();
     let limits = format!("connections: {size}, embryonic: 1024, destinations: 64");
     let world = World::with_limits(&services, &limits);
-    let mut filled = Filled { connections: 0, accounted: 0, grown: 0 };
+    let look = |connections| -> Result<Filled> {
+        let accounted = maps(&world.pins())?.total.cast_signed();
+        Ok(Filled { connections, accounted, grown: whole_kernel()?.cast_signed() - before })
+    };
+    let mut filled = look(0)?;
     let step = size / STEPS;
-    for first in (0..size).step_by(step as usize) {
+    for first in (0..wanted).step_by(step as usize) {
         (first..first + step).for_each(|flow| connect(&world, case, flow));
         let inserted = first + step;
         let established = world.connections().iter().filter(|(_, _, embryonic)| !embryonic).count();
         if (established as f64) < f64::from(inserted) * (1.0 - LOST) {
             break;
         }
-        filled = Filled {
-            connections: inserted,
-            accounted: maps(&world.pins())?.total,
-            grown: whole_kernel()?.cast_signed() - before.cast_signed(),
-        };
+        filled = look(inserted)?;
     }
-    Ok((empty, filled))
+    Ok(filled)
 }
 
 /// The whole kernel's memory once what was given up before has come back, which the kernel takes its time for.

@@ -35,13 +35,12 @@ struct Case {
 }
 
 pub(super) fn figures(options: &Options) -> Result<Vec<Figure>> {
-    let (runs, seconds) = options.pick((1, 1), (1, 1), (5, 3));
+    let (runs, seconds) = options.pick((1, 1), (2, 1), (5, 3));
     let with_director = Bed::with_director()?;
     let with_proxies = Bed::with_proxies()?;
     let mut cases = cases();
-    if options.smoke {
-        cases.retain(|case| ["ipip", HAPROXY].contains(&case.name));
-    }
+    let few: &[&str] = options.pick(&["ipip", HAPROXY], &["dr", "nat", "ipip", HAPROXY], &[]);
+    cases.retain(|case| few.is_empty() || few.contains(&case.name));
     for _ in 0..runs {
         for case in &mut cases {
             let bed = if case.director { &with_director } else { &with_proxies };

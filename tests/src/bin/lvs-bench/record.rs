@@ -30,8 +30,9 @@ pub(crate) fn record(documents: &Path, mut report: Report) -> Result<()> {
         write(&documents.join(PLOT), &svg)?;
     }
     let path = documents.join(DOCUMENT);
-    let document = if path.exists() { fs::read_to_string(&path)? } else { markdown::empty_document() };
-    write(&path, &markdown::replace(&document, &report).with_context(|| format!("{}", path.display()))?)
+    let named = || format!("{}", path.display());
+    let document = fs::read_to_string(&path).with_context(named)?;
+    write(&path, &markdown::replace(&document, &report).with_context(named)?)
 }
 
 /// Writes a file that belongs to whom its directory belongs to: this program is root, its user need not be.

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike;
+use nix::time::{ClockId, clock_gettime};
 
 /// Calls `work` and says how much processor time it took.
 pub(super) fn timed<T>(work: impl FnOnce() -> T) -> Result<(T, Duration)> {
@@ -14,7 +13,6 @@ pub(super) fn timed<T>(work: impl FnOnce() -> T) -> Result<(T, Duration)> {
 }
 
 fn used() -> Result<Duration> {
-    let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
-    let microseconds = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-    Ok(Duration::from_micros(u64::try_from(microseconds)?))
+    // Not getrusage(2), which knows whole ticks of the kernel's timer only.
+    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }

@@ -62,8 +62,11 @@ impl fmt::Display for Machine {
             "Linux {}, BPF JIT {} (hardening {}), clock {}",
             self.kernel, self.bpf_jit, self.bpf_jit_harden, self.clock_source
         )?;
-        writeln!(out, "mitigations: {}", self.mitigations.join("; "))?;
-        write!(out, "eBPF objects: {}", self.ebpf_compiler)
+        write!(out, "mitigations: {}", self.mitigations.join("; "))?;
+        match self.ebpf_compiler.as_str() {
+            "" => Ok(()),
+            compiler => write!(out, "\neBPF objects by {compiler}"),
+        }
     }
 }
 

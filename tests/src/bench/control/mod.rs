@@ -3,6 +3,7 @@
 //! What only computes is measured in time of the processor; what writes to the kernel, on the wall's clock,
 //! since the kernel makes us wait.
 
+mod agent;
 pub(super) mod file;
 mod rings;
 mod services;
@@ -17,6 +18,7 @@ use super::figure::{Better, Figure};
 pub fn figures(options: &Options) -> Result<Vec<Figure>> {
     let mut figures = rings::figures(options).context("rings")?;
     figures.extend(services::figures(options).context("services")?);
+    figures.extend(agent::figures(options).context("agent")?);
     Ok(figures)
 }
 

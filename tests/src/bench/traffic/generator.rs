@@ -115,17 +115,16 @@ impl Generator {
         let generate = program(&mut self.ebpf, name)?;
         let (wall, processor) = client.enter(|| {
             let processor = Processor::bind(PROCESSOR)?;
-            let options = || TestRunOptions {
+            let options = TestRunOptions {
                 data_in: Some(template),
                 repeat: frames,
                 attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
                 ..TestRunOptions::default()
             };
-            let (begin, used) = (Instant::now(), processor.used()?);
-            generate.test_run(options()).context("BPF_PROG_TEST_RUN with live frames")?;
-            // Let what ksoftirqd took over come to its end, outside of the wall's time.
+            let used = processor.used()?;
+            let begin = Instant::now();
+            generate.test_run(options).context("BPF_PROG_TEST_RUN with live frames")?;
             let wall = begin.elapsed();
-            std::thread::sleep(Duration::from_millis(20));
             Ok((wall, processor.used()? - used))
         })?;
         let measured = Measured {

@@ -9,7 +9,7 @@ mod frame;
 mod generator;
 mod packets;
 mod processor;
-mod topology;
+pub(super) mod topology;
 mod web;
 mod wrk;
 

@@ -5,11 +5,14 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, gettid};
+
+const SETTLING: Duration = Duration::from_millis(20);
 
 /// The calling thread, bound to one processor.
 #[derive(Debug)]
@@ -28,8 +31,10 @@ impl Processor {
         Ok(Self { accounts: [own, kernel_thread(&format!("ksoftirqd/{number}"))?.join("schedstat")] })
     }
 
-    /// What both have used so far.
+    /// What both have used so far. Waits a little first: the accounts are brought up to date when a thread
+    /// gives way, and what the kernel's thread has taken over comes to its end meanwhile.
     pub(super) fn used(&self) -> Result<Duration> {
+        thread::sleep(SETTLING);
         self.accounts.iter().try_fold(Duration::ZERO, |sum, path| {
             let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
             let nanoseconds = text.split(' ').next().and_then(|number| number.parse().ok());

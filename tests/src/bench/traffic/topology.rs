@@ -19,11 +19,11 @@ pub(super) const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
 
 /// One row of machines; gone when it is dropped.
 #[derive(Debug)]
-pub(super) struct Topology {
-    pub(super) client: Namespace,
-    pub(super) director: Namespace,
-    pub(super) server: Namespace,
-    pub(super) identity: Identity,
+pub(in crate::bench) struct Topology {
+    pub(in crate::bench) client: Namespace,
+    pub(in crate::bench) director: Namespace,
+    pub(in crate::bench) server: Namespace,
+    pub(in crate::bench) identity: Identity,
 }
 
 pub(super) const fn server(family: Family) -> IpAddr {
@@ -79,7 +79,7 @@ const SYSCTLS: [(&str, &str); 9] = [
 ];
 
 impl Topology {
-    pub(super) fn build() -> Result<Self> {
+    pub(in crate::bench) fn build() -> Result<Self> {
         let identity = Identity::take()?;
         let machine = |name: &str| -> Result<Namespace> {
             let namespace = Namespace::create(format!("{}-{name}", identity.name()))?;

@@ -21,6 +21,19 @@ pub(super) struct Director {
     limits: Limits,
     now: Duration,
     identity: Identity,
+    /// How long it took to get so far.
+    pub(super) opened: Opened,
+}
+
+/// How long an agent took to begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opened {
+    /// To load the programs, on the wall.
+    pub(super) loaded: Duration,
+    /// To read the maps, on the wall.
+    pub(super) read: Duration,
+    /// To make sense of what was read: of the processor.
+    pub(super) adopted: Duration,
 }
 
 /// How long the steps of one event took, and how many commands it came to.
@@ -39,6 +52,7 @@ impl Director {
     }
 
     fn open_as(identity: Identity, limits: Limits) -> Result<Self> {
+        let begin = Instant::now();
         let dataplane = Dataplane::open(&OpenOptions {
             instance: &identity.name(),
             object: object::director()?,
@@ -47,8 +61,12 @@ impl Director {
             allow_generic: false,
         })?;
         let capacity = Capacity { destinations: dataplane.destination_capacity(), ..Capacity::default() };
-        let state = State::adopt_with(dataplane.snapshot()?, capacity);
-        Ok(Self { dataplane, state, limits, now: Duration::from_secs(100), identity })
+        let loaded = begin.elapsed();
+        let snapshot = dataplane.snapshot()?;
+        let read = begin.elapsed() - loaded;
+        let (state, adopted) = timed(|| State::adopt_with(snapshot, capacity))?;
+        let opened = Opened { loaded, read, adopted };
+        Ok(Self { dataplane, state, limits, now: Duration::from_secs(100), identity, opened })
     }
 
     /// Another agent takes over: what it finds in the maps is all it knows.

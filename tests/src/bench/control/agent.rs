@@ -11,8 +11,8 @@ use crate::bench::figure::Figure;
 use crate::bench::traffic::topology::Topology;
 use crate::lab::agent::Agent;
 
-const STARTED: &str =
-    "on the wall: from the start of lvsd, the program's verification included, until lvsctl has an answer";
+const STARTED: &str = "on the wall, until lvsctl has an answer; the servers do not exist, and lvsd waits for their \
+                       neighbours in vain";
 const RELOADED: &str = "on the wall: lvsctl reload, from its start to its end";
 
 pub(super) fn figures(options: &Options) -> Result<Vec<Figure>> {

@@ -435,6 +435,22 @@ fn services_that_were_written_and_not_published_are_published_by_the_next_agent(
     });
 }
 
+/// What `apply` says of an error: the commands before the one it names are carried out.
+#[test]
+fn services_before_one_that_fails_are_published() {
+    Lab::run("half", |lab| {
+        let mut dataplane = lab.open();
+        let set = |number| {
+            let (key, value) = numbered(number);
+            Command::SetService { key, value }
+        };
+        let error = dataplane.apply(&(0..=limits::SERVICES).map(set).collect::<Vec<_>>()).unwrap_err();
+        assert_eq!(error.position, limits::SERVICES as usize + 1, "{error}");
+        assert!(matches!(error.reason, MapError::Full { map: names::SERVICES, .. }));
+        assert!(lab.services() == (0..limits::SERVICES).map(numbered).collect());
+    });
+}
+
 /// Packets would look for their entries elsewhere, and more would be let in than fit.
 #[test]
 fn seed_and_limit_of_a_table_stay_as_long_as_it_does() {

@@ -12,8 +12,15 @@ use crate::{build_ebpf, command};
 
 /// The eBPF objects, then everything that embeds or uses them.
 pub(crate) fn everything() -> Result<()> {
-    build_ebpf::build(&build_ebpf::OBJECTS, &[])?;
+    build_ebpf::build(&[])?;
     command::run(command::cargo().arg("build"))
+}
+
+/// The commit that is checked out, with a mark if files differ from it; `None` outside a repository.
+pub(crate) fn revision() -> Option<String> {
+    let mut git = Command::new("git");
+    git.current_dir(command::workspace()).args(["describe", "--always", "--dirty", "--exclude=*"]);
+    command::output(&mut git).ok().map(|revision| revision.trim().to_owned())
 }
 
 /// A binary of lvs-tests.

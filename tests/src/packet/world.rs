@@ -197,7 +197,7 @@ impl World {
     /// Tells the program the MACs of its interfaces, as attaching to them does. (Here nothing is attached:
     /// the namespace's own packets would be counted with those of the rows.)
     pub fn learn_interfaces(&self) {
-        let path = self.pins.0.join(format!("v{LAYOUT_VERSION}")).join(names::INTERFACES);
+        let path = self.pins().join(names::INTERFACES);
         let map = MapData::from_pin(path).unwrap_or_else(|error| panic!("{error}"));
         let mut map: HashMap<_, u32, Interface> =
             Map::from_map_data(map).and_then(HashMap::try_from).unwrap_or_else(|error| panic!("{error}"));
@@ -206,6 +206,11 @@ impl World {
             let written = map.insert(self.interfaces.index(side), interface, 0);
             written.unwrap_or_else(|error| panic!("{error}"));
         }
+    }
+
+    /// Where the maps are pinned.
+    pub fn pins(&self) -> PathBuf {
+        self.pins.0.join(format!("v{LAYOUT_VERSION}"))
     }
 
     /// Writes to the maps, past control.

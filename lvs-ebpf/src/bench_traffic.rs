@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::bpf_redirect;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use lvs_common::service::protocol;
-use lvs_ebpf::packet::{OutOfBounds, Packet};
+use lvs_ebpf::packet::{Bytes as _, OutOfBounds, Packet};
 
 /// Written by the benchmark.
 #[btf_map]

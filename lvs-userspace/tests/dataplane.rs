@@ -333,6 +333,17 @@ fn bpftool_prints_the_fields_of_inner_maps() {
 }
 
 #[test]
+fn the_manual_explains_every_map_in_its_order() {
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/bpftool.md");
+    let manual = fs::read_to_string(manual).unwrap();
+    let headings = manual.lines().filter_map(|line| line.strip_prefix("### "));
+    let words = headings.flat_map(|heading| heading.split([' ', ',']));
+    let explained: Vec<&str> =
+        words.filter(|word| word.starts_with(|first: char| first.is_ascii_uppercase())).collect();
+    assert_eq!(explained, names::DIRECTOR_MAPS);
+}
+
+#[test]
 fn neighbouring_rings_share_a_grace_period() {
     Lab::run("rings", |lab| {
         let mut dataplane = lab.open();

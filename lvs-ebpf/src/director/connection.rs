@@ -72,13 +72,14 @@ impl Found {
     #[inline(always)]
     pub(crate) fn retire(&self) {
         // SAFETY: the entry is one of the table.
-        unsafe { lvs_retire(self.place, self.control.version() as u32) };
+        unsafe { lvs_retire(self.place, self.control.0, 1) };
     }
 
     /// Ends it unless something has happened to it since it was found.
     #[inline(always)]
-    pub(crate) fn retire_unchanged(&self, settings: &Settings) -> bool {
-        retire(self.entry, self.place, self.control, settings)
+    pub(crate) fn retire_unchanged(&self) {
+        // SAFETY: as in `retire`.
+        unsafe { lvs_retire(self.place, self.control.0, 0) };
     }
 }
 
@@ -164,22 +165,25 @@ fn retire(entry: *mut Entry, place: u32, control: Control, settings: &Settings) 
     true
 }
 
-/// Retires the entry at `place` if it still has this version.
+/// Retires the entry at `place` if it still is what `control` says; `anyhow`: also when packets of the same flow
+/// have changed it.
 ///
 /// # Safety
 /// None but that the kernel calls it so.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn lvs_retire(place: u32, version: u32) -> u64 {
+unsafe extern "C" fn lvs_retire(place: u32, control: u64, anyhow: u32) -> u64 {
     let (Some(entry), Ok(settings)) = (table::at(place), lookup::settings()) else { return 0 };
+    let mut control = Control(control);
     for _ in 0..TRIES {
-        let control = table::control(entry);
-        if control.version() as u32 != version {
-            return 0;
-        }
         if retire(entry, place, control, settings) {
             return 1;
         }
+        let now = table::control(entry);
+        if anyhow == 0 || now.version() != control.version() {
+            return 0;
+        }
+        control = now;
     }
     0
 }
@@ -219,7 +223,7 @@ fn store(admission: &Admission) -> Result<(), Cause> {
     let order = EMBRYONIC_ORDER.get_ptr_mut(sequence & slots.wrapping_sub(1)).ok_or(Cause::Inconsistent)?;
     // SAFETY: a number in a map value. Two CPUs meet here only when a whole round of the order passes between
     // two instructions; then one entry is evicted later than it should be.
-    evict(unsafe { order.read_volatile() }, sequence.wrapping_sub(slots), settings);
+    evict(unsafe { order.read_volatile() }, sequence.wrapping_sub(slots));
 
     let (place, distance) = table::claim(wanted.home(), settings).ok_or(Cause::ConnectionTableFull)?;
     let entry = table::at(place).ok_or(Cause::Inconsistent)?;
@@ -241,17 +245,18 @@ fn store(admission: &Admission) -> Result<(), Cause> {
     let version = table::control(entry).version();
     let control = Control::new(helpers::now(), version, admission.state, admission.flags | flags::EMBRYONIC);
     table::publish(entry, control);
-    settle_rivals(place, version, admission)
+    settle_rivals(place, control, admission)
 }
 
 /// The oldest embryonic entry makes room, if it still is one.
 #[inline(always)]
-fn evict(place: u32, sequence: u32, settings: &Settings) {
+fn evict(place: u32, sequence: u32) {
     let Some(entry) = table::at(place.wrapping_sub(1)) else { return };
     let control = table::control(entry);
     // SAFETY: an entry of the table.
     let same = unsafe { (&raw const (*entry).sequence).read_volatile() } == sequence;
-    if same && control.has(flags::EMBRYONIC) && retire(entry, place - 1, control, settings) {
+    // SAFETY: as above.
+    if same && control.has(flags::EMBRYONIC) && unsafe { lvs_retire(place - 1, control.0, 0) } != 0 {
         stats::count(Cause::EmbryonicEvicted);
     }
 }
@@ -259,7 +264,7 @@ fn evict(place: u32, sequence: u32, settings: &Settings) {
 /// Another CPU may have admitted the same flow at the same time, or another flow that a nat server could not
 /// tell from it. Of two entries of one flow the one at the lower place stays, whoever notices first.
 #[inline(always)]
-fn settle_rivals(place: u32, version: u16, admission: &Admission) -> Result<(), Cause> {
+fn settle_rivals(place: u32, control: Control, admission: &Admission) -> Result<(), Cause> {
     // SAFETY: what it wants stands in the scratch value.
     let rival = unsafe { lvs_rival(place, (admission.flags & flags::NAT) as u32, admission.destination) };
     let other = (rival as u32).wrapping_sub(1);
@@ -268,13 +273,13 @@ fn settle_rivals(place: u32, version: u16, admission: &Admission) -> Result<(), 
     }
     if rival >> 32 != 0 {
         // SAFETY: an entry of the table.
-        unsafe { lvs_retire(place, version as u32) };
+        unsafe { lvs_retire(place, control.0, 1) };
         return Err(Cause::NatCollision);
     }
-    let looser = if other < place { place } else { other };
-    let Some(entry) = table::at(looser) else { return Ok(()) };
+    let loser = if other < place { place } else { other };
+    let Some(entry) = table::at(loser) else { return Ok(()) };
     // SAFETY: an entry of the table.
-    unsafe { lvs_retire(looser, table::control(entry).version() as u32) };
+    unsafe { lvs_retire(loser, table::control(entry).0, 1) };
     Ok(())
 }
 

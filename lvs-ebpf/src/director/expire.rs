@@ -16,7 +16,7 @@ pub(crate) fn run(packet: &Packet) -> Result<(), Cause> {
         let Ok(place) = packet.read::<u32>(index * size_of::<u32>()) else { break };
         let Some(found) = Found::at(place) else { continue };
         if found.is_expired(now, settings) || found.destination().is_none() {
-            found.retire_unchanged(settings);
+            found.retire_unchanged();
         }
     }
     Ok(())

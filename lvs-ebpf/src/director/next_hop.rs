@@ -91,21 +91,19 @@ fn find(packet: &Packet, source: &Address, destination: &Address) -> Result<(), 
     let is_v4 = destination.is_v4();
     let scratch = scratch()?;
     let lookup = &mut scratch.fib;
-    *lookup = FibLookup {
-        family: if is_v4 { family::INET } else { family::INET6 },
-        l4_protocol: 0,
-        source_port: 0,
-        destination_port: 0,
-        length_or_mtu: 0,
-        interface: ingress,
-        tos_or_flow: 0,
-        source: union_of(source, source.is_v4() && is_v4),
-        destination: union_of(destination, is_v4),
-        vlan_protocol: 0,
-        vlan_tag: 0,
-        source_mac: [0; 6],
-        destination_mac: [0; 6],
-    };
+    // Field by field: of the whole structure the compiler would make a call of `memset`, and with it one more
+    // frame on the stack. The MACs are the kernel's to fill in.
+    lookup.family = if is_v4 { family::INET } else { family::INET6 };
+    lookup.l4_protocol = 0;
+    lookup.source_port = 0;
+    lookup.destination_port = 0;
+    lookup.length_or_mtu = 0;
+    lookup.interface = ingress;
+    lookup.tos_or_flow = 0;
+    lookup.source = union_of(source, source.is_v4() && is_v4);
+    lookup.destination = union_of(destination, is_v4);
+    lookup.vlan_protocol = 0;
+    lookup.vlan_tag = 0;
     // SAFETY: the context is the program's own and the length is the structure's.
     let found = unsafe {
         bpf_fib_lookup(packet.context().as_ptr(), (&raw mut *lookup).cast(), size_of::<FibLookup>() as i32, 0)

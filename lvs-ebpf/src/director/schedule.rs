@@ -68,53 +68,17 @@ pub(crate) fn pick(service: &Service) -> Result<u32, Cause> {
     }
 }
 
-/// The best member so far.
-#[derive(Clone, Copy)]
-struct Best {
+/// State of the scan for the least loaded member.
+struct Scan {
+    members: u32,
     destination: u32,
     weight: u64,
     overhead: u64,
 }
 
-/// State of the scan for the least loaded member.
-struct Scan {
-    members: u32,
-    best: Best,
-}
-
 /// Worse than any member, so that the first one with a weight wins. Times the largest weight it stays
 /// below 2^63.
 const WORST_OVERHEAD: u64 = 1 << 46;
-
-impl Best {
-    const NOBODY: Self = Self { destination: Member::NO_DESTINATION, weight: 1, overhead: WORST_OVERHEAD };
-
-    /// A member by its load; one that takes no new flow is as nobody.
-    #[inline(always)]
-    fn of(member: &Member) -> Self {
-        // A free position has no such destination.
-        let Some(load) = LOADS.get(member.destination) else { return Self::NOBODY };
-        let weight = member.weight as u64;
-        let idle = below(weight, 1);
-        Self {
-            destination: member.destination,
-            weight: weight | (idle & 1),
-            overhead: load.overhead() | (idle & WORST_OVERHEAD),
-        }
-    }
-
-    /// The better one: overhead / weight is smaller, without a division. The first of equals stays.
-    #[inline(always)]
-    fn or(self, other: Self) -> Self {
-        let better = below(other.overhead * self.weight, self.overhead * other.weight);
-        let select = |mine: u64, others: u64| (others & better) | (mine & !better);
-        Self {
-            destination: select(self.destination as u64, other.destination as u64) as u32,
-            weight: select(self.weight, other.weight),
-            overhead: select(self.overhead, other.overhead),
-        }
-    }
-}
 
 /// All ones if `a < b`, else 0; both below 2^63. Without a branch: the verifier would follow both sides of
 /// each of the comparisons of a chunk. In assembly, since the compiler would make a branch of it.
@@ -130,27 +94,38 @@ fn below(a: u64, b: u64) -> u64 {
 }
 
 /// Looks at one chunk of members. One call of the callback for sixteen of them: the verifier sees it
-/// once, and 1000 servers cost 63 calls. In pairs, then pairs of pairs: one after the other each would wait
-/// for the multiplications of the one before.
+/// once, and 1000 servers cost 63 calls. (Comparing in pairs, then pairs of pairs, is no faster and takes
+/// five times the stack.)
 extern "C" fn scan_chunk(chunk: u32, scan: *mut c_void) -> i64 {
     // SAFETY: `least_loaded` passes its own `Scan`, which outlives the loop.
     let scan = unsafe { &mut *scan.cast::<Scan>() };
     let Some(chunk) = MEMBERS.get(scan.members + chunk) else { return 1 };
-    for four in chunk.members.as_chunks::<4>().0 {
-        let [a, b, c, d] = four;
-        let (first, second) = (Best::of(a).or(Best::of(b)), Best::of(c).or(Best::of(d)));
-        scan.best = scan.best.or(first.or(second));
+    for member in &chunk.members {
+        // A free position has no such destination.
+        let Some(load) = LOADS.get(member.destination) else { continue };
+        let (overhead, weight) = (load.overhead(), member.weight as u64);
+        // overhead / weight < best overhead / best weight, without a division; the first of equals
+        // stays, and a weight of 0 never wins.
+        let better = below(overhead * scan.weight, scan.overhead * weight);
+        scan.destination = (member.destination & better as u32) | (scan.destination & !better as u32);
+        scan.weight = (weight & better) | (scan.weight & !better);
+        scan.overhead = (overhead & better) | (scan.overhead & !better);
     }
     0
 }
 
 #[inline(always)]
 fn least_loaded(service: &Service) -> u32 {
-    let mut scan = Scan { members: service.members, best: Best::NOBODY };
+    let mut scan = Scan {
+        members: service.members,
+        destination: Member::NO_DESTINATION,
+        weight: 1,
+        overhead: WORST_OVERHEAD,
+    };
     let chunks = service.member_count.div_ceil(MEMBERS_PER_CHUNK as u32);
     // SAFETY: the callback has the signature bpf_loop calls, and the context outlives the call.
     unsafe { bpf_loop(chunks, scan_chunk as *mut c_void, (&raw mut scan).cast(), 0) };
     // Not compared with `NO_DESTINATION`, which no look-up finds either: a comparison would have the
     // verifier tell apart every way through the loop.
-    scan.best.destination
+    scan.destination
 }

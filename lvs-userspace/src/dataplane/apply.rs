@@ -70,11 +70,15 @@ fn apply_run(maps: &Maps, maker: &InnerMaker, run: &[Command]) -> Result<(), Fai
             SetVip { address, value } => Some((*address, *value)),
             _ => None,
         }),
-        Some(SetService { .. }) => set_all(&maps.services, run, |command| match command {
-            SetService { key, value } => Some((*key, *value)),
-            _ => None,
-        })
-        .and_then(|()| publish_services(maps, maker).map_err(|error| (run.len() - 1, error))),
+        Some(SetService { .. }) => {
+            let written = set_all(&maps.services, run, |command| match command {
+                SetService { key, value } => Some((*key, *value)),
+                _ => None,
+            });
+            // Also after an error: what is written is carried out.
+            let published = publish_services(maps, maker).map_err(|error| (run.len() - 1, error));
+            written.and(published)
+        }
         // Whatever its size was.
         Some(DeleteRing { .. }) => maps.rings.all().try_for_each(|rings| {
             remove_all(rings, run, |command| match command {
@@ -86,11 +90,14 @@ fn apply_run(maps: &Maps, maker: &InnerMaker, run: &[Command]) -> Result<(), Fai
             DeleteVip { address } => Some(*address),
             _ => None,
         }),
-        Some(DeleteService { .. }) => remove_all(&maps.services, run, |command| match command {
-            DeleteService { key } => Some(*key),
-            _ => None,
-        })
-        .and_then(|()| publish_services(maps, maker).map_err(|error| (run.len() - 1, error))),
+        Some(DeleteService { .. }) => {
+            let removed = remove_all(&maps.services, run, |command| match command {
+                DeleteService { key } => Some(*key),
+                _ => None,
+            });
+            let published = publish_services(maps, maker).map_err(|error| (run.len() - 1, error));
+            removed.and(published)
+        }
     }
 }
 

@@ -127,6 +127,26 @@ impl Control {
         Self::new(self.last_seen(), self.version(), state, self.flags())
     }
 
+    /// After a packet that passed at `now`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn seen(self, now: u32) -> Self {
+        Self(self.0 >> 32 << 32 | now as u64)
+    }
+
+    /// After a packet that passed at `now` and has brought about this state.
+    #[inline(always)]
+    #[must_use]
+    pub const fn advanced(self, state: u32, now: u32) -> Self {
+        self.with_state(state).seen(now)
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn without(self, flag: u8) -> Self {
+        Self(self.0 & !((flag as u64) << 56))
+    }
+
     /// What the entry is after it was given up.
     #[inline(always)]
     #[must_use]

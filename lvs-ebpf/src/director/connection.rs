@@ -49,22 +49,13 @@ impl Found {
     /// stays shared between CPUs.
     #[inline(always)]
     pub(crate) fn touch(&self, new: u32, now: u32) {
-        let settled = !self.control.has(flags::EMBRYONIC) || !matches!(new, state::ESTABLISHED | state::UDP);
-        if self.state() == new && self.control.last_seen() == now && settled {
-            return;
-        }
-        let (old, version) = (self.state(), self.control.version());
-        if settled {
-            let control = Control::new(now, version, new, self.control.flags());
-            if table::exchange(self.entry, self.control, control)
-                && self.control.has(flags::COUNTED)
-                && state::is_active(old) != state::is_active(new)
-            {
-                move_load(self.destination, new);
-            }
-        } else {
+        let control = self.control;
+        if self.state() != new || becomes_established(control, new) {
             // SAFETY: the entry is one of the table.
-            unsafe { lvs_establish(self.place, new, now) };
+            unsafe { lvs_advance(self.place, control.0, new, now) };
+        } else if control.last_seen() != now {
+            // Another CPU that is faster has written the same.
+            table::exchange(self.entry, control, control.seen(now));
         }
     }
 
@@ -83,40 +74,60 @@ impl Found {
     }
 }
 
-/// The flow goes on: its entry is embryonic no more, if there may be another established one.
+#[inline(always)]
+const fn becomes_established(control: Control, new: u32) -> bool {
+    control.has(flags::EMBRYONIC) && matches!(new, state::ESTABLISHED | state::UDP)
+}
+
+/// A packet has brought the connection that `control` was read of into the state `new`. If its flow goes on, it is
+/// embryonic no more, as far as there may be another established one.
 ///
 /// # Safety
 /// None but that the kernel calls it so.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn lvs_establish(place: u32, new: u32, now: u32) -> u64 {
-    let (Some(entry), Ok(settings)) = (table::at(place), lookup::settings()) else { return 0 };
-    let Some(shared) = TABLE.get_ptr_mut(0) else { return 0 };
-    // SAFETY: a number in a map value, and an entry of the table.
-    let (before, destination) =
-        unsafe { (helpers::fetch_add_u64(&raw mut (*shared).established, 1), (*entry).destination) };
-    let room = before < settings.connections as u64;
-    let control = table::control(entry);
-    let old = control.state();
-    let mut promoted = false;
-    if control.has(flags::EMBRYONIC) && !matches!(old, state::NONE | state::BUSY | state::DEAD) {
-        let kept = if room { control.flags() & !flags::EMBRYONIC } else { control.flags() };
-        let next = Control::new(now, control.version(), new, kept);
-        if table::exchange(entry, control, next) {
-            promoted = room;
-            if control.has(flags::COUNTED) && state::is_active(old) != state::is_active(new) {
-                move_load(destination, new);
-            }
-        }
-        if !room {
-            stats::count(Cause::EntryNotStored);
-        }
+unsafe extern "C" fn lvs_advance(place: u32, control: u64, new: u32, now: u32) -> u64 {
+    let (Some(entry), Some(shared)) = (table::at(place), TABLE.get_ptr_mut(0)) else { return 0 };
+    let control = Control(control);
+    if !becomes_established(control, new) {
+        return advance(entry, control, control.advanced(new, now)) as u64;
     }
-    if !promoted {
-        // SAFETY: a number in a map value.
+    let Ok(settings) = lookup::settings() else { return 0 };
+    // SAFETY: a number in a map value.
+    let before = unsafe { helpers::fetch_add_u64(&raw mut (*shared).established, 1) };
+    let room = before < settings.connections as u64;
+    let next = control.advanced(new, now);
+    let next = if room { next.without(flags::EMBRYONIC) } else { next };
+    if !room {
+        stats::count(Cause::EntryNotStored);
+    }
+    if !advance(entry, control, next) || !room {
+        // SAFETY: as above.
         unsafe { helpers::fetch_add_u64(&raw mut (*shared).established, u64::MAX) };
     }
     0
+}
+
+/// Puts `next` in place of `control`, also when a packet on another CPU has changed the time meanwhile, and
+/// moves the connection between its counts.
+#[inline(always)]
+fn advance(entry: *mut Entry, control: Control, next: Control) -> bool {
+    let mut seen = control;
+    for _ in 0..TRIES {
+        if table::exchange(entry, seen, next) {
+            let (old, new) = (control.state(), next.state());
+            if control.has(flags::COUNTED) && state::is_active(old) != state::is_active(new) {
+                // SAFETY: an entry of the table; the field does not change before it is free.
+                move_load(unsafe { (*entry).destination }, new);
+            }
+            return true;
+        }
+        seen = table::control(entry);
+        if seen.seen(0) != control.seen(0) {
+            return false;
+        }
+    }
+    false
 }
 
 /// Moves one connection of a destination between its counts: to the one that the state `new` is for.
@@ -245,7 +256,7 @@ fn store(admission: &Admission) -> Result<(), Cause> {
     let version = table::control(entry).version();
     let control = Control::new(helpers::now(), version, admission.state, admission.flags | flags::EMBRYONIC);
     table::publish(entry, control);
-    settle_rivals(place, control, admission)
+    settle_rivals(wanted, place, control, admission)
 }
 
 /// The oldest embryonic entry makes room, if it still is one.
@@ -264,7 +275,7 @@ fn evict(place: u32, sequence: u32) {
 /// Another CPU may have admitted the same flow at the same time, or another flow that a nat server could not
 /// tell from it. Of two entries of one flow the one at the lower place stays, whoever notices first.
 #[inline(always)]
-fn settle_rivals(place: u32, control: Control, admission: &Admission) -> Result<(), Cause> {
+fn settle_rivals(wanted: &Wanted, place: u32, control: Control, admission: &Admission) -> Result<(), Cause> {
     // SAFETY: what it wants stands in the scratch value.
     let rival = unsafe { lvs_rival(place, (admission.flags & flags::NAT) as u32, admission.destination) };
     let other = (rival as u32).wrapping_sub(1);
@@ -278,8 +289,12 @@ fn settle_rivals(place: u32, control: Control, admission: &Admission) -> Result<
     }
     let loser = if other < place { place } else { other };
     let Some(entry) = table::at(loser) else { return Ok(()) };
-    // SAFETY: an entry of the table.
-    unsafe { lvs_retire(loser, table::control(entry).0, 1) };
+    // Looked at again, and retired only as what it is now: it may have become another flow's.
+    let control = table::control(entry);
+    if table::ends_of(entry) == wanted.ends() && table::client_of(entry) == wanted.client() {
+        // SAFETY: as above.
+        unsafe { lvs_retire(loser, control.0, 1) };
+    }
     Ok(())
 }
 

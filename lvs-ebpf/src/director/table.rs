@@ -70,6 +70,17 @@ impl Wanted {
         self.home
     }
 
+    /// As they stand in an entry.
+    #[inline(always)]
+    pub(crate) const fn ends(&self) -> u64 {
+        self.ends
+    }
+
+    #[inline(always)]
+    pub(crate) const fn client(&self) -> Halves {
+        self.client
+    }
+
     /// [`flags::UDP`] or 0.
     #[inline(always)]
     pub(crate) const fn udp_flag(&self) -> u8 {
@@ -317,7 +328,7 @@ pub(crate) fn ends_of(entry: *mut Entry) -> u64 {
 }
 
 #[inline(always)]
-fn client_of(entry: *mut Entry) -> Halves {
+pub(crate) fn client_of(entry: *mut Entry) -> Halves {
     // SAFETY: an entry of the table; an address stands at a multiple of eight bytes.
     unsafe {
         let client = (&raw const (*entry).client).cast::<u64>();

@@ -13,4 +13,4 @@ mod world;
 
 pub use place::{Side, mac};
 pub use program::Verdict;
-pub use world::{Expect, Outcome, World};
+pub use world::{Expect, Outcome, Runner, World};

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
 use lvs_common::address::Address;
 use lvs_common::cause::{Cause, Verdict as Fate};
-use lvs_common::connection::{Connection, flags};
+use lvs_common::connection::{Connection, TableState, flags};
 use lvs_common::counters::Counters;
 use lvs_common::destination::Load;
 use lvs_common::flow::FlowKey;
@@ -41,6 +41,21 @@ impl Drop for Pins {
     fn drop(&mut self) {
         // Nothing is there to remove when opening failed early.
         fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// The program, for a thread of its own.
+#[derive(Debug)]
+pub struct Runner {
+    program: OwnedFd,
+    ingress: u32,
+}
+
+impl Runner {
+    /// What the program makes of `frame`.
+    pub fn run(&self, frame: &[u8]) -> Verdict {
+        let run = program::run(self.program.as_fd(), self.ingress, frame);
+        run.unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN: {error}")).0
     }
 }
 
@@ -357,6 +372,29 @@ impl World {
         let program = self.dataplane().director();
         program::run(program, self.interfaces.index(side), frame)
             .unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN: {error}"))
+    }
+
+    /// Runs the program by other threads, on frames that come in by `side`.
+    pub fn runner(&self, side: Side) -> Runner {
+        let program = self.dataplane().director().try_clone_to_owned();
+        Runner {
+            program: program.unwrap_or_else(|error| panic!("{error}")),
+            ingress: self.interfaces.index(side),
+        }
+    }
+
+    /// A sweeper of its own, for another thread, and the settings it needs.
+    pub fn sweeper(&self) -> (Sweeper, Settings) {
+        (self.dataplane().sweeper(), self.snapshot().settings.unwrap_or_else(Settings::defaults))
+    }
+
+    /// What the program has counted of its table.
+    pub fn table(&self) -> TableState {
+        let path = self.pins().join(names::TABLE);
+        let map = MapData::from_pin(path).unwrap_or_else(|error| panic!("{error}"));
+        let map: Array<_, TableState> =
+            Map::from_map_data(map).and_then(Array::try_from).unwrap_or_else(|error| panic!("{error}"));
+        map.get(&0, 0).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The director's program, to be run by others.

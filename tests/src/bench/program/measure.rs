@@ -82,8 +82,8 @@ impl Bench {
         println!("{:<60} {:7.1} ns", case.name, median(&samples));
         let note = (missed > 0).then(|| format!("{missed} packets found no place in the table"));
         self.cases.push(Figure {
-            reference: Some(reference),
-            goal: case.goal,
+            reference: case.limit.is_none().then_some(reference),
+            goal: case.goal.or(case.limit),
             note,
             ..figure(case.name.clone(), samples)
         });

@@ -28,17 +28,41 @@ fn bounded(offset: usize) -> usize {
 const _: () = assert!(REACH < 0x7ff);
 
 /// Headers that can be read and written, at offsets from the frame's start.
-pub trait Bytes: Sized {
+pub trait Bytes: Door + Sized {
     fn packet(&self) -> &Packet;
 
     /// A copy of the `T` at `offset`. `T` is plain data: any bytes make a valid one.
-    fn read<T: Plain>(&self, offset: usize) -> Result<T, OutOfBounds>;
+    #[inline(always)]
+    fn read<T: Plain>(&self, offset: usize) -> Result<T, OutOfBounds> {
+        let pointer = self.at::<T::Words>(offset)?;
+        // SAFETY: the whole access was compared with the packet's end. BPF has no alignment rule for packets, and
+        // `T` is as large as its words, of which every pattern makes a `T`.
+        Ok(unsafe { core::mem::transmute_copy(&pointer.read()) })
+    }
 
-    fn write<T: Plain>(&self, offset: usize, value: T) -> Result<(), OutOfBounds>;
+    #[inline(always)]
+    fn write<T: Plain>(&self, offset: usize, value: T) -> Result<(), OutOfBounds> {
+        let pointer = self.at::<T::Words>(offset)?;
+        // SAFETY: as in `read`.
+        unsafe { pointer.write(core::mem::transmute_copy(&value)) };
+        Ok(())
+    }
 
     /// Makes room for `bytes` bytes in front of the packet; every offset grows by as much.
     fn grown(&self, bytes: usize) -> Result<Self, OutOfBounds>;
 }
+
+mod door {
+    use super::OutOfBounds;
+
+    /// Where pointers into the packet come from; for this file only.
+    pub trait Door {
+        /// A pointer to a `T` of which all bytes were compared with the packet's end.
+        fn at<T>(&self, offset: usize) -> Result<*mut T, OutOfBounds>;
+    }
+}
+
+use door::Door;
 
 /// A packet whose headers stand anywhere: each access is compared with the packet's end.
 pub struct Packet {
@@ -111,18 +135,6 @@ impl Packet {
         length
     }
 
-    #[inline(always)]
-    fn at<T>(&self, offset: usize) -> Result<*mut T, OutOfBounds> {
-        if offset > REACH {
-            return Err(OutOfBounds);
-        }
-        let start = self.start().wrapping_add(bounded(offset));
-        if start.wrapping_add(size_of::<T>()) > self.end() {
-            return Err(OutOfBounds);
-        }
-        Ok(start.cast())
-    }
-
     /// The packet's first `N` bytes.
     #[inline(always)]
     pub fn window<const N: usize>(&self) -> Result<Window<'_, N>, OutOfBounds> {
@@ -164,26 +176,24 @@ impl Packet {
     }
 }
 
+impl Door for Packet {
+    #[inline(always)]
+    fn at<T>(&self, offset: usize) -> Result<*mut T, OutOfBounds> {
+        if offset > REACH {
+            return Err(OutOfBounds);
+        }
+        let start = self.start().wrapping_add(bounded(offset));
+        if start.wrapping_add(size_of::<T>()) > self.end() {
+            return Err(OutOfBounds);
+        }
+        Ok(start.cast())
+    }
+}
+
 impl Bytes for Packet {
     #[inline(always)]
     fn packet(&self) -> &Packet {
         self
-    }
-
-    #[inline(always)]
-    fn read<T: Plain>(&self, offset: usize) -> Result<T, OutOfBounds> {
-        let pointer = self.at::<T::Words>(offset)?;
-        // SAFETY: `at` has compared the whole access with the packet's end. BPF has no alignment rule for
-        // packets, and `T` is as large as its words, of which every pattern makes a `T`.
-        Ok(unsafe { core::mem::transmute_copy(&pointer.read()) })
-    }
-
-    #[inline(always)]
-    fn write<T: Plain>(&self, offset: usize, value: T) -> Result<(), OutOfBounds> {
-        let pointer = self.at::<T::Words>(offset)?;
-        // SAFETY: as in `read`.
-        unsafe { pointer.write(core::mem::transmute_copy(&value)) };
-        Ok(())
     }
 
     #[inline(always)]
@@ -193,9 +203,9 @@ impl Bytes for Packet {
     }
 }
 
-impl<const N: usize> Window<'_, N> {
+impl<const N: usize> Door for Window<'_, N> {
     #[inline(always)]
-    const fn at<T>(&self, offset: usize) -> Result<*mut T, OutOfBounds> {
+    fn at<T>(&self, offset: usize) -> Result<*mut T, OutOfBounds> {
         if offset > N || offset + size_of::<T>() > N {
             return Err(OutOfBounds);
         }
@@ -207,21 +217,6 @@ impl<const N: usize> Bytes for Window<'_, N> {
     #[inline(always)]
     fn packet(&self) -> &Packet {
         self.packet
-    }
-
-    #[inline(always)]
-    fn read<T: Plain>(&self, offset: usize) -> Result<T, OutOfBounds> {
-        let pointer = self.at::<T::Words>(offset)?;
-        // SAFETY: as for `Packet`, which has compared all of the window.
-        Ok(unsafe { core::mem::transmute_copy(&pointer.read()) })
-    }
-
-    #[inline(always)]
-    fn write<T: Plain>(&self, offset: usize, value: T) -> Result<(), OutOfBounds> {
-        let pointer = self.at::<T::Words>(offset)?;
-        // SAFETY: as in `read`.
-        unsafe { pointer.write(core::mem::transmute_copy(&value)) };
-        Ok(())
     }
 
     #[inline(always)]

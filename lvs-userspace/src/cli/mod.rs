@@ -2,6 +2,8 @@
 
 mod client;
 mod connections;
+mod events;
+mod health;
 mod services;
 mod stats;
 mod status;
@@ -50,6 +52,14 @@ enum Command {
     Connections(Wanted),
     /// Why packets did not simply go to a real server
     Causes,
+    /// Every check of a real server: its last result, and what follows from it
+    Health,
+    /// What happened to real servers, the latest last
+    Events {
+        /// At the most so many
+        #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+        limit: u64,
+    },
     /// The agent itself: interfaces, how full its tables are, warnings
     Status,
     /// Read a configuration and say what would come of it; needs no agent
@@ -109,6 +119,10 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Services => show(json, agent.get("/v1/services").await?, services::render),
         Command::Causes => show(json, agent.get("/v1/stats").await?, stats::render_causes),
         Command::Status => show(json, agent.get("/v1/status").await?, status::render),
+        Command::Health => show(json, agent.get("/v1/health").await?, health::render),
+        Command::Events { limit } => {
+            show(json, agent.get(&format!("/v1/events?limit={limit}")).await?, events::render)
+        }
         Command::Stats { interval } => watch(&agent, json, interval).await,
         Command::Connections(wanted) => {
             let service = wanted.service.map(|name| format!("&service={}", escape(&name)));

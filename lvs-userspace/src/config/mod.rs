@@ -5,6 +5,7 @@
 //! mistake with what it has, so that one run tells them all.
 
 mod diagnostics;
+mod health;
 pub mod model;
 mod nearest;
 mod raw;

@@ -1,6 +1,11 @@
 //! The validated configuration: what cannot work cannot be built.
 
+mod health;
+
 use std::net::IpAddr;
+use std::sync::Arc;
+
+pub use health::{Check, Health, HttpProbe, OnDown, Probe, Require, Timing};
 
 /// A whole file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +105,7 @@ pub struct Service {
     pub track_always: bool,
     /// Distinct by (address, port); may be empty (clients are refused).
     pub real_servers: Vec<RealServer>,
+    pub health: Health,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,4 +116,6 @@ pub struct RealServer {
     /// 0 = takes no new flow.
     pub weight: u32,
     pub forward: Forward,
+    /// What tells whether it serves; without any it always does.
+    pub checks: Vec<Arc<Check>>,
 }

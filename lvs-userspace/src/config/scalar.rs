@@ -216,7 +216,7 @@ impl Read for UnicastAddress {
 }
 
 /// The text of a node that should be `T`.
-fn read_text<'a, T: Read>(node: &'a Node, reader: &mut Reader) -> Option<&'a str> {
+pub(super) fn read_text<'a, T: Read>(node: &'a Node, reader: &mut Reader) -> Option<&'a str> {
     match &node.value {
         Value::Text(text) => return Some(text),
         Value::Integer(_) | Value::Float(_) | Value::Bool(_) => {

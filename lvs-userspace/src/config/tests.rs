@@ -1,5 +1,6 @@
 mod documents;
 mod files;
+mod health;
 mod mistakes;
 mod properties;
 
@@ -7,7 +8,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::model::{Forward, Limits, Protocol, RealServer, Scheduler, Service, Timeouts};
+use super::model::{Forward, Health, Limits, Protocol, RealServer, Scheduler, Service, Timeouts};
 use super::*;
 
 /// A path from the root of the repository.
@@ -22,7 +23,13 @@ fn address(text: &str) -> IpAddr {
 #[test]
 fn the_classic_site_is_read() {
     let config = load(&repository("examples/www.yaml")).unwrap();
-    let real_server = |text| RealServer { address: address(text), port: 80, weight: 5, forward: Forward::Dr };
+    let real_server = |text| RealServer {
+        address: address(text),
+        port: 80,
+        weight: 5,
+        forward: Forward::Dr,
+        checks: Vec::new(),
+    };
     let service = Service {
         name: "www".to_owned(),
         vip: address("10.0.0.3"),
@@ -31,6 +38,7 @@ fn the_classic_site_is_read() {
         scheduler: Scheduler::Wlc,
         track_always: false,
         real_servers: vec![real_server("192.168.0.1"), real_server("192.168.0.2")],
+        health: Health::default(),
     };
     let expected = Config {
         interfaces: vec!["eth0".to_owned(), "eth1".to_owned()],

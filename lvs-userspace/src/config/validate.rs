@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 
+use super::health::validate as health;
 use super::model::{self, Config, Forward};
 use super::raw;
 use super::record::{Field, Located, Reader};
@@ -91,6 +92,10 @@ fn services(file: &raw::File, reader: &mut Reader) -> Option<Vec<model::Service>
 }
 
 fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
+    let templates = reader.in_key("health", |reader| {
+        let checks = raw.health.value()?.checks.value()?;
+        reader.in_key("checks", |reader| health::templates(checks, reader))
+    });
     let mut seen = Seen::default();
     let mut real_servers = Vec::new();
     for (index, located) in raw.real_servers.value()?.iter() {
@@ -99,6 +104,9 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
         });
         real_servers.extend(real_server);
     }
+    if let Some(templates) = templates {
+        share_checks(&templates, &mut real_servers, reader);
+    }
     Some(model::Service {
         name: raw.name.value()?.0.clone(),
         vip: raw.vip.value()?.0,
@@ -106,8 +114,37 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
         protocol: *raw.protocol.value()?,
         scheduler: *raw.scheduler.value()?,
         track_always: *raw.track.value()? == Track::Always,
-        real_servers,
+        real_servers: real_servers.into_iter().map(|(real_server, _)| real_server).collect(),
+        health: raw.health.value().and_then(health::health)?,
     })
+}
+
+/// Gives the service's checks to the real servers that have none of their own. What is wrong with one of
+/// them is told for the first real server that it does not fit.
+fn share_checks(
+    templates: &[health::Template],
+    real_servers: &mut [(model::RealServer, Checks)],
+    reader: &mut Reader,
+) {
+    let inheriting = real_servers.iter_mut().filter(|(_, checks)| *checks == Checks::OfTheService);
+    for (real_server, _) in inheriting {
+        let before = reader.findings.len();
+        real_server.checks = reader.in_key("health", |reader| {
+            reader.in_key("checks", |reader| {
+                health::checks(templates, real_server.address, real_server.port, reader)
+            })
+        });
+        if reader.findings.len() > before {
+            break;
+        }
+    }
+}
+
+/// Whose checks a real server has.
+#[derive(PartialEq, Eq)]
+enum Checks {
+    OfTheService,
+    Own,
 }
 
 /// The port of a service; its reader let no number through that does not fit.
@@ -120,7 +157,7 @@ fn real_server(
     service: &raw::Service,
     seen: &mut Seen<(IpAddr, u16)>,
     reader: &mut Reader,
-) -> Option<model::RealServer> {
+) -> Option<(model::RealServer, Checks)> {
     let forward = match &raw.forward {
         Field::Absent => *service.forward.value()?,
         own => *own.value()?,
@@ -133,7 +170,14 @@ fn real_server(
         let what = format!("{address} is in this service already, on line {line}");
         reader.mistake(*place, what, "expected each real server once; `weight` gives it a larger share");
     }
-    Some(model::RealServer { address, port, weight: raw.weight.value()?.0, forward })
+    let (whose, checks) = match &raw.checks {
+        Field::Absent => (Checks::OfTheService, Vec::new()),
+        field => reader.in_key("checks", |reader| {
+            let templates = health::templates(field.value()?, reader)?;
+            Some((Checks::Own, health::checks(&templates, address, port, reader)))
+        })?,
+    };
+    Some((model::RealServer { address, port, weight: raw.weight.value()?.0, forward, checks }, whose))
 }
 
 /// The address, also where it is wrong beside the service's.

@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::ageing::{Found, Walk};
+use super::health::Health;
 use super::installed::Installed;
 use super::next_hops::NextHops;
 use super::{Error, Options, advice, notify, read};
@@ -18,6 +19,7 @@ use crate::api::{Overview, Request, Usage, model};
 use crate::config::Config;
 use crate::control::Event;
 use crate::dataplane::monotonic_nanoseconds;
+use crate::health::Change;
 use lvs_common::settings::Settings;
 
 /// Between the end of a walk through the connection tables and the next, at the least.
@@ -56,6 +58,7 @@ pub(super) struct Agent {
     options: Options,
     installed: Installed,
     next_hops: NextHops,
+    health: Health,
     /// Configured interfaces that the machine has, and their indices.
     present: BTreeMap<String, u32>,
     /// About the machine; those about the plan are in the state.
@@ -69,7 +72,7 @@ pub(super) struct Agent {
 
 impl Agent {
     /// `installed` holds what an earlier agent left, if anything.
-    pub(super) fn new(options: Options, installed: Installed, next_hops: NextHops) -> Self {
+    pub(super) fn new(options: Options, installed: Installed, next_hops: NextHops, health: Health) -> Self {
         let dataplane = &installed.dataplane;
         let readback = dataplane.readback();
         let (embryonic_capacity, established_capacity) = readback.connection_capacities();
@@ -82,6 +85,7 @@ impl Agent {
             options,
             installed,
             next_hops,
+            health,
             present: BTreeMap::new(),
             advice: Vec::new(),
             usage,
@@ -94,7 +98,7 @@ impl Agent {
     /// Publishes the configuration's services, then brings the program to its interfaces.
     pub(super) async fn begin(&mut self) -> Result<(), Error> {
         let config = self.installed.config.clone();
-        self.next_hops.prepare(&config).await;
+        self.next_hops.prepare(self.health.pool.config()).await;
         let known: Vec<_> = self.next_hops.events().collect();
         for event in known {
             self.installed.handle(event, &self.next_hops)?;
@@ -107,6 +111,7 @@ impl Agent {
             info!(interface = attachment.interface, mode = ?attachment.mode, "the program is on");
         }
         self.take_advice();
+        self.health.watch();
         Ok(())
     }
 
@@ -115,7 +120,7 @@ impl Agent {
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut walking: Option<JoinHandle<Found>> = None;
-        let mut network_watched = true;
+        let (mut network_watched, mut health_watched) = (true, true);
         let by_signal = End { keep_forwarding: self.options.keep_forwarding, asked_by: None };
         loop {
             tokio::select! {
@@ -127,6 +132,12 @@ impl Agent {
                 }
                 Some(request) = requests.recv() => match request {
                     Request::Describe(answer) => drop(answer.send(self.overview())),
+                    Request::Health(answer) => {
+                        drop(answer.send(self.health.pool.describe(self.installed.now())));
+                    }
+                    Request::Events { after, limit, answer } => {
+                        drop(answer.send(self.health.journal.after(after, limit)));
+                    }
                     Request::Reload(answer) => {
                         let reloaded = self.reload().await;
                         drop(answer.send(reloaded.map_err(|error| model::Failure { error: error.to_string() })));
@@ -143,6 +154,13 @@ impl Agent {
                     None => {
                         network_watched = false;
                         error!("the network is no longer watched: restart lvsd with --keep-forwarding");
+                    }
+                },
+                changes = self.health.changes(), if health_watched => match changes {
+                    Some(changes) => self.learn(changes),
+                    None => {
+                        health_watched = false;
+                        error!("real servers are no longer checked: restart lvsd with --keep-forwarding");
                     }
                 },
                 found = async { walking.as_mut()?.await.ok() }, if walking.is_some() => {
@@ -168,6 +186,15 @@ impl Agent {
     fn handle(&mut self, event: Event) {
         if let Err(reason) = self.installed.handle(event, &self.next_hops) {
             error!(%reason, "the kernel does not hold what the configuration wants; trying again soon");
+        }
+    }
+
+    /// Carries out what has become known of real servers. What the kernel refuses is tried again soon, as
+    /// after any event.
+    fn learn(&mut self, changes: Vec<Change>) {
+        if let Some(desired) = self.health.learn(changes, self.installed.now()) {
+            self.installed.config = desired.clone();
+            self.handle(Event::Desired(desired));
         }
     }
 
@@ -197,8 +224,12 @@ impl Agent {
         for event in changed {
             self.handle(event);
         }
-        let installed = self.exchange(config, &before);
-        self.next_hops.settle(&self.installed.config);
+        let pool = self.health.planned(config, self.installed.now());
+        let installed = self.exchange(pool.desired(), &before);
+        if installed.is_ok() {
+            self.health.adopt(pool);
+        }
+        self.next_hops.settle(self.health.pool.config());
         let changes = installed?;
         self.take_advice();
         Ok(model::Reloaded {

@@ -8,6 +8,7 @@ mod advice;
 mod ageing;
 mod agent;
 mod error;
+mod health;
 mod installed;
 mod lock;
 mod neighbours;
@@ -28,10 +29,12 @@ use tracing::{error, info, warn};
 use crate::api::{self, Api, model};
 use crate::config::{self, Config, Diagnostics, Source};
 use crate::dataplane::{Dataplane, KernelLog, OpenOptions, bpffs, object};
+use crate::health::Pool;
 use crate::network::{Network, Resolver};
 
 use agent::{Agent, End, Signals};
 pub use error::Error;
+use health::Health;
 use installed::Installed;
 use lock::InstanceLock;
 use next_hops::NextHops;
@@ -99,10 +102,14 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
             return Err(error.into());
         }
     };
-    let installed = Installed::new(dataplane, state, config);
-    let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports));
+    let pool = Pool::new(config, Duration::ZERO);
+    let installed = Installed::new(dataplane, state, pool.desired());
+    let (health, supervisor) = Health::new(pool);
+    let checks = health.instruct();
+    let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports), health);
     let begun = async {
         tokio::spawn(neighbours::resolve(requests?, network));
+        tokio::spawn(supervisor.run());
         agent.begin().await?;
         api::listen(&path).map_err(|source| Error::File { path: path.clone(), source })
     };
@@ -114,7 +121,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
         }
     };
     let (requests, received) = mpsc::channel(REQUESTS);
-    let server = Server::start(socket, Api { requests, readback });
+    let server = Server::start(socket, Api { requests, readback, checks });
     info!(socket = %path.display(), "ready");
     notify::notify("READY=1");
 

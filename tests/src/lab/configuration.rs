@@ -26,6 +26,8 @@ pub struct Service {
     /// `dr`, `nat`, `ipip` or `local`.
     pub forward: &'static str,
     pub real_servers: Vec<RealServer>,
+    /// The value of `health`, on one line; empty for none.
+    pub health: String,
 }
 
 #[derive(Clone, Debug)]
@@ -66,12 +68,15 @@ impl fmt::Display for Configuration {
         }
         writeln!(out, "services:")?;
         for service in &self.services {
-            let Service { name, vip, port, protocol, scheduler, forward, real_servers } = service;
+            let Service { name, vip, port, protocol, scheduler, forward, real_servers, health } = service;
             writeln!(
                 out,
                 "  - name: {name}\n    vip: \"{vip}\"\n    port: {port}\n    protocol: {protocol}"
             )?;
             writeln!(out, "    scheduler: {scheduler}\n    forward: {forward}")?;
+            if !health.is_empty() {
+                writeln!(out, "    health: {health}")?;
+            }
             if real_servers.is_empty() {
                 writeln!(out, "    real_servers: []")?;
                 continue;
@@ -107,6 +112,7 @@ mod tests {
             scheduler: "wrr",
             forward: "nat",
             real_servers,
+            health: String::new(),
         };
         let configuration = Configuration {
             interfaces: vec!["eth0".into(), "eth1".into()],

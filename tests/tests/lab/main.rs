@@ -3,6 +3,7 @@
 mod distribution;
 mod flood;
 mod harness;
+mod health;
 mod lifecycle;
 mod methods;
 mod mtu;

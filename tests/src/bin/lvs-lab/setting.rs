@@ -111,6 +111,7 @@ pub(crate) fn dialled(network: &Network) -> Vec<Dialled> {
                     scheduler,
                     forward,
                     real_servers: real_servers.collect(),
+                    health: String::new(),
                 };
                 services.push(Dialled { service, exchange, tolerance });
             }

@@ -1,0 +1,116 @@
+//! Who watches the real servers, and what follows.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// What a service makes of its real servers' checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    pub require: Require,
+    pub on_down: OnDown,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { require: Require::All, on_down: OnDown::Remove }
+    }
+}
+
+/// How many checks of a real server must pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Require {
+    All,
+    Any,
+}
+
+/// What becomes of a real server that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDown {
+    /// It leaves the service; its flows are steered anew.
+    Remove,
+    /// Weight 0: it keeps its flows.
+    Quiesce,
+}
+
+/// One check of one address. Its definition is its identity: equal ones are one check, whatever services
+/// ask for it and however often the file is read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Check {
+    pub address: IpAddr,
+    pub port: u16,
+    /// Address that the probe is sent from, if not the one the kernel chooses.
+    pub source: Option<IpAddr>,
+    /// Interface that the probe leaves and its answer comes in by, if not the one of the route.
+    pub interface: Option<String>,
+    pub timing: Timing,
+    pub probe: Probe,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Timing {
+    /// From the beginning of one probe to the beginning of the next.
+    pub interval: Duration,
+    /// The same while results contradict the verdict; at most `interval`.
+    pub fast_interval: Duration,
+    /// For a whole probe: connecting, asking, being answered.
+    pub timeout: Duration,
+    /// Probes in a row that must pass before a server that is down counts as up; at least 1.
+    pub rise: u32,
+    /// Probes in a row that must fail before a server that is up counts as down; at least 1.
+    pub fall: u32,
+    /// Intervals are longer or shorter by up to so many percent, so that checks spread.
+    pub jitter: u32,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(5),
+            fast_interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(2),
+            rise: 2,
+            fall: 3,
+            jitter: 10,
+        }
+    }
+}
+
+/// What is asked, and which answer will do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Probe {
+    /// A connection is accepted.
+    Tcp,
+    Http(Box<HttpProbe>),
+}
+
+impl Probe {
+    /// The word for it in the file.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Http(_) => "http",
+        }
+    }
+}
+
+/// An HTTP/1.1 request and what its answer must be like.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct HttpProbe {
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// The header `Host`, if not the checked address.
+    pub host: Option<String>,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+    /// Ranges of status codes, both ends included; any of them will do.
+    pub status: Vec<(u16, u16)>,
+    /// Text that the body must contain.
+    pub body: Option<String>,
+    /// Regular expression that must match somewhere in the body.
+    pub body_regex: Option<String>,
+    /// SHA-256 that the whole body must have.
+    pub body_sha256: Option<[u8; 32]>,
+}

@@ -1,0 +1,102 @@
+//! Runs the probes that are due, so many at a time, in one task.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::probe;
+use super::threshold::Standing;
+use super::watch::{Change, CheckView, Outcome, Pace, Ticket, Watch};
+use crate::config::model::Check;
+
+/// What the supervisor is told and asked.
+#[derive(Debug)]
+pub enum Instruction {
+    /// Watch these checks and no others; a new one begins with this standing.
+    Watch(BTreeMap<Arc<Check>, Standing>),
+    Describe(oneshot::Sender<(Vec<CheckView>, Pace)>),
+}
+
+/// Watches until whoever instructs it is gone.
+#[derive(Debug)]
+pub struct Supervisor {
+    instructions: mpsc::UnboundedReceiver<Instruction>,
+    changes: mpsc::Sender<Change>,
+    /// Probes that run at the same time; each holds a socket.
+    at_once: usize,
+    watch: Watch,
+    begun: Instant,
+}
+
+/// Changes on their way to the agent. When it is slow, probes wait for it.
+const CHANGES: usize = 1024;
+
+impl Supervisor {
+    /// A supervisor, how to instruct it, and the changes it reports.
+    pub fn new(at_once: usize) -> (Self, mpsc::UnboundedSender<Instruction>, mpsc::Receiver<Change>) {
+        // Unbounded, since the agent must never wait for a supervisor that waits for it. Its instructions
+        // are few: one for each reload.
+        let (instruct, instructions) = mpsc::unbounded_channel();
+        let (changes, received) = mpsc::channel(CHANGES);
+        let supervisor =
+            Self { instructions, changes, at_once, watch: Watch::default(), begun: Instant::now() };
+        (supervisor, instruct, received)
+    }
+
+    pub async fn run(mut self) {
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < self.at_once
+                && let Some((ticket, check)) = self.watch.begin(self.now())
+            {
+                running.push(attempt(ticket, check));
+            }
+            let due = self.watch.next_due().filter(|_| running.len() < self.at_once);
+            let wake = due.map(|due| self.begun + due);
+            tokio::select! {
+                instruction = self.instructions.recv() => match instruction {
+                    Some(instruction) => self.follow(instruction),
+                    None => return,
+                },
+                Some((ticket, outcome)) = running.next(), if !running.is_empty() => {
+                    let now = self.now();
+                    if let Some(change) = self.watch.end(ticket, outcome, now)
+                        && self.changes.send(change).await.is_err()
+                    {
+                        return;
+                    }
+                }
+                () = sleep(wake), if wake.is_some() => {}
+            }
+        }
+    }
+
+    fn follow(&mut self, instruction: Instruction) {
+        let now = self.now();
+        match instruction {
+            Instruction::Watch(wanted) => self.watch.set(wanted, now),
+            Instruction::Describe(answer) => {
+                drop(answer.send((self.watch.describe(now), self.watch.pace())));
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+}
+
+async fn attempt(ticket: Ticket, check: Arc<Check>) -> (Ticket, Outcome) {
+    (ticket, probe::run(&check).await)
+}
+
+async fn sleep(until: Option<Instant>) {
+    if let Some(until) = until {
+        sleep_until(until).await;
+    }
+}

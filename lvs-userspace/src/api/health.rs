@@ -18,6 +18,8 @@ pub(super) fn health(services: &[ServiceView], checks: Vec<CheckView>, pace: Pac
         checks.into_iter().map(|view| (Arc::clone(&view.check), view)).collect();
     let services = services.iter().map(|service| model::ServiceHealth {
         name: service.name.clone(),
+        quorum_lost: service.short,
+        checks_doubted: service.doubted,
         servers: service.servers.iter().map(|view| server(view, &checks)).collect(),
     });
     model::Health { services: services.collect(), pace: translated(pace) }
@@ -28,6 +30,8 @@ fn server(view: &ServerView, checks: &BTreeMap<Arc<Check>, CheckView>) -> model:
         address: view.key.address,
         port: view.key.port,
         state: view.verdict.word().to_owned(),
+        phase: view.phase.word().to_owned(),
+        mode: view.mode.word().to_owned(),
         seconds: view.for_time.as_secs(),
         reason: view.reason.clone(),
         weight: view.weight,

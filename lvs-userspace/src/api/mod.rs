@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::oneshot;
 
 use crate::health::journal;
-use crate::health::pool::ServiceView;
+use crate::health::pool::{Mode, Selection, ServiceView};
 
 pub use overview::{Overview, Usage};
 pub(crate) use server::listen;
@@ -32,6 +32,12 @@ pub enum Request {
         after: u64,
         limit: usize,
         answer: oneshot::Sender<Vec<journal::Entry>>,
+    },
+    /// Drains, disables or enables a real server.
+    Maintain {
+        selection: Selection,
+        mode: Mode,
+        answer: oneshot::Sender<Result<model::Maintained, model::Failure>>,
     },
     /// Reads the file again; an error leaves everything as it was.
     Reload(oneshot::Sender<Result<model::Reloaded, model::Failure>>),

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::pool::Mode;
+
 /// `GET /v1/services`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Services {
@@ -182,6 +184,10 @@ pub struct Health {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceHealth {
     pub name: String,
+    /// It has not enough real servers: a fallback serves if there is one.
+    pub quorum_lost: bool,
+    /// Too many real servers are down: the checks are doubted.
+    pub checks_doubted: bool,
     pub servers: Vec<ServerHealth>,
 }
 
@@ -193,6 +199,10 @@ pub struct ServerHealth {
     pub port: u16,
     /// `unchecked`, `untested`, `up` or `down`.
     pub state: String,
+    /// `serving`, `starting`, `out`, `recovering` or `held`.
+    pub phase: String,
+    /// `enabled`, `drained` or `disabled`.
+    pub mode: String,
     /// How long it has been in that state.
     pub seconds: u64,
     /// The evidence for it; empty without any.
@@ -264,9 +274,29 @@ pub struct Event {
     pub service: String,
     /// `null` when it is about the service as a whole.
     pub server: Option<Endpoint>,
-    /// `down`, `up`, ...
+    /// `down`, `recovering`, `up`, `enabled`, `drained`, `disabled`, `quorum lost`, `quorum regained`, `checks
+    /// doubted` or `checks trusted`.
     pub what: String,
     pub reason: String,
+}
+
+/// Body of `POST /v1/maintenance`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// An address, or an address and the real server's port.
+    pub server: String,
+    /// Name of the one service meant; all of them without one.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// `enabled`, `drained` or `disabled`.
+    pub mode: Mode,
+}
+
+/// Answer of `POST /v1/maintenance`, given when the mode is in force and on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintained {
+    /// Services in which the real server has that mode now.
+    pub services: usize,
 }
 
 /// `POST /v1/reload`

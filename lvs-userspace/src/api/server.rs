@@ -17,11 +17,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::connections::{Decoder, Filter};
-use super::model::{Events, Failure, Health, Stop};
+use super::model::{Events, Failure, Health, Maintained, Maintenance, Stop};
 use super::overview::Overview;
 use super::{Request, health, stats};
 use crate::dataplane::{MapError, Readback};
 use crate::health::Instruction;
+use crate::health::pool::Selection;
 
 /// Pieces of a long answer on their way.
 const PIECES: usize = 8;
@@ -64,6 +65,7 @@ fn router(api: Api) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/health", get(read_health))
         .route("/v1/events", get(events))
+        .route("/v1/maintenance", post(maintain))
         .route("/v1/reload", post(reload))
         .route("/v1/stop", post(stop))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is no such resource"))
@@ -125,6 +127,18 @@ async fn read_health(State(api): State<Api>) -> Answer<Health> {
     api.checks.send(Instruction::Describe(sender)).map_err(|_| Problem::ending())?;
     let (checks, pace) = answer.await.map_err(|_| Problem::ending())?;
     Ok(Json(health::health(&services, checks, pace)))
+}
+
+async fn maintain(State(api): State<Api>, Json(wanted): Json<Maintenance>) -> Answer<Maintained> {
+    let Maintenance { server, service, mode } = wanted;
+    let Some(selection) = Selection::parse(&server, service) else {
+        let what = format!("{server} is no address, with or without a port; names are not looked up");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what));
+    };
+    match ask(&api, |answer| Request::Maintain { selection, mode, answer }).await? {
+        Ok(maintained) => Ok(Json(maintained)),
+        Err(failure) => Err(Problem { status: StatusCode::UNPROCESSABLE_ENTITY, failure }),
+    }
 }
 
 /// Which events are asked for.

@@ -2,7 +2,9 @@
 
 use super::status::duration;
 use super::table::{socket, table};
-use crate::api::model::{Check, Health, ServerHealth};
+use crate::api::model::{Check, Health, Maintained, ServerHealth};
+use crate::control::summary::counted;
+use crate::health::pool::Mode;
 
 /// A line for each check, and one for each real server without any.
 pub(super) fn render(health: &Health) -> String {
@@ -17,7 +19,13 @@ pub(super) fn render(health: &Health) -> String {
         }
     }
     for service in &health.services {
-        let mut name = service.name.as_str();
+        let remark = match (service.checks_doubted, service.quorum_lost) {
+            (true, _) => " (checks doubted)",
+            (_, true) => " (quorum lost)",
+            _ => "",
+        };
+        let name = format!("{}{remark}", service.name);
+        let mut name = name.as_str();
         for server in &service.servers {
             let mut left = server_cells(name, server);
             name = "";
@@ -38,10 +46,30 @@ fn server_cells(name: &str, server: &ServerHealth) -> [String; 5] {
     [
         name.to_owned(),
         socket(server.address, server.port),
-        server.state.clone(),
+        state(server),
         duration(server.seconds),
         server.installed_weight.map_or_else(|| "-".to_owned(), |weight| weight.to_string()),
     ]
+}
+
+/// `up`, `up (starting)`, `down (drained)`: the state, and what keeps it from meaning what it says.
+fn state(server: &ServerHealth) -> String {
+    let mut remarks = Vec::new();
+    if !["serving", "out"].contains(&server.phase.as_str()) {
+        remarks.push(server.phase.as_str());
+    }
+    if server.mode != Mode::Enabled.word() {
+        remarks.push(&server.mode);
+    }
+    match remarks.is_empty() {
+        true => server.state.clone(),
+        false => format!("{} ({})", server.state, remarks.join(", ")),
+    }
+}
+
+/// The answer to `drain`, `disable` and `enable`.
+pub(super) fn render_maintained(maintained: &Maintained, server: &str, mode: Mode) -> String {
+    format!("{server} is {} in {}", mode.word(), counted(maintained.services, "service"))
 }
 
 fn check_cells(check: &Check) -> [String; 3] {
@@ -75,6 +103,8 @@ mod tests {
             address: [192, 168, 0, last].into(),
             port: 80,
             state: state.to_owned(),
+            phase: if state == "up" { "starting" } else { "out" }.to_owned(),
+            mode: if state == "up" { "enabled" } else { "drained" }.to_owned(),
             seconds: 61,
             reason: String::new(),
             weight: 5,
@@ -82,15 +112,16 @@ mod tests {
             checks,
         };
         let servers = vec![
-            server(1, "up", Some(5), vec![check(true, "http 200", 0), check(false, "http: http 503", 2)]),
+            server(1, "up", Some(5), vec![check(true, "http 200", 0), check(false, "http 503", 2)]),
             server(2, "down", None, vec![]),
         ];
-        let services = vec![ServiceHealth { name: "www".to_owned(), servers }];
+        let services =
+            vec![ServiceHealth { name: "www".to_owned(), quorum_lost: true, checks_doubted: false, servers }];
         let expected = "\
-SERVICE  REAL SERVER     STATE       FOR  WEIGHT  CHECK                          RESULT                       LATENCY
-www      192.168.0.1:80  up     00:01:01       5  http 192.168.0.1:80/.testpage  http 200                      1.2 ms
-                                                  http 192.168.0.1:80/.testpage  http: http 503 (2 in a row)   1.2 ms
-         192.168.0.2:80  down   00:01:01       -";
+SERVICE            REAL SERVER     STATE                FOR  WEIGHT  CHECK                          RESULT                 LATENCY
+www (quorum lost)  192.168.0.1:80  up (starting)   00:01:01       5  http 192.168.0.1:80/.testpage  http 200                1.2 ms
+                                                                     http 192.168.0.1:80/.testpage  http 503 (2 in a row)   1.2 ms
+                   192.168.0.2:80  down (drained)  00:01:01       -";
         assert_eq!(render(&Health { services, pace: Pace::default() }), expected);
     }
 }

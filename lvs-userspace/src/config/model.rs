@@ -5,7 +5,7 @@ mod health;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub use health::{Check, Health, HttpProbe, OnDown, Probe, Require, Timing};
+pub use health::{Check, Flaps, Health, HttpProbe, OnDown, Probe, Require, Timing};
 
 /// A whole file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 
+use super::health::raw::Fallback as FallbackKeys;
 use super::health::validate as health;
 use super::model::{self, Config, Forward};
 use super::raw;
 use super::record::{Field, Located, Reader};
+use super::scalar::UnicastAddress;
 use super::totals;
 use super::words::Track;
 use super::yaml::Place;
@@ -107,6 +109,17 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
     if let Some(templates) = templates {
         share_checks(&templates, &mut real_servers, reader);
     }
+    let health = reader.in_key("health", |reader| {
+        let health = raw.health.value()?;
+        let fallback = match &health.fallback {
+            Field::Absent => None,
+            field => {
+                let located = field.located()?;
+                Some(reader.in_key("fallback", |reader| fallback(located, raw, &mut seen, reader))?)
+            }
+        };
+        health::health(health, fallback, reader)
+    });
     Some(model::Service {
         name: raw.name.value()?.0.clone(),
         vip: raw.vip.value()?.0,
@@ -115,7 +128,7 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
         scheduler: *raw.scheduler.value()?,
         track_always: *raw.track.value()? == Track::Always,
         real_servers: real_servers.into_iter().map(|(real_server, _)| real_server).collect(),
-        health: raw.health.value().and_then(health::health)?,
+        health: health?,
     })
 }
 
@@ -163,8 +176,8 @@ fn real_server(
         own => *own.value()?,
     };
     // Both are judged before either gives up, so that both mistakes are told.
-    let address = address(raw, *place, forward, service, reader);
-    let port = real_server_port(raw, forward, service, reader);
+    let address = address(&raw.address, *place, forward, service, reader);
+    let port = real_server_port(&raw.port, forward, service, reader);
     let (address, port) = (address?, port?);
     if let Some(line) = seen.before((address, port), *place) {
         let what = format!("{address} is in this service already, on line {line}");
@@ -180,16 +193,37 @@ fn real_server(
     Some((model::RealServer { address, port, weight: raw.weight.value()?.0, forward, checks }, whose))
 }
 
+/// Who serves while there are not enough real servers: none of those itself.
+fn fallback(
+    Located { value: raw, place }: &Located<FallbackKeys>,
+    service: &raw::Service,
+    seen: &mut Seen<(IpAddr, u16)>,
+    reader: &mut Reader,
+) -> Option<model::RealServer> {
+    let forward = match &raw.forward {
+        Field::Absent => *service.forward.value()?,
+        own => *own.value()?,
+    };
+    let address = address(&raw.address, *place, forward, service, reader);
+    let port = real_server_port(&raw.port, forward, service, reader);
+    let (address, port) = (address?, port?);
+    if let Some(line) = seen.before((address, port), *place) {
+        let what = format!("{address} is a real server of this service, on line {line}");
+        reader.mistake(*place, what, "expected another one, which serves when those do not");
+    }
+    Some(model::RealServer { address, port, weight: 1, forward, checks: Vec::new() })
+}
+
 /// The address, also where it is wrong beside the service's.
 fn address(
-    raw: &raw::RealServer,
+    raw: &Field<UnicastAddress>,
     place: Place,
     forward: Forward,
     service: &raw::Service,
     reader: &mut Reader,
 ) -> Option<IpAddr> {
     let vip = service.vip.value().map(|vip| vip.0);
-    let Located { value: given, place } = match (&raw.address, forward) {
+    let Located { value: given, place } = match (raw, forward) {
         (Field::Absent, Forward::Local) => return vip,
         (Field::Absent, _) => {
             let remedy = "expected an IPv4 or IPv6 address";
@@ -228,13 +262,13 @@ fn address(
 
 /// The port on the real server: the service's own unless nat translates it, also where another is given.
 fn real_server_port(
-    raw: &raw::RealServer,
+    raw: &Field<raw::RealServerPort>,
     forward: Forward,
     service: &raw::Service,
     reader: &mut Reader,
 ) -> Option<u16> {
     let dialled = port(service);
-    let Located { value: given, place } = match &raw.port {
+    let Located { value: given, place } = match raw {
         Field::Absent => return dialled,
         field => field.located()?,
     };

@@ -5,6 +5,7 @@
 //! of all checks, and of what the file says, the configuration that is installed. All but the supervisor
 //! and the probes is pure: time comes in as an argument.
 
+mod hexadecimal;
 pub mod journal;
 pub mod pool;
 pub mod probe;

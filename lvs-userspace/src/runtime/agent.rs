@@ -19,7 +19,7 @@ use crate::api::{Overview, Request, Usage, model};
 use crate::config::Config;
 use crate::control::Event;
 use crate::dataplane::monotonic_nanoseconds;
-use crate::health::Change;
+use crate::health::pool::{Mode, Selection};
 use lvs_common::settings::Settings;
 
 /// Between the end of a walk through the connection tables and the next, at the least.
@@ -98,7 +98,7 @@ impl Agent {
     /// Publishes the configuration's services, then brings the program to its interfaces.
     pub(super) async fn begin(&mut self) -> Result<(), Error> {
         let config = self.installed.config.clone();
-        self.next_hops.prepare(self.health.pool.config()).await;
+        self.next_hops.prepare(self.health.config()).await;
         let known: Vec<_> = self.next_hops.events().collect();
         for event in known {
             self.installed.handle(event, &self.next_hops)?;
@@ -133,10 +133,13 @@ impl Agent {
                 Some(request) = requests.recv() => match request {
                     Request::Describe(answer) => drop(answer.send(self.overview())),
                     Request::Health(answer) => {
-                        drop(answer.send(self.health.pool.describe(self.installed.now())));
+                        drop(answer.send(self.health.describe()));
                     }
                     Request::Events { after, limit, answer } => {
                         drop(answer.send(self.health.journal.after(after, limit)));
+                    }
+                    Request::Maintain { selection, mode, answer } => {
+                        drop(answer.send(self.maintain(&selection, mode)));
                     }
                     Request::Reload(answer) => {
                         let reloaded = self.reload().await;
@@ -157,7 +160,10 @@ impl Agent {
                     }
                 },
                 changes = self.health.changes(), if health_watched => match changes {
-                    Some(changes) => self.learn(changes),
+                    Some(changes) => {
+                        let desired = self.health.learn(changes);
+                        self.install(desired);
+                    }
                     None => {
                         health_watched = false;
                         error!("real servers are no longer checked: restart lvsd with --keep-forwarding");
@@ -168,6 +174,8 @@ impl Agent {
                     self.walked(found);
                 }
                 _ = tick.tick() => {
+                    let desired = self.health.tick();
+                    self.install(desired);
                     self.handle(Event::Tick);
                     self.follow_interfaces();
                     if walking.is_none() && Instant::now() >= self.next_walk {
@@ -179,7 +187,8 @@ impl Agent {
     }
 
     /// Ends the agent's part; see [`crate::dataplane::Dataplane::close`].
-    pub(super) fn close(self, keep_forwarding: bool) -> Result<(), Error> {
+    pub(super) fn close(mut self, keep_forwarding: bool) -> Result<(), Error> {
+        self.health.save();
         Ok(self.installed.dataplane.close(keep_forwarding)?)
     }
 
@@ -191,11 +200,29 @@ impl Agent {
 
     /// Carries out what has become known of real servers. What the kernel refuses is tried again soon, as
     /// after any event.
-    fn learn(&mut self, changes: Vec<Change>) {
-        if let Some(desired) = self.health.learn(changes, self.installed.now()) {
+    fn install(&mut self, desired: Option<Config>) {
+        if let Some(desired) = desired {
             self.installed.config = desired.clone();
             self.handle(Event::Desired(desired));
         }
+    }
+
+    /// In force and on disk when it is answered.
+    fn maintain(&mut self, selection: &Selection, mode: Mode) -> Result<model::Maintained, model::Failure> {
+        let services = self.health.maintain(selection, mode);
+        if services == 0 {
+            let port = selection.port.map_or_else(String::new, |port| format!(" with port {port}"));
+            let service = selection.service.as_ref().map_or("any service", |name| name);
+            let error = format!("{}{port} is no real server of {service}", selection.address);
+            return Err(model::Failure { error });
+        }
+        let desired = self.health.outcome();
+        self.install(desired);
+        if !self.health.save() {
+            let error = "it is in force, but would not survive the agent; its log has the reason".to_owned();
+            return Err(model::Failure { error });
+        }
+        Ok(model::Maintained { services })
     }
 
     /// Reads the file again; after an error everything is as it was.
@@ -224,12 +251,12 @@ impl Agent {
         for event in changed {
             self.handle(event);
         }
-        let pool = self.health.planned(config, self.installed.now());
+        let pool = self.health.planned(config);
         let installed = self.exchange(pool.desired(), &before);
         if installed.is_ok() {
             self.health.adopt(pool);
         }
-        self.next_hops.settle(self.health.pool.config());
+        self.next_hops.settle(self.health.config());
         let changes = installed?;
         self.take_advice();
         Ok(model::Reloaded {
@@ -276,7 +303,7 @@ impl Agent {
 
     fn take_advice(&mut self) {
         self.present = present(&self.installed.config);
-        let config = &self.installed.config;
+        let config = self.health.config();
         let mut advice = advice::of(config, self.installed.dataplane.attachments());
         advice.extend(advice::tunnel_sources(config, |address| self.next_hops.source_of(address)));
         for warning in advice.iter().filter(|warning| !self.advice.contains(warning)) {

@@ -1,12 +1,15 @@
-//! The pool, the supervisor that watches for it, and what people are told.
+//! The pool, the supervisor that watches for it, what people are told, and what is kept on disk.
 
 use std::time::{Duration, SystemTime};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::store::Store;
 use crate::config::Config;
+use crate::dataplane::monotonic_nanoseconds;
+use crate::health::pool::{Mode, Selection, ServiceView};
 use crate::health::{Change, Instruction, Journal, Notice, Pool, Supervisor};
 
 /// Descriptors for all but probes: maps, sockets of the API, programs.
@@ -16,17 +19,25 @@ const MOST_AT_ONCE: u64 = 16_384;
 const LEAST_AT_ONCE: u64 = 64;
 
 pub(super) struct Health {
-    pub(super) pool: Pool,
+    pool: Pool,
     pub(super) journal: Journal,
+    store: Store,
+    /// The disk holds less than the pool knows.
+    unsaved: bool,
     instruct: mpsc::UnboundedSender<Instruction>,
     changes: mpsc::Receiver<Change>,
 }
 
 impl Health {
-    /// With the supervisor, which must be run.
-    pub(super) fn new(pool: Pool) -> (Self, Supervisor) {
+    /// Goes on where an earlier agent has ended. The supervisor must be run.
+    pub(super) fn new(config: Config, store: Store) -> (Self, Supervisor) {
+        let mut pool = Pool::new(config, now());
+        if let Some(saved) = store.load() {
+            pool.restore(saved, now());
+        }
         let (supervisor, instruct, changes) = Supervisor::new(probes_at_once());
-        let health = Self { pool, journal: Journal::default(), instruct, changes };
+        let mut health = Self { pool, journal: Journal::default(), store, unsaved: false, instruct, changes };
+        health.tell();
         (health, supervisor)
     }
 
@@ -35,25 +46,40 @@ impl Health {
         self.instruct.clone()
     }
 
+    /// The file in force.
+    pub(super) const fn config(&self) -> &Config {
+        self.pool.config()
+    }
+
+    /// What is to be installed.
+    pub(super) fn desired(&self) -> Config {
+        self.pool.desired()
+    }
+
+    pub(super) fn describe(&self) -> Vec<ServiceView> {
+        self.pool.describe(now())
+    }
+
     /// Has the supervisor watch what the pool wants.
     pub(super) fn watch(&self) {
-        // A supervisor that is gone is noticed by `changed`.
+        // A supervisor that is gone is noticed by `changes`.
         self.instruct.send(Instruction::Watch(self.pool.checks())).ok();
     }
 
     /// The pool for another file, which is in force once it is [`Self::adopt`]ed.
-    pub(super) fn planned(&self, config: Config, now: Duration) -> Pool {
+    pub(super) fn planned(&self, config: Config) -> Pool {
         let mut pool = self.pool.clone();
-        pool.configure(config, now);
+        pool.configure(config, now());
         pool
     }
 
+    /// `pool` is installed already.
     pub(super) fn adopt(&mut self, pool: Pool) {
         self.pool = pool;
-        // It is installed already.
         self.pool.take_changed();
         self.watch();
         self.tell();
+        self.save();
     }
 
     /// The next changes: as many as there are by now, since each installation takes its time. `None` when
@@ -67,12 +93,43 @@ impl Health {
     }
 
     /// What is to be installed now, if that is something else than before.
-    pub(super) fn learn(&mut self, changes: Vec<Change>, now: Duration) -> Option<Config> {
+    pub(super) fn learn(&mut self, changes: Vec<Change>) -> Option<Config> {
         for change in changes {
-            self.pool.checked(change, now);
+            self.pool.checked(change, now());
         }
+        self.outcome()
+    }
+
+    /// Sets the mode of real servers; how many there are. The rest is [`Self::outcome`].
+    pub(super) fn maintain(&mut self, selection: &Selection, mode: Mode) -> usize {
+        self.pool.maintain(selection, mode, now())
+    }
+
+    /// About once a second.
+    pub(super) fn tick(&mut self) -> Option<Config> {
+        self.pool.tick(now());
+        self.save();
+        self.outcome()
+    }
+
+    /// Tells what happened; what is to be installed now, if that is something else than before.
+    pub(super) fn outcome(&mut self) -> Option<Config> {
         self.tell();
         self.pool.take_changed().then(|| self.pool.desired())
+    }
+
+    /// Whether what is known is on disk now.
+    pub(super) fn save(&mut self) -> bool {
+        if !self.pool.take_unsaved() && !self.unsaved {
+            return true;
+        }
+        let saved = self.store.save(&self.pool.save(now()));
+        if let Err(reason) = &saved {
+            let directory = self.store.directory().display();
+            error!(%directory, %reason, "verdicts and maintenance would not survive the agent");
+        }
+        self.unsaved = saved.is_err();
+        saved.is_ok()
     }
 
     fn tell(&mut self) {
@@ -83,13 +140,17 @@ impl Health {
     }
 }
 
+/// Since the machine's start, so that times mean the same to the next agent.
+fn now() -> Duration {
+    Duration::from_nanos(monotonic_nanoseconds())
+}
+
 fn log(notice: &Notice) {
     let Notice { service, server, what, reason } = notice;
     let server = server.map_or_else(String::new, |server| format!(", real server {server}"));
-    let what = what.word();
-    match notice.what.is_alarming() {
-        true => warn!("service {service}{server}: {what}: {reason}"),
-        false => info!("service {service}{server}: {what}: {reason}"),
+    match what.is_alarming() {
+        true => warn!("service {service}{server}: {}: {reason}", what.word()),
+        false => info!("service {service}{server}: {}: {reason}", what.word()),
     }
 }
 

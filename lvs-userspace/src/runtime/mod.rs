@@ -14,6 +14,7 @@ mod lock;
 mod neighbours;
 mod next_hops;
 mod notify;
+mod store;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,6 @@ use tracing::{error, info, warn};
 use crate::api::{self, Api, model};
 use crate::config::{self, Config, Diagnostics, Source};
 use crate::dataplane::{Dataplane, KernelLog, OpenOptions, bpffs, object};
-use crate::health::Pool;
 use crate::network::{Network, Resolver};
 
 use agent::{Agent, End, Signals};
@@ -38,6 +38,7 @@ use health::Health;
 use installed::Installed;
 use lock::InstanceLock;
 use next_hops::NextHops;
+use store::Store;
 
 /// Requests of the API on their way to the agent.
 const REQUESTS: usize = 64;
@@ -50,10 +51,18 @@ pub struct Options {
     pub config: PathBuf,
     /// Keeps several agents of one machine apart.
     pub instance: String,
+    /// Where it keeps what must survive it; `/var/lib/<instance>` if not given.
+    pub state_directory: Option<PathBuf>,
     /// Interfaces whose driver has no XDP run in the slower generic mode.
     pub allow_generic: bool,
     /// The end of the agent is not the end of forwarding.
     pub keep_forwarding: bool,
+}
+
+impl Options {
+    fn state_directory(&self) -> PathBuf {
+        self.state_directory.clone().unwrap_or_else(|| Path::new("/var/lib").join(&self.instance))
+    }
 }
 
 /// Runs until SIGTERM, SIGINT or a request to stop.
@@ -102,9 +111,8 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
             return Err(error.into());
         }
     };
-    let pool = Pool::new(config, Duration::ZERO);
-    let installed = Installed::new(dataplane, state, pool.desired());
-    let (health, supervisor) = Health::new(pool);
+    let (health, supervisor) = Health::new(config, Store::new(options.state_directory()));
+    let installed = Installed::new(dataplane, state, health.desired());
     let checks = health.instruct();
     let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports), health);
     let begun = async {

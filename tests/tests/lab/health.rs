@@ -142,3 +142,69 @@ fn a_reload_keeps_a_dead_server_out() -> Result<()> {
     load.finish()?.expect_no_failure()?;
     Ok(())
 }
+
+/// What an operator has set outlives the agent, as does the verdict on a dead server.
+#[test]
+fn maintenance_and_verdicts_survive_a_crash() -> Result<()> {
+    let mut balanced =
+        Balanced::start(Shape::default(), Preparation::ByHand, |network| site(network, "rr", ""))?;
+    let control = balanced.agent.control().clone();
+    let addresses = balanced.network.servers.iter().map(|server| server.address(FAMILY).to_string());
+    let addresses: Vec<_> = addresses.collect();
+    balanced.programs[1].web.kill()?;
+    wait_for_state(&control, 1, "down")?;
+    let told = control.run(&["drain", &addresses[0]])?;
+    ensure!(told.trim() == format!("{} is drained in 1 service", addresses[0]), "{told}");
+    let weights = || -> Result<Vec<Option<u32>>> {
+        Ok(servers(&control)?.iter().map(|server| server.installed_weight).collect())
+    };
+    ensure!(weights()? == [Some(0), None, Some(1)], "{:?}", weights()?);
+
+    balanced.agent.kill()?;
+    balanced.agent.start_again()?;
+    ensure!(weights()? == [Some(0), None, Some(1)], "{:?}", weights()?);
+    ensure!(servers(&control)?[0].mode == "drained", "{:?}", servers(&control)?);
+    let load =
+        Load::start(&balanced.network.client, Plan::count(Exchange::Http, dialled(FAMILY, HTTP_PORT), 100));
+    let report = load.finish()?;
+    report.expect_no_failure()?;
+    ensure!(report.answers_of("rs3") == 100, "{report:?}");
+
+    control.run(&["enable", &addresses[0]])?;
+    control.run(&["disable", &format!("{}:80", addresses[2])])?;
+    ensure!(weights()? == [Some(1), None, None], "{:?}", weights()?);
+    let refused = control.run(&["drain", "192.0.2.99"]).expect_err("no such real server");
+    ensure!(format!("{refused:#}").contains("192.0.2.99 is no real server of any service"), "{refused:#}");
+    Ok(())
+}
+
+/// The director's own web server apologises while there are not enough.
+#[test]
+fn the_fallback_serves_until_there_are_enough() -> Result<()> {
+    let mut balanced = Balanced::start(Shape::default(), Preparation::ByHand, |network| {
+        site(network, "rr", ", quorum: 2, quorum_recovery: 3, fallback: {forward: local}")
+    })?;
+    let control = balanced.agent.control().clone();
+    let client = balanced.network.client.clone();
+    let answers =
+        |count| Load::start(&client, Plan::count(Exchange::Http, dialled(FAMILY, HTTP_PORT), count)).finish();
+    balanced.programs[0].web.kill()?;
+    wait_for_state(&control, 0, "down")?;
+    ensure!(answers(20)?.answers_of("director") == 0);
+    balanced.programs[1].web.kill()?;
+    wait_for_state(&control, 1, "down")?;
+    let report = answers(20)?;
+    report.expect_no_failure()?;
+    ensure!(report.answers_of("director") == 20, "{report:?}");
+
+    let network = &balanced.network;
+    balanced.programs[0].web = start_web(network, &network.servers[0].namespace, "rs1")?;
+    wait_for_state(&control, 0, "up")?;
+    ensure!(answers(20)?.answers_of("director") == 20, "two are not enough to return");
+    balanced.programs[1].web = start_web(network, &network.servers[1].namespace, "rs2")?;
+    wait_for_state(&control, 1, "up")?;
+    let report = answers(30)?;
+    report.expect_no_failure()?;
+    ensure!(report.answers_of("director") == 0, "{report:?}");
+    Ok(())
+}

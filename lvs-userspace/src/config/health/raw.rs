@@ -1,9 +1,10 @@
 //! Every key of checks, declared once.
 
+use lvs_common::limits;
 use serde_json::json;
 
 use super::scalar::{HostName, HttpHeader, HttpMethod, HttpPath, Line, Pattern, Sha256, Span, StatusRange};
-use crate::config::model::{OnDown, Require};
+use crate::config::model::{Forward, OnDown, Require};
 use crate::config::raw::RealServerPort;
 use crate::config::record::{Field, List, record, variants};
 use crate::config::scalar::{InterfaceName, Number, UnicastAddress};
@@ -14,6 +15,10 @@ const LONGEST: u32 = 86_400_000;
 pub(in crate::config) type Interval = Span<50, LONGEST>;
 /// What waits longer than ten minutes for an answer holds its socket for as long.
 pub(in crate::config) type Timeout = Span<10, 600_000>;
+pub(in crate::config) type Delay = Span<0, 86_400_000>;
+pub(in crate::config) type FlapTime = Span<1_000, 86_400_000>;
+pub(in crate::config) type Servers = Number<1, { limits::MEMBERS_PER_SERVICE }>;
+pub(in crate::config) type Share = Number<0, 100>;
 pub(in crate::config) type Count = Number<1, 1_000>;
 pub(in crate::config) type Percent = Number<0, 50>;
 pub(in crate::config) type Checks = List<Check, 0, 16>;
@@ -29,6 +34,44 @@ record! {
         default require: Require = Require::All.word();
         /// What becomes of a real server that fails.
         default on_down: OnDown = OnDown::Remove.word();
+        /// How long a real server that has recovered must stay so before it returns.
+        default recovery_delay: Delay = 0;
+        /// How long the weight of a real server that returns grows, in ten steps.
+        default slow_start: Delay = 0;
+        /// What is done about a real server that fails again and again.
+        optional flaps: Flaps;
+        /// Fewer real servers than this are not enough.
+        default quorum: Servers = 1;
+        /// So many are enough again: `quorum` if left out.
+        optional quorum_recovery: Servers;
+        /// Who serves while there are not enough.
+        optional fallback: Fallback;
+        /// When less than so many percent of the real servers are left, the checks are doubted and the others kept.
+        default panic_threshold: Share = 0;
+    }
+}
+
+record! {
+    /// `flaps`: a real server that fails so often within a time returns only after it was well for long.
+    Flaps {
+        /// So many failures are too many.
+        default limit: Count = 3;
+        /// Within this time.
+        default within: FlapTime = "10m";
+        /// It then returns after so long.
+        default hold: FlapTime = "5m";
+    }
+}
+
+record! {
+    /// `fallback`: who serves while there are not enough real servers.
+    Fallback {
+        /// Its address. Left out with `forward: local`, where it is the VIP.
+        optional address: UnicastAddress;
+        /// The port it listens on, if not the service's; only with `forward: nat`.
+        optional port: RealServerPort;
+        /// How a packet reaches it, if not as the service says.
+        optional forward: Forward;
     }
 }
 

@@ -35,7 +35,12 @@ impl<const LEAST: u32, const MOST: u32> Span<LEAST, MOST> {
 
 /// `250ms`, `2s`, `1h`: the largest unit that leaves no fraction.
 fn written(milliseconds: u32) -> String {
-    let fitting = UNITS.iter().rev().find(|(_, factor)| milliseconds.is_multiple_of(*factor as u32));
+    // 0 is a multiple of days too, but reads better as 0ms.
+    let fitting = UNITS
+        .iter()
+        .rev()
+        .filter(|_| milliseconds > 0)
+        .find(|(_, factor)| milliseconds.is_multiple_of(*factor as u32));
     let (unit, factor) = fitting.copied().unwrap_or(UNITS[0]);
     format!("{}{unit}", milliseconds / factor as u32)
 }

@@ -5,13 +5,47 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::raw;
-use crate::config::model::{Check, Health, HttpProbe, Probe, Timing};
+use crate::config::model::{Check, Flaps, Health, HttpProbe, Probe, RealServer, Timing};
 use crate::config::record::{Field, Located, Reader};
 use crate::config::yaml::Place;
 
-/// Of one service.
-pub(in crate::config) fn health(raw: &raw::Health) -> Option<Health> {
-    Some(Health { require: *raw.require.value()?, on_down: *raw.on_down.value()? })
+/// Of one service, whose fallback is read already.
+pub(in crate::config) fn health(
+    raw: &raw::Health,
+    fallback: Option<RealServer>,
+    reader: &mut Reader,
+) -> Option<Health> {
+    let quorum = raw.quorum.value()?.0;
+    let quorum_recovery = match own(&raw.quorum_recovery, |number| number.0)? {
+        None => quorum,
+        Some(Located { value, place }) if value < quorum => {
+            reader.in_key("quorum_recovery", |reader| {
+                let what = format!("{value} real servers are less than the quorum of {quorum}");
+                reader.mistake(place, what, format!("expected {quorum} or more"));
+            });
+            return None;
+        }
+        Some(Located { value, .. }) => value,
+    };
+    let flaps = match own(&raw.flaps, flaps)? {
+        None => None,
+        Some(Located { value, .. }) => Some(value?),
+    };
+    Some(Health {
+        require: *raw.require.value()?,
+        on_down: *raw.on_down.value()?,
+        recovery_delay: raw.recovery_delay.value()?.0,
+        slow_start: raw.slow_start.value()?.0,
+        flaps,
+        quorum,
+        quorum_recovery,
+        fallback,
+        panic_threshold: raw.panic_threshold.value()?.0,
+    })
+}
+
+fn flaps(raw: &raw::Flaps) -> Option<Flaps> {
+    Some(Flaps { limit: raw.limit.value()?.0, within: raw.within.value()?.0, hold: raw.hold.value()?.0 })
 }
 
 /// A check that fits no real server yet: address and port may be the real server's.

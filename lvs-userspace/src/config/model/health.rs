@@ -5,17 +5,50 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::RealServer;
+
 /// What a service makes of its real servers' checks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     pub require: Require,
     pub on_down: OnDown,
+    /// How long a real server that has recovered must stay so before it returns.
+    pub recovery_delay: Duration,
+    /// How long the weight of a real server that returns grows.
+    pub slow_start: Duration,
+    pub flaps: Option<Flaps>,
+    /// Fewer real servers than this are not enough; at least 1.
+    pub quorum: u32,
+    /// So many are enough again; at least `quorum`.
+    pub quorum_recovery: u32,
+    /// Who serves while there are not enough; its weight is 1 and it has no checks.
+    pub fallback: Option<RealServer>,
+    /// When less than so many percent of the real servers are left, the others are kept; 0 = never.
+    pub panic_threshold: u32,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { require: Require::All, on_down: OnDown::Remove }
+        Self {
+            require: Require::All,
+            on_down: OnDown::Remove,
+            recovery_delay: Duration::ZERO,
+            slow_start: Duration::ZERO,
+            flaps: None,
+            quorum: 1,
+            quorum_recovery: 1,
+            fallback: None,
+            panic_threshold: 0,
+        }
     }
+}
+
+/// Whoever fails `limit` times `within` a time returns only after `hold`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flaps {
+    pub limit: u32,
+    pub within: Duration,
+    pub hold: Duration,
 }
 
 /// How many checks of a real server must pass.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::mistakes::said;
-use super::model::{Check, HttpProbe, OnDown, Probe, Require, Timing};
+use super::model::{Check, Flaps, HttpProbe, OnDown, Probe, Require, Timing};
 use super::*;
 
 /// A service with this under `health`, and further keys of its second real server.
@@ -57,6 +57,41 @@ fn a_real_server_may_have_checks_of_its_own() {
     assert_eq!(www.real_servers[1].checks, [tcp(9, 8080)]);
     assert_eq!((www.health.require, www.health.on_down), (Require::Any, OnDown::Quiesce));
     assert_eq!(service("{checks: [{type: tcp}]}", ", checks: []").real_servers[1].checks, []);
+}
+
+#[test]
+fn every_key_of_a_service_is_read() {
+    let www = service(
+        "{recovery_delay: 30s, slow_start: 1m, flaps: {limit: 5, hold: 1h}, quorum: 2, quorum_recovery: 3, \
+         fallback: {forward: local}, panic_threshold: 40}",
+        "",
+    );
+    let second = Duration::from_secs;
+    let fallback = RealServer {
+        address: address("10.0.0.3"),
+        port: 80,
+        weight: 1,
+        forward: Forward::Local,
+        checks: Vec::new(),
+    };
+    let expected = Health {
+        require: Require::All,
+        on_down: OnDown::Remove,
+        recovery_delay: second(30),
+        slow_start: second(60),
+        flaps: Some(Flaps { limit: 5, within: second(600), hold: second(3600) }),
+        quorum: 2,
+        quorum_recovery: 3,
+        fallback: Some(fallback),
+        panic_threshold: 40,
+    };
+    assert_eq!(www.health, expected);
+    let www = service("{quorum: 2, fallback: {address: 192.168.0.9, port: 81, forward: nat}}", "");
+    assert_eq!(www.health.quorum_recovery, 2);
+    assert_eq!(
+        www.health.fallback.map(|fallback| (fallback.address, fallback.port)),
+        Some((address("192.168.0.9"), 81))
+    );
 }
 
 #[test]
@@ -166,6 +201,19 @@ const ROWS: &[(&str, &[&str])] = &[
         "8:42: empty text, at services[0].health.checks[0].body; expected text on one line, of 1 to 4096 bytes",
         "8:58: \"a(\" is no regular expression: unclosed group, at services[0].health.checks[0].body_regex; expected a regular expression",
         "8:77: found the text \"abc\", at services[0].health.checks[0].body_sha256; expected 64 hexadecimal digits, as sha256sum prints them",
+    ]),
+    ("{quorum: 3, quorum_recovery: 2, panic_threshold: 101, recovery_delay: -1}", &[
+        "8:42: 2 real servers are less than the quorum of 3, at services[0].health.quorum_recovery; expected 3 or more",
+        "8:62: 101 is out of range, at services[0].health.panic_threshold; expected a whole number from 0 to 100",
+        "8:83: -1 is out of range, at services[0].health.recovery_delay; expected a time from 0ms to 1d, such as 500ms, 2s or 1m",
+    ]),
+    ("{fallback: {address: 192.168.0.1}}", &[
+        "8:24: 192.168.0.1 is a real server of this service, on line 10, at services[0].health.fallback; expected another one, which serves when those do not",
+    ]),
+    ("{fallback: {port: 81}, flaps: {limit: 0}}", &[
+        "8:24: missing key `address`, at services[0].health.fallback; expected an IPv4 or IPv6 address",
+        "8:31: a port of its own with `forward: dr`, which leaves the port as it is, at services[0].health.fallback.port; expected no port here; only nat can translate one port to another",
+        "8:51: 0 is out of range, at services[0].health.flaps.limit; expected a whole number from 1 to 1000",
     ]),
     ("{require: most, on_down: quiescent}", &[
         "8:23: \"most\" is not known, at services[0].health.require; expected one of all, any",

@@ -1,4 +1,5 @@
-//! Which real server of which service.
+//! Which service, and which real server of it. Both across reloads and restarts: not by the service's name,
+//! which an operator may change while connections go on.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -7,8 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::model::{RealServer, Service};
 
-/// Names a real server within a service across reloads and restarts: not by the service's name, which an
-/// operator may change while connections go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ServiceKey {
+    pub vip: IpAddr,
+    pub service_port: u16,
+    /// IANA number.
+    pub protocol: u8,
+}
+
+impl ServiceKey {
+    pub(super) const fn new(service: &Service) -> Self {
+        Self { vip: service.vip, service_port: service.port, protocol: service.protocol.number() }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ServerKey {
     pub vip: IpAddr,
@@ -20,14 +33,9 @@ pub struct ServerKey {
 }
 
 impl ServerKey {
-    pub(super) fn new(service: &Service, real_server: &RealServer) -> Self {
-        Self {
-            vip: service.vip,
-            service_port: service.port,
-            protocol: service.protocol.number(),
-            address: real_server.address,
-            port: real_server.port,
-        }
+    pub(super) const fn new(service: &Service, real_server: &RealServer) -> Self {
+        let ServiceKey { vip, service_port, protocol } = ServiceKey::new(service);
+        Self { vip, service_port, protocol, address: real_server.address, port: real_server.port }
     }
 }
 

@@ -1,45 +1,45 @@
-//! Who serves: what the file wants, and what the checks say about it. Pure.
+//! Who serves: what the file wants, what the checks say, and what operators have set. Pure.
 //!
-//! A [`Pool`] takes configurations and changes of standings, and yields the configuration that is to be
-//! installed, with notices for people. [`crate::control`] carries it out as any other.
+//! A [`Pool`] takes configurations, changes of standings, modes and the time, and yields the configuration
+//! that is to be installed, with notices for people. [`crate::control`] carries it out as any other.
+//! [`Saved`] is all it knows beside the file.
 
+mod group;
 mod key;
+mod maintenance;
+mod member;
 mod notice;
+mod saved;
 mod verdict;
 mod view;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::threshold::Standing;
 use super::watch::Change;
 use crate::config::Config;
-use crate::config::model::{Check, OnDown, Service};
+use crate::config::model::{Check, Service};
 
-pub use key::ServerKey;
+pub use key::{ServerKey, ServiceKey};
+pub use maintenance::Selection;
+pub use member::Mode;
 pub use notice::{Notice, What};
+pub use saved::{Saved, VERSION as SAVED_VERSION};
 pub use view::{ServerView, ServiceView};
 
-use verdict::Verdict;
+use group::Group;
+use member::{Member, Told};
 
 /// A standing, and why.
 #[derive(Clone, Debug, Default)]
 struct Known {
     standing: Standing,
     evidence: String,
-}
-
-/// One real server of one service.
-#[derive(Clone, Debug)]
-struct Server {
-    verdict: Verdict,
-    /// Since when.
-    since: Duration,
-    reason: String,
 }
 
 #[derive(Clone, Debug)]
@@ -49,23 +49,33 @@ pub struct Pool {
     checks: BTreeMap<Arc<Check>, Known>,
     /// Which services a check is for, by their number in the file.
     users: BTreeMap<Arc<Check>, Vec<usize>>,
-    servers: BTreeMap<ServerKey, Server>,
+    members: BTreeMap<ServerKey, Member>,
+    groups: BTreeMap<ServiceKey, Group>,
+    /// The services as they are to be installed.
+    serving: Vec<Service>,
+    /// Services in which time alone changes something.
+    waiting: BTreeSet<usize>,
     notices: Vec<Notice>,
     changed: bool,
+    unsaved: bool,
 }
 
 impl Pool {
     pub fn new(config: Config, now: Duration) -> Self {
         let mut pool = Self {
-            config,
+            config: Config { services: Vec::new(), ..config.clone() },
             checks: BTreeMap::new(),
             users: BTreeMap::new(),
-            servers: BTreeMap::new(),
+            members: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            serving: Vec::new(),
+            waiting: BTreeSet::new(),
             notices: Vec::new(),
             changed: true,
+            unsaved: false,
         };
-        pool.assign_checks();
-        pool.judge_all(now);
+        pool.configure(config, now);
+        pool.unsaved = false;
         pool
     }
 
@@ -73,7 +83,9 @@ impl Pool {
     pub fn configure(&mut self, config: Config, now: Duration) {
         self.config = config;
         self.changed = true;
+        self.unsaved = true;
         self.assign_checks();
+        self.assign_members(now);
         self.judge_all(now);
     }
 
@@ -93,14 +105,27 @@ impl Pool {
         // One that was under way when the file changed may be gone.
         let Some(known) = self.checks.get_mut(&check) else { return };
         *known = Known { standing, evidence };
-        for service in self.users.get(&check).cloned().unwrap_or_default() {
-            self.judge(service, now);
+        self.unsaved = true;
+        for number in self.users.get(&check).cloned().unwrap_or_default() {
+            self.judge(number, now);
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Duration) {
+        for number in self.waiting.clone() {
+            self.judge(number, now);
         }
     }
 
     /// Whether [`Self::desired`] is another one since it was last asked.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
+    }
+
+    /// Whether [`Self::save`] would tell something else since it was last asked; ages do not count.
+    pub fn take_unsaved(&mut self) -> bool {
+        std::mem::take(&mut self.unsaved)
     }
 
     /// What happened since it was last asked.
@@ -110,22 +135,7 @@ impl Pool {
 
     /// The file without those who do not serve: what is to be installed.
     pub fn desired(&self) -> Config {
-        let services = self.config.services.iter().map(|service| self.serving(service));
-        Config { services: services.collect(), ..self.config.clone() }
-    }
-
-    fn serving(&self, service: &Service) -> Service {
-        let mut serving = service.clone();
-        serving.real_servers.retain_mut(|real_server| {
-            real_server.checks.clear();
-            let server = self.servers.get(&ServerKey::new(service, real_server));
-            if server.is_none_or(|server| server.verdict.serves()) {
-                return true;
-            }
-            real_server.weight = 0;
-            service.health.on_down == OnDown::Quiesce
-        });
-        serving
+        Config { services: self.serving.clone(), ..self.config.clone() }
     }
 
     fn assign_checks(&mut self) {
@@ -144,41 +154,65 @@ impl Pool {
         }
     }
 
-    fn judge_all(&mut self, now: Duration) {
-        let mut former = std::mem::take(&mut self.servers);
+    fn assign_members(&mut self, now: Duration) {
+        let mut members = std::mem::take(&mut self.members);
+        let mut groups = std::mem::take(&mut self.groups);
         for service in &self.config.services {
+            let key = ServiceKey::new(service);
+            self.groups.insert(key, groups.remove(&key).unwrap_or_default());
             for real_server in &service.real_servers {
                 let key = ServerKey::new(service, real_server);
-                if let Some(server) = former.remove(&key) {
-                    self.servers.insert(key, server);
-                }
+                self.members.insert(key, members.remove(&key).unwrap_or_else(|| Member::new(now)));
             }
         }
+        self.waiting.clear();
+        self.serving.clear();
+    }
+
+    fn judge_all(&mut self, now: Duration) {
         (0..self.config.services.len()).for_each(|number| self.judge(number, now));
     }
 
-    /// Brings the real servers of a service up to date with their checks.
+    /// Brings a service up to date with its checks and the time.
     fn judge(&mut self, number: usize, now: Duration) {
         let service = &self.config.services[number];
+        let mut told = Vec::new();
+        let mut waits = false;
         for real_server in &service.real_servers {
             let key = ServerKey::new(service, real_server);
+            let Some(member) = self.members.get_mut(&key) else { continue };
             let known = real_server.checks.iter().filter_map(|check| self.checks.get(check));
             let (verdict, reason) = verdict::of(service.health.require, known);
-            let former = self.servers.get(&key);
-            if former.is_some_and(|former| former.verdict == verdict) {
-                continue;
-            }
-            let served = former.is_none_or(|former| former.verdict.serves());
-            self.changed |= served != verdict.serves();
-            if let Some(what) = notice::of(former.map(|former| former.verdict), verdict) {
-                self.notices.push(Notice {
-                    service: service.name.clone(),
-                    server: Some(key),
-                    what,
-                    reason: reason.clone(),
-                });
-            }
-            self.servers.insert(key, Server { verdict, since: now, reason });
+            told.push((Some(key), member.judge(verdict, reason, &service.health, now)));
+            told.push((Some(key), member.advance(&service.health, now)));
+            waits |= member.waits();
         }
+        if let Some(group) = self.groups.get_mut(&ServiceKey::new(service)) {
+            told.extend(group.judge(service, &mut self.members, now).map(|told| (None, told)));
+            let serving = group.serving(service, &self.members, now);
+            if self.serving.get(number) != Some(&serving) {
+                self.changed = true;
+                match self.serving.get_mut(number) {
+                    Some(former) => *former = serving,
+                    None => self.serving.push(serving),
+                }
+            }
+        }
+        self.note(number, told);
+        match waits {
+            true => self.waiting.insert(number),
+            false => self.waiting.remove(&number),
+        };
+    }
+
+    fn note(&mut self, number: usize, told: Vec<(Option<ServerKey>, Told)>) {
+        let service = &self.config.services[number].name;
+        let notices = told.into_iter().filter_map(|(server, told)| {
+            let (what, reason) = told?;
+            Some(Notice { service: service.clone(), server, what, reason })
+        });
+        let before = self.notices.len();
+        self.notices.extend(notices);
+        self.unsaved |= self.notices.len() > before;
     }
 }

@@ -1,7 +1,7 @@
 //! What people are told.
 
 use super::key::ServerKey;
-use super::verdict::Verdict;
+use super::member::Mode;
 
 /// Something happened: one line in `lvsctl events`, in the log and in alerts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Notice {
     /// The real server it is about, if not the service as a whole.
     pub server: Option<ServerKey>,
     pub what: What,
-    /// `http: http 503 after 12 ms, 3 of 3`
+    /// `http 503 after 12 ms, 3 of 3`
     pub reason: String,
 }
 
@@ -19,8 +19,20 @@ pub struct Notice {
 pub enum What {
     /// A real server has failed.
     Down,
-    /// A real server has recovered.
+    /// A real server passes its checks again, and returns later.
+    Recovering,
+    /// A real server has returned.
     Up,
+    /// An operator has set its mode.
+    Maintained(Mode),
+    /// A service has not enough real servers.
+    Short,
+    /// A service has enough real servers again.
+    Enough,
+    /// Too many have failed at once: the checks are doubted.
+    Doubted,
+    /// The checks are believed again.
+    Trusted,
 }
 
 impl What {
@@ -28,21 +40,18 @@ impl What {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Down => "down",
+            Self::Recovering => "recovering",
             Self::Up => "up",
+            Self::Maintained(mode) => mode.word(),
+            Self::Short => "quorum lost",
+            Self::Enough => "quorum regained",
+            Self::Doubted => "checks doubted",
+            Self::Trusted => "checks trusted",
         }
     }
 
     /// Bad news.
     pub const fn is_alarming(self) -> bool {
-        matches!(self, Self::Down)
-    }
-}
-
-/// What there is to tell about another verdict. That a server passes its first check is no news.
-pub(super) fn of(former: Option<Verdict>, verdict: Verdict) -> Option<What> {
-    match (former, verdict) {
-        (_, Verdict::Down) => Some(What::Down),
-        (Some(Verdict::Down), _) => Some(What::Up),
-        _ => None,
+        matches!(self, Self::Down | Self::Short | Self::Doubted)
     }
 }

@@ -1,10 +1,13 @@
 //! Verdicts, reloads and what is installed then.
 
+mod invariants;
+mod returns;
+
 use std::net::IpAddr;
 
 use super::*;
 use crate::config::model::{
-    Forward, Health, Limits, Probe, Protocol, RealServer, Require, Scheduler, Timeouts, Timing,
+    Forward, Health, Limits, OnDown, Probe, Protocol, RealServer, Require, Scheduler, Timeouts, Timing,
 };
 
 fn check(host: u8, port: u16) -> Arc<Check> {
@@ -118,7 +121,7 @@ fn one_check_speaks_for_every_service_that_has_it() {
     assert_eq!(installed(&pool), [vec![(2, 2)], vec![(1, 1)]], "any check will do for the other");
     pool.checked(change(1, 81, Standing::Down), second(2));
     assert_eq!(installed(&pool), [vec![(2, 2)], vec![]]);
-    assert_eq!(told(&mut pool), ["www 10.0.0.1:80 down", "other 10.0.0.1:80 down"]);
+    assert_eq!(told(&mut pool), ["www 10.0.0.1:80 down", "other 10.0.0.1:80 down", "other quorum lost"]);
 }
 
 #[test]
@@ -149,5 +152,5 @@ fn a_server_without_checks_always_serves() {
     www.real_servers[0].checks.clear();
     let pool = Pool::new(config(vec![www]), second(0));
     assert_eq!((installed(&pool), pool.checks().len()), (vec![vec![(1, 1)]], 0));
-    assert_eq!(pool.describe(second(1))[0].servers[0].verdict, Verdict::Unchecked);
+    assert_eq!(pool.describe(second(1))[0].servers[0].verdict, verdict::Verdict::Unchecked);
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Pool;
-use super::key::ServerKey;
+use super::key::{ServerKey, ServiceKey};
+use super::member::{Mode, Phase};
 use super::verdict::Verdict;
 use crate::config::model::Check;
 
@@ -12,6 +13,10 @@ use crate::config::model::Check;
 #[derive(Clone, Debug)]
 pub struct ServiceView {
     pub name: String,
+    /// There are not enough real servers.
+    pub short: bool,
+    /// Too many are down: the checks are doubted.
+    pub doubted: bool,
     pub servers: Vec<ServerView>,
 }
 
@@ -24,6 +29,8 @@ pub struct ServerView {
     pub for_time: Duration,
     /// Evidence for the verdict; empty without any.
     pub reason: String,
+    pub phase: Phase,
+    pub mode: Mode,
     /// As in the file.
     pub weight: u32,
     /// As installed; `None` when it is not.
@@ -33,24 +40,31 @@ pub struct ServerView {
 
 impl Pool {
     pub fn describe(&self, now: Duration) -> Vec<ServiceView> {
-        let services = self.config.services.iter().map(|service| {
-            let serving = self.serving(service);
+        let services = self.config.services.iter().zip(&self.serving).map(|(service, serving)| {
             let servers = service.real_servers.iter().filter_map(|real_server| {
                 let key = ServerKey::new(service, real_server);
-                let server = self.servers.get(&key)?;
+                let member = self.members.get(&key)?;
                 let installed =
                     serving.real_servers.iter().find(|serving| ServerKey::new(service, serving) == key);
                 Some(ServerView {
                     key,
-                    verdict: server.verdict,
-                    for_time: now.saturating_sub(server.since),
-                    reason: server.reason.clone(),
+                    verdict: member.verdict,
+                    for_time: now.saturating_sub(member.since),
+                    reason: member.reason.clone(),
+                    phase: member.phase,
+                    mode: member.mode,
                     weight: real_server.weight,
                     installed_weight: installed.map(|serving| serving.weight),
                     checks: real_server.checks.clone(),
                 })
             });
-            ServiceView { name: service.name.clone(), servers: servers.collect() }
+            let group = self.groups.get(&ServiceKey::new(service)).copied().unwrap_or_default();
+            ServiceView {
+                name: service.name.clone(),
+                short: group.short,
+                doubted: group.doubted,
+                servers: servers.collect(),
+            }
         });
         services.collect()
     }

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Failure, dial};
 use crate::config::model::{Check, HttpProbe};
+use crate::health::hexadecimal::hexadecimal;
 
 /// So much of a body is read and looked at, whatever the server sends.
 const MAX_BODY: usize = 1 << 20;
@@ -96,8 +97,7 @@ async fn judge(response: Response<Incoming>, probe: &HttpProbe) -> Result<String
         }
         let found = Sha256::digest(&body);
         if found.as_slice() != digest {
-            let found: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
-            return lacks(format!("has the SHA-256 {found}"));
+            return lacks(format!("has the SHA-256 {}", hexadecimal(&found)));
         }
     }
     Ok(answered)

@@ -32,6 +32,10 @@ pub(crate) const LAB: &[Tool] = &[
     tool("iperf3", "iperf3"),
     tool("dig", "bind9-dnsutils"),
     tool("ping", "iputils-ping"),
+    tool("openssl", "openssl"),
+    tool("postfix", "postfix"),
+    tool("rsyslogd", "rsyslog"),
+    tool("/usr/lib/mon/alert.d/mail.alert", "mon"),
 ];
 
 impl Tool {

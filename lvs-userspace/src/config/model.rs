@@ -1,10 +1,12 @@
 //! The validated configuration: what cannot work cannot be built.
 
+mod alert;
 mod health;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub use alert::{Alert, AlertChannel, MailAlert, MailTls, ProgramAlert, SyslogAlert, WebhookAlert};
 pub use health::{Check, Flaps, Health, HttpProbe, OnDown, Probe, Require, Timing};
 
 /// A whole file.
@@ -16,6 +18,8 @@ pub struct Config {
     pub limits: Limits,
     /// Distinct by (vip, port, protocol) and by name.
     pub services: Vec<Service>,
+    /// Distinct by name.
+    pub alerts: Vec<Alert>,
 }
 
 /// Idle times of connections, in seconds (as `ipvsadm --set tcp tcpfin udp`).

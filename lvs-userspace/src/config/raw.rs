@@ -2,6 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
+use super::alerts::raw::Alerts;
 use super::health::raw::{Checks, Health};
 use super::model::{self, Forward, Protocol, Scheduler};
 use super::record::{List, Read, record};
@@ -37,6 +38,8 @@ record! {
         default limits: Limits = json!({});
         /// What clients dial. `[]` for none.
         required services: Services;
+        /// Who is told when real servers fail.
+        default alerts: Alerts = json!([]);
     }
 }
 

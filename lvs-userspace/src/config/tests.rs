@@ -1,3 +1,4 @@
+mod alerts;
 mod documents;
 mod files;
 mod health;
@@ -45,6 +46,7 @@ fn the_classic_site_is_read() {
         timeouts: Timeouts::default(),
         limits: Limits::default(),
         services: vec![service],
+        alerts: Vec::new(),
     };
     assert_eq!(config, expected);
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 
+use super::alerts::validate::alerts;
 use super::health::raw::Fallback as FallbackKeys;
 use super::health::validate as health;
 use super::model::{self, Config, Forward};
@@ -22,12 +23,14 @@ pub(super) fn config(file: &raw::File, reader: &mut Reader) -> Option<Config> {
     if let (Field::Given(listed), Some(services), Some(limits)) = (&file.services, &services, limits) {
         totals::check(services, limits, listed.place, reader);
     }
+    let alerts = reader.in_key("alerts", |reader| alerts(file.alerts.value()?, services.as_deref(), reader));
     file.version.value()?;
     Some(Config {
         interfaces: interfaces?,
         timeouts: file.timeouts.value().and_then(timeouts)?,
         limits: limits?,
         services: services?,
+        alerts: alerts?,
     })
 }
 
@@ -288,7 +291,7 @@ fn real_server_port(
 }
 
 /// What there was before, and on which line.
-struct Seen<K>(HashMap<K, u32>);
+pub(super) struct Seen<K>(HashMap<K, u32>);
 
 impl<K> Default for Seen<K> {
     fn default() -> Self {
@@ -298,7 +301,7 @@ impl<K> Default for Seen<K> {
 
 impl<K: Eq + Hash> Seen<K> {
     /// The line on which `key` was seen first, if it was seen.
-    fn before(&mut self, key: K, place: Place) -> Option<u32> {
+    pub(super) fn before(&mut self, key: K, place: Place) -> Option<u32> {
         use std::collections::hash_map::Entry;
         match self.0.entry(key) {
             Entry::Occupied(first) => Some(*first.get()),

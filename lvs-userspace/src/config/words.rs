@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value as Json, json};
 
-use super::model::{Forward, OnDown, Protocol, Require, Scheduler};
+use super::model::{Forward, MailTls, OnDown, Protocol, Require, Scheduler};
 use super::nearest::nearest;
 use super::record::{Read, Reader};
 use super::yaml::{Node, Value};
@@ -106,4 +106,10 @@ words!(pub Require {
 words!(pub OnDown {
     Remove = "remove": "it is taken out, and its connections go to the others, which reset them";
     Quiesce = "quiesce" also "quiescent": "its weight becomes 0: no new connections, the old ones stay with it";
+});
+
+words!(pub MailTls {
+    None = "none": "not encrypted";
+    Starttls = "starttls": "encrypted on a connection that begins without";
+    Tls = "tls" also "smtps" "ssl": "encrypted from the first byte on";
 });

@@ -2,11 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
+use jiff::Zoned;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::store::Store;
+use crate::alert::courier::Order;
+use crate::alert::period::LocalTime;
+use crate::alert::{Courier, Engine, Queue};
 use crate::config::Config;
 use crate::dataplane::monotonic_nanoseconds;
 use crate::health::pool::{Mode, Selection, ServiceView};
@@ -14,6 +18,8 @@ use crate::health::{Change, Instruction, Journal, Notice, Pool, Supervisor};
 
 /// Descriptors for all but probes: maps, sockets of the API, programs.
 const OTHER_DESCRIPTORS: u64 = 1_024;
+/// The rest waits for the next tick.
+const BETWEEN_SAVES: Duration = Duration::from_secs(1);
 /// More probes at a time than this would be a sign of something else.
 const MOST_AT_ONCE: u64 = 16_384;
 const LEAST_AT_ONCE: u64 = 64;
@@ -21,24 +27,40 @@ const LEAST_AT_ONCE: u64 = 64;
 pub(super) struct Health {
     pool: Pool,
     pub(super) journal: Journal,
+    engine: Engine,
+    courier: mpsc::UnboundedSender<Order>,
     store: Store,
     /// The disk holds less than the pool knows.
     unsaved: bool,
+    /// When it was written last.
+    saved: Duration,
     instruct: mpsc::UnboundedSender<Instruction>,
     changes: mpsc::Receiver<Change>,
 }
 
 impl Health {
-    /// Goes on where an earlier agent has ended. The supervisor must be run.
-    pub(super) fn new(config: Config, store: Store) -> (Self, Supervisor) {
+    /// Goes on where an earlier agent has ended. Supervisor and courier must be run.
+    pub(super) fn new(config: Config, store: Store) -> (Self, Supervisor, Courier) {
         let mut pool = Pool::new(config, now());
         if let Some(saved) = store.load() {
             pool.restore(saved, now());
         }
         let (supervisor, instruct, changes) = Supervisor::new(probes_at_once());
-        let mut health = Self { pool, journal: Journal::default(), store, unsaved: false, instruct, changes };
+        let (courier, deliver) = Courier::new(Queue::new(store.directory().join("alerts")));
+        let mut health = Self {
+            pool,
+            journal: Journal::default(),
+            engine: Engine::default(),
+            courier: deliver,
+            store,
+            unsaved: false,
+            saved: Duration::ZERO,
+            instruct,
+            changes,
+        };
+        health.configure_alerts();
         health.tell();
-        (health, supervisor)
+        (health, supervisor, courier)
     }
 
     /// For those who ask about checks.
@@ -77,6 +99,7 @@ impl Health {
     pub(super) fn adopt(&mut self, pool: Pool) {
         self.pool = pool;
         self.pool.take_changed();
+        self.configure_alerts();
         self.watch();
         self.tell();
         self.save();
@@ -96,6 +119,10 @@ impl Health {
     pub(super) fn learn(&mut self, changes: Vec<Change>) -> Option<Config> {
         for change in changes {
             self.pool.checked(change, now());
+        }
+        // At once, since an agent that dies now must not forget it; but no more often than the disk bears.
+        if now() >= self.saved + BETWEEN_SAVES {
+            self.save();
         }
         self.outcome()
     }
@@ -124,6 +151,7 @@ impl Health {
             return true;
         }
         let saved = self.store.save(&self.pool.save(now()));
+        self.saved = now();
         if let Err(reason) = &saved {
             let directory = self.store.directory().display();
             error!(%directory, %reason, "verdicts and maintenance would not survive the agent");
@@ -135,7 +163,25 @@ impl Health {
     fn tell(&mut self) {
         for notice in self.pool.take_notices() {
             log(&notice);
+            self.engine.note(&notice, now());
             self.journal.add(notice, SystemTime::now());
+        }
+        let zoned = Zoned::now();
+        let unix_seconds = u64::try_from(zoned.timestamp().as_second()).unwrap_or_default();
+        for message in self.engine.due(now(), unix_seconds, &local(&zoned)) {
+            self.order(Order::Deliver(message));
+        }
+    }
+
+    fn configure_alerts(&mut self) {
+        let alerts = self.pool.config().alerts.clone();
+        self.engine.configure(alerts.clone());
+        self.order(Order::Configure(alerts));
+    }
+
+    fn order(&self, order: Order) {
+        if self.courier.send(order).is_err() {
+            error!("nobody is told any more: restart lvsd with --keep-forwarding");
         }
     }
 }
@@ -143,6 +189,21 @@ impl Health {
 /// Since the machine's start, so that times mean the same to the next agent.
 fn now() -> Duration {
     Duration::from_nanos(monotonic_nanoseconds())
+}
+
+fn local(zoned: &Zoned) -> LocalTime {
+    // None of them is negative.
+    let number = |value: i8| u32::from(value.unsigned_abs());
+    LocalTime {
+        year: u32::from(zoned.year().unsigned_abs()),
+        month: number(zoned.month()),
+        day: number(zoned.day()),
+        year_day: u32::from(zoned.day_of_year().unsigned_abs()),
+        weekday: number(zoned.weekday().to_sunday_one_offset()),
+        hour: number(zoned.hour()),
+        minute: number(zoned.minute()),
+        second: number(zoned.second()),
+    }
 }
 
 fn log(notice: &Notice) {

@@ -111,13 +111,14 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
             return Err(error.into());
         }
     };
-    let (health, supervisor) = Health::new(config, Store::new(options.state_directory()));
+    let (health, supervisor, courier) = Health::new(config, Store::new(options.state_directory()));
     let installed = Installed::new(dataplane, state, health.desired());
     let checks = health.instruct();
     let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports), health);
     let begun = async {
         tokio::spawn(neighbours::resolve(requests?, network));
         tokio::spawn(supervisor.run());
+        tokio::spawn(courier.run());
         agent.begin().await?;
         api::listen(&path).map_err(|source| Error::File { path: path.clone(), source })
     };

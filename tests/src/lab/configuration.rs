@@ -12,6 +12,8 @@ pub struct Configuration {
     /// Room for connections of which only a SYN was seen, if not the default.
     pub embryonic: Option<u32>,
     pub services: Vec<Service>,
+    /// The items of `alerts`, indented by two; empty for none.
+    pub alerts: String,
 }
 
 #[derive(Clone, Debug)]
@@ -43,7 +45,7 @@ impl Configuration {
     /// For the director of this network.
     pub fn new(network: &Network, services: Vec<Service>) -> Self {
         let interfaces = network.director_interfaces().iter().map(|name| (*name).to_owned()).collect();
-        Self { interfaces, embryonic: None, services }
+        Self { interfaces, embryonic: None, services, alerts: String::new() }
     }
 
     /// Gives every destination on the machine the weight, in every service.
@@ -62,6 +64,9 @@ impl fmt::Display for Configuration {
         writeln!(out, "version: 1\ninterfaces: [{}]", self.interfaces.join(", "))?;
         if let Some(embryonic) = self.embryonic {
             writeln!(out, "limits: {{ embryonic: {embryonic} }}")?;
+        }
+        if !self.alerts.is_empty() {
+            writeln!(out, "alerts:\n{}", self.alerts)?;
         }
         if self.services.is_empty() {
             return writeln!(out, "services: []");
@@ -118,6 +123,7 @@ mod tests {
             interfaces: vec!["eth0".into(), "eth1".into()],
             embryonic: Some(1000),
             services: vec![service("web", vec![server(3, Some(8080))]), service("empty", vec![])],
+            alerts: String::new(),
         };
         let expected = r#"version: 1
 interfaces: [eth0, eth1]

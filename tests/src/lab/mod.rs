@@ -18,5 +18,6 @@ pub mod namespace;
 pub mod network;
 pub mod process;
 pub mod realserver;
+pub mod servers;
 pub mod wait;
 pub mod xdp_pass;

@@ -1,5 +1,6 @@
 //! Real traffic through real namespaces. Needs root, and the programs of the workspace.
 
+mod alerts;
 mod distribution;
 mod flood;
 mod harness;

@@ -1,5 +1,5 @@
 //! The part of the file that says how real servers are checked, and what follows from it.
 
 pub(super) mod raw;
-mod scalar;
+pub(super) mod scalar;
 pub(super) mod validate;

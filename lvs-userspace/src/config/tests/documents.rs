@@ -10,7 +10,7 @@ use super::*;
 const SCHEMA: &str = "docs/configuration.schema.json";
 const MANUAL: &str = "docs/configuration.md";
 /// What has a page of its own.
-const PAGES: [&str; 2] = [MANUAL, "docs/health.md"];
+const PAGES: [&str; 3] = [MANUAL, "docs/health.md", "docs/alerts.md"];
 
 /// Writes the schema instead of comparing it.
 const UPDATE: &str = "LVS_UPDATE_SCHEMA";

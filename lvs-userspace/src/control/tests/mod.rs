@@ -17,6 +17,7 @@ fn config(services: Vec<Service>) -> Config {
         timeouts: Timeouts::default(),
         limits: Limits::default(),
         services,
+        alerts: Vec::new(),
     }
 }
 

@@ -62,6 +62,14 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     TlsConnector::from(config).connect(server, stream).await.map_err(Error::Handshake)
 }
 
+/// When the server's certificate ends, in seconds since 1970.
+pub(crate) fn end_of<S>(stream: &TlsStream<S>) -> Option<u64> {
+    let (_, connection) = stream.get_ref();
+    let certificate = connection.peer_certificates()?.first()?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    u64::try_from(certificate.validity().not_after.timestamp()).ok()
+}
+
 fn config(trust: &Trust, protocols: &[&str]) -> Result<Arc<ClientConfig>, Error> {
     let protocols: Vec<Vec<u8>> = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let key = (trust.clone(), protocols.clone());

@@ -67,8 +67,11 @@ fn check(definition: &Check, view: Option<&CheckView>) -> model::Check {
 fn target(check: &Check) -> String {
     let socket = SocketAddr::new(check.address, check.port);
     match &check.probe {
-        Probe::Tcp => socket.to_string(),
+        Probe::Icmp => check.address.to_string(),
         Probe::Http(http) => format!("{socket}{}", http.path),
+        Probe::Dns(dns) => format!("{socket} {} {}", dns.name, dns.record),
+        Probe::External(external) => format!("{socket} {}", external.command[0]),
+        _ => socket.to_string(),
     }
 }
 

@@ -2,12 +2,17 @@
 
 mod alert;
 mod health;
+mod probe;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub use alert::{Alert, AlertChannel, MailAlert, MailTls, ProgramAlert, SyslogAlert, WebhookAlert};
-pub use health::{Check, Flaps, Health, HttpProbe, OnDown, Probe, Require, Timing};
+pub use alert::{Alert, AlertChannel, MailAlert, ProgramAlert, SyslogAlert, WebhookAlert};
+pub use health::{Check, Flaps, Health, OnDown, Require, Timing};
+pub use probe::{
+    Convention, DnsProbe, ExchangeProbe, ExternalProbe, GrpcProbe, HttpProbe, LdapProbe, Login, Probe,
+    RadiusProbe, Secure, SipProbe, SqlProbe, TextProbe, TextProtocol, TlsMode, Transport, UdpProbe,
+};
 
 /// A whole file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ mod lifecycle;
 mod methods;
 mod mtu;
 mod operator;
+mod probes;
 mod refusal;
 mod reload;
 mod router;

@@ -8,7 +8,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
 use super::{Failure, PATIENCE};
 use crate::alert::message::Message;
-use crate::config::model::{MailAlert, MailTls};
+use crate::config::model::{MailAlert, TlsMode};
 
 pub(super) async fn deliver(alert: &MailAlert, message: &Message) -> Result<(), Failure> {
     let mail = written(alert, message)?;
@@ -46,7 +46,7 @@ fn written(alert: &MailAlert, message: &Message) -> Result<Mail, Failure> {
 }
 
 fn tls(alert: &MailAlert) -> Result<Tls, Failure> {
-    if alert.tls == MailTls::None {
+    if alert.tls == TlsMode::None {
         return Ok(Tls::None);
     }
     let mut parameters = TlsParameters::builder(alert.server.clone());
@@ -62,8 +62,8 @@ fn tls(alert: &MailAlert) -> Result<Tls, Failure> {
         .build()
         .map_err(Failure::passing)?;
     Ok(match alert.tls {
-        MailTls::Starttls => Tls::Required(parameters),
-        MailTls::Tls | MailTls::None => Tls::Wrapper(parameters),
+        TlsMode::Starttls => Tls::Required(parameters),
+        TlsMode::Tls | TlsMode::None => Tls::Wrapper(parameters),
     })
 }
 

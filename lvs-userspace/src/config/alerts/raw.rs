@@ -5,7 +5,7 @@ use serde_json::json;
 use super::scalar::{Facility, MailAddress, Path, PeriodText, Url};
 use crate::config::health::raw::{Delay, FlapTime};
 use crate::config::health::scalar::{HostName, Line, Span};
-use crate::config::model::MailTls;
+use crate::config::model::TlsMode;
 use crate::config::raw::RealServerPort;
 use crate::config::record::{Field, List, record, variants};
 use crate::config::scalar::{ServiceName, Switch, UnicastAddress};
@@ -105,7 +105,7 @@ alert! {
         /// Its port.
         default port: RealServerPort = 25;
         /// Whether the connection is encrypted.
-        default tls: MailTls = MailTls::None.word();
+        default tls: TlsMode = TlsMode::None.word();
         /// PEM file of the authorities to trust, instead of the machine's.
         optional ca: Path;
         /// Whether the server's certificate must be right.

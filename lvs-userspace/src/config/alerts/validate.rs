@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::raw;
 use crate::config::alerts::scalar::Path;
 use crate::config::model::{
-    Alert, AlertChannel, MailAlert, MailTls, ProgramAlert, Service, SyslogAlert, WebhookAlert,
+    Alert, AlertChannel, MailAlert, ProgramAlert, Service, SyslogAlert, TlsMode, WebhookAlert,
 };
 use crate::config::record::{Field, List, Located, Reader};
 use crate::config::scalar::{ServiceName, Switch, UnicastAddress};
@@ -131,7 +131,7 @@ fn channel(raw: &raw::Alert, reader: &mut Reader) -> Option<AlertChannel> {
 
 fn mail(raw: &raw::MailAlert, reader: &mut Reader) -> Option<MailAlert> {
     let tls = *raw.tls.value()?;
-    if let (Some(Located { place, .. }), MailTls::None) = (raw.user.located(), tls) {
+    if let (Some(Located { place, .. }), TlsMode::None) = (raw.user.located(), tls) {
         reader.in_key("user", |reader| {
             let what = "a login on a connection that is not encrypted";
             reader.mistake(*place, what, "expected `tls: starttls` or `tls: tls` with it");

@@ -105,6 +105,65 @@ impl Read for Line {
     }
 }
 
+/// What is sent: any text, lines and all.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct Text(pub(in crate::config) String);
+
+impl Read for Text {
+    fn expected() -> String {
+        format!("text of up to {LONGEST} bytes")
+    }
+
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let text = read_text::<Self>(node, reader)?;
+        refuse_unless(text.len() <= LONGEST, "is too long", node, reader, || Self(text.to_owned()))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "maxLength": LONGEST })
+    }
+}
+
+/// A name in the DNS.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct DnsName(pub(in crate::config) String);
+
+impl Read for DnsName {
+    fn expected() -> String {
+        "a name such as www.example.org".to_owned()
+    }
+
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let text = read_text::<Self>(node, reader)?;
+        let is_valid = hickory_proto::rr::Name::from_utf8(text).is_ok();
+        refuse_unless(is_valid, "is no name in the DNS", node, reader, || Self(text.to_owned()))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "minLength": 1 })
+    }
+}
+
+/// The type of a record in the DNS.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct RecordType(pub(in crate::config) String);
+
+impl Read for RecordType {
+    fn expected() -> String {
+        "a type of record such as A, AAAA, MX, TXT or SOA".to_owned()
+    }
+
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let text = read_text::<Self>(node, reader)?;
+        let is_valid = text.parse::<hickory_proto::rr::RecordType>().is_ok();
+        refuse_unless(is_valid, "is no type of record", node, reader, || Self(text.to_owned()))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^[A-Z0-9]+$" })
+    }
+}
+
 /// Where on a web server: path and query.
 #[derive(Clone, Debug)]
 pub(in crate::config) struct HttpPath(pub(in crate::config) String);

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::raw;
-use crate::config::model::{Check, Flaps, Health, HttpProbe, Probe, RealServer, Timing};
+use super::{probe, raw};
+use crate::config::model::{Check, Flaps, Health, Probe, RealServer, Timing};
 use crate::config::record::{Field, Located, Reader};
 use crate::config::yaml::Place;
 
@@ -75,6 +75,7 @@ pub(in crate::config) fn templates(list: &raw::Checks, reader: &mut Reader) -> O
 fn template(Located { value, place }: &Located<raw::Check>, reader: &mut Reader) -> Option<Template> {
     let common = value.common();
     let timing = timing(&common, reader);
+    let probe = probe::probe(value, reader);
     let address = own(common.address, |address| address.0)?;
     let port = own(common.port, |port| u16::try_from(port.0).unwrap_or(u16::MAX))?;
     let source = own(common.source, |source| source.0)?;
@@ -86,12 +87,12 @@ fn template(Located { value, place }: &Located<raw::Check>, reader: &mut Reader)
         source,
         interface: interface.map(|interface| interface.value),
         timing: timing?,
-        probe: probe(value)?,
+        probe: probe?,
     })
 }
 
 /// What an optional key says; the outer `None` when it says something wrong.
-fn own<T, U>(field: &Field<T>, translate: impl Fn(&T) -> U) -> Option<Option<Located<U>>> {
+pub(super) fn own<T, U>(field: &Field<T>, translate: impl Fn(&T) -> U) -> Option<Option<Located<U>>> {
     match field {
         Field::Absent => Some(None),
         Field::Bad => None,
@@ -128,27 +129,6 @@ fn shown(span: Duration) -> String {
     format!("{} s", span.as_secs_f64())
 }
 
-fn probe(check: &raw::Check) -> Option<Probe> {
-    Some(match check {
-        raw::Check::Tcp(_) => Probe::Tcp,
-        raw::Check::Http(check) => Probe::Http(Box::new(HttpProbe {
-            method: check.method.value()?.0.clone(),
-            path: check.path.value()?.0.clone(),
-            host: own(&check.host, |host| host.0.clone())?.map(|host| host.value),
-            headers: check
-                .headers
-                .value()?
-                .iter()
-                .map(|(_, header)| (header.value.name.clone(), header.value.value.clone()))
-                .collect(),
-            status: check.status.value()?.iter().map(|(_, range)| (range.value.0, range.value.1)).collect(),
-            body: own(&check.body, |body| body.0.clone())?.map(|body| body.value),
-            body_regex: own(&check.body_regex, |pattern| pattern.0.clone())?.map(|pattern| pattern.value),
-            body_sha256: own(&check.body_sha256, |digest| digest.0)?.map(|digest| digest.value),
-        })),
-    })
-}
-
 /// The checks of one real server: `index` is a template's number in the list where the reader stands.
 /// A `port` of 0 means that the service takes every port.
 pub(in crate::config) fn checks(
@@ -166,7 +146,7 @@ pub(in crate::config) fn checks(
 impl Template {
     fn check(&self, address: IpAddr, port: u16, reader: &mut Reader) -> Option<Check> {
         let port = self.port.unwrap_or(port);
-        if port == 0 {
+        if port == 0 && self.probe.has_port() {
             let remedy = "expected the port to probe: the service takes every port";
             reader.mistake(self.place, "missing key `port`", remedy);
             return None;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::TlsMode;
 use crate::alert::period::Period;
 use crate::tls::Trust;
 
@@ -52,19 +53,10 @@ pub struct MailAlert {
     /// Name or address.
     pub server: String,
     pub port: u16,
-    pub tls: MailTls,
+    pub tls: TlsMode,
     pub trust: Trust,
     pub user: Option<String>,
     pub password_file: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MailTls {
-    None,
-    /// On a connection that begins without.
-    Starttls,
-    /// From the first byte on.
-    Tls,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::RealServer;
+use super::{Probe, RealServer};
 
 /// What a service makes of its real servers' checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,42 +108,4 @@ impl Default for Timing {
             jitter: 10,
         }
     }
-}
-
-/// What is asked, and which answer will do.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub enum Probe {
-    /// A connection is accepted.
-    Tcp,
-    Http(Box<HttpProbe>),
-}
-
-impl Probe {
-    /// The word for it in the file.
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Http(_) => "http",
-        }
-    }
-}
-
-/// An HTTP/1.1 request and what its answer must be like.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct HttpProbe {
-    pub method: String,
-    /// Path and query.
-    pub path: String,
-    /// The header `Host`, if not the checked address.
-    pub host: Option<String>,
-    /// Further headers.
-    pub headers: Vec<(String, String)>,
-    /// Ranges of status codes, both ends included; any of them will do.
-    pub status: Vec<(u16, u16)>,
-    /// Text that the body must contain.
-    pub body: Option<String>,
-    /// Regular expression that must match somewhere in the body.
-    pub body_regex: Option<String>,
-    /// SHA-256 that the whole body must have.
-    pub body_sha256: Option<[u8; 32]>,
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::mistakes::said;
-use super::model::{AlertChannel, MailTls};
+use super::model::{AlertChannel, TlsMode};
 use super::*;
 
 fn file(alerts: &str) -> String {
@@ -37,7 +37,7 @@ fn every_kind_of_alert_is_read() {
     let AlertChannel::Program(program) = &alerts[0].channel else { panic!("{:?}", alerts[0]) };
     assert_eq!(program.command, ["/bin/alert", "-x"]);
     let AlertChannel::Mail(mail) = &alerts[1].channel else { panic!("{:?}", alerts[1]) };
-    assert_eq!((mail.port, mail.tls, mail.trust.insecure), (25, MailTls::Starttls, true));
+    assert_eq!((mail.port, mail.tls, mail.trust.insecure), (25, TlsMode::Starttls, true));
     let AlertChannel::Webhook(hook) = &alerts[2].channel else { panic!("{:?}", alerts[2]) };
     assert_eq!((hook.host.as_str(), hook.port, hook.path.as_str()), ("2001:db8::1", 443, "/x?y"));
     assert_eq!(hook.authority, "[2001:db8::1]");

@@ -129,6 +129,9 @@ fn every_key_of_an_http_check_is_read() {
             body: text("test page"),
             body_regex: text("a+b"),
             body_sha256: Some(digest),
+            http2: false,
+            secure: None,
+            expiry_warning: Duration::ZERO,
         })),
     };
     assert_eq!(www.real_servers[0].checks, [Arc::new(expected)]);
@@ -151,7 +154,9 @@ fn mistakes_in_checks_are_told_at_their_place() {
     let own = said(&file("{}", ", checks: [{type: tcp, source: '2001:db8::1'}, {}]"));
     assert_eq!(
         own,
-        ["11:77: missing key `type`, at services[0].real_servers[1].checks[1]; expected one of tcp, http",]
+        [
+            "11:77: missing key `type`, at services[0].real_servers[1].checks[1]; expected one of icmp, tcp, udp, http, https, dns, smtp, ftp, imap, pop, nntp, exchange, redis, mysql, pgsql, ldap, radius, sip, grpc, external",
+        ]
     );
     let own = said(&file("{}", ", checks: [{type: tcp, source: '2001:db8::1'}]"));
     assert_eq!(
@@ -165,10 +170,10 @@ fn mistakes_in_checks_are_told_at_their_place() {
 #[rustfmt::skip]
 const ROWS: &[(&str, &[&str])] = &[
     ("{checks: [{type: htpp}]}", &[
-        "8:30: \"htpp\" is not known, at services[0].health.checks[0].type; did you mean `http`? expected one of tcp, http",
+        "8:30: \"htpp\" is not known, at services[0].health.checks[0].type; did you mean `http`? expected one of icmp, tcp, udp, http, https, dns, smtp, ftp, imap, pop, nntp, exchange, redis, mysql, pgsql, ldap, radius, sip, grpc, external",
     ]),
     ("{checks: [tcp]}", &[
-        "8:23: found the text \"tcp\", at services[0].health.checks[0]; expected a map with the key type (one of tcp, http)",
+        "8:23: found the text \"tcp\", at services[0].health.checks[0]; expected a map with the key type (one of icmp, tcp, udp, http, https, dns, smtp, ftp, imap, pop, nntp, exchange, redis, mysql, pgsql, ldap, radius, sip, grpc, external)",
     ]),
     ("{checks: [{type: tcp, type: http}]}", &[
         "8:35: `type` is here twice, first on line 8, at services[0].health.checks[0]; expected each key once",

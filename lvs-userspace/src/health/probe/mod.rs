@@ -1,17 +1,37 @@
 //! One attempt, one outcome. All the IO of health checks is here, and nothing is decided.
 
 mod dial;
+mod dns;
+mod exchange;
+mod external;
+mod grpc;
 mod http;
+mod http2;
+mod icmp;
+mod ldap;
+mod mysql;
+mod pgsql;
+mod radius;
+mod redis;
+mod sip;
+mod talk;
 mod tcp;
+mod text;
+mod udp;
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::watch::Outcome;
 use crate::config::model::{Check, Probe};
+use crate::tls;
+
+/// Programs that run at the same time; others wait for their turn.
+static PROGRAMS: Semaphore = Semaphore::const_new(64);
 
 /// Why a probe did not pass.
 #[derive(Debug, Error)]
@@ -23,8 +43,13 @@ enum Failure {
     /// The agent's own side: no socket, no such interface, no such source address.
     #[error("{what}: {}", .error.kind())]
     Local { what: &'static str, error: io::Error },
+    /// The agent's own side as well: a file, a program.
+    #[error("{0}")]
+    Own(String),
     #[error("{}", .0.kind())]
     Connecting(io::Error),
+    #[error("TLS: {0}")]
+    Tls(tls::Error),
     #[error("the connection broke: {0}")]
     Broken(String),
     /// The server has answered, but not as it should.
@@ -34,6 +59,11 @@ enum Failure {
 
 /// Probes once; takes as long as the check's timeout allows and no longer.
 pub async fn run(check: &Check) -> Outcome {
+    // Nobody closes it, and without a turn the program is run all the same.
+    let _turn = match check.probe {
+        Probe::External(_) => PROGRAMS.acquire().await.ok(),
+        _ => None,
+    };
     let begun = Instant::now();
     let result = timeout(check.timing.timeout, attempt(check)).await;
     let result = result.unwrap_or(Err(Failure::NoAnswer(check.timing.timeout)));
@@ -48,7 +78,20 @@ pub async fn run(check: &Check) -> Outcome {
 /// What was found to be right, in a few words.
 async fn attempt(check: &Check) -> Result<String, Failure> {
     match &check.probe {
+        Probe::Icmp => icmp::probe(check).await,
         Probe::Tcp => tcp::probe(check).await,
-        Probe::Http(http) => http::probe(check, http).await,
+        Probe::Udp(probe) => udp::probe(check, probe).await,
+        Probe::Http(probe) => http::probe(check, probe).await,
+        Probe::Dns(probe) => dns::probe(check, probe).await,
+        Probe::Text(probe) => text::probe(check, probe).await,
+        Probe::Exchange(probe) => exchange::probe(check, probe).await,
+        Probe::Redis(login) => redis::probe(check, login.as_ref()).await,
+        Probe::Mysql(probe) => mysql::probe(check, probe).await,
+        Probe::Pgsql(probe) => pgsql::probe(check, probe).await,
+        Probe::Ldap(probe) => ldap::probe(check, probe).await,
+        Probe::Radius(probe) => radius::probe(check, probe).await,
+        Probe::Sip(probe) => sip::probe(check, probe).await,
+        Probe::Grpc(probe) => grpc::probe(check, probe).await,
+        Probe::External(probe) => external::probe(check, probe).await,
     }
 }

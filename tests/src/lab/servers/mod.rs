@@ -1,6 +1,9 @@
 //! Debian's own servers, each with a configuration of its own in a directory of the lab, so that nothing of
 //! the machine's configuration is read or touched.
 
+pub mod certificates;
+pub mod daemons;
+pub mod misbehaving;
 pub mod postfix;
 pub mod rsyslog;
 

@@ -117,9 +117,7 @@ impl Health {
 
     /// What is to be installed now, if that is something else than before.
     pub(super) fn learn(&mut self, changes: Vec<Change>) -> Option<Config> {
-        for change in changes {
-            self.pool.checked(change, now());
-        }
+        self.pool.checked(changes, now());
         // At once, since an agent that dies now must not forget it; but no more often than the disk bears.
         if now() >= self.saved + BETWEEN_SAVES {
             self.save();

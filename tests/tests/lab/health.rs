@@ -10,6 +10,7 @@ use lvs_tests::lab::configuration::Configuration;
 use lvs_tests::lab::load::{Load, Plan};
 use lvs_tests::lab::network::{Network, Shape};
 use lvs_tests::lab::realserver::{HTTP_PORT, start_web};
+use lvs_tests::lab::scale;
 use lvs_tests::lab::wait::{wait_for, wait_until};
 use lvs_userspace::api::model::{Events, Health, ServerHealth, Services};
 
@@ -206,5 +207,19 @@ fn the_fallback_serves_until_there_are_enough() -> Result<()> {
     let report = answers(30)?;
     report.expect_no_failure()?;
     ensure!(report.answers_of("director") == 0, "{report:?}");
+    Ok(())
+}
+
+/// A fifth of what one agent is measured with (`cargo xtask lab scale`), since this one is not optimised and
+/// shares the machine with other tests.
+#[test]
+fn thousands_of_checks_keep_their_time() -> Result<()> {
+    let measured = scale::measure(2_000, 200, Duration::from_secs(5))?;
+    println!("{measured}");
+    let expected = 2_200.0 * measured.span.as_secs_f64();
+    ensure!(measured.probes as f64 >= expected * 0.8, "{measured}");
+    ensure!(measured.late.last() == Some(&0), "some began more than a second late:\n{measured}");
+    // Probes against a server that answers at once hold a socket for a moment only.
+    ensure!(measured.descriptors < 1_000, "{measured}");
     Ok(())
 }

@@ -1,7 +1,5 @@
 //! Alerts: what is read, and what is said about mistakes.
 
-use std::time::Duration;
-
 use super::mistakes::said;
 use super::model::{AlertChannel, TlsMode};
 use super::*;
@@ -31,7 +29,6 @@ fn every_kind_of_alert_is_read() {
   - {name: d, type: syslog, facility: local0, period: 'hr {9am-5pm}'}",
     );
     let alerts = parse(&text, "lvs.yaml").unwrap().alerts;
-    let second = Duration::from_secs;
     assert_eq!(alerts[0].services, ["www"]);
     assert_eq!(alerts[0].real_servers, [address("192.168.0.1")]);
     let AlertChannel::Program(program) = &alerts[0].channel else { panic!("{:?}", alerts[0]) };

@@ -1,10 +1,7 @@
 //! Checks: what is read, and what is said about mistakes.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use super::mistakes::said;
-use super::model::{Check, Flaps, HttpProbe, OnDown, Probe, Require, Timing};
+use super::model::{Flaps, OnDown, Require};
 use super::*;
 
 /// A service with this under `health`, and further keys of its second real server.
@@ -66,7 +63,6 @@ fn every_key_of_a_service_is_read() {
          fallback: {forward: local}, panic_threshold: 40}",
         "",
     );
-    let second = Duration::from_secs;
     let fallback = RealServer {
         address: address("10.0.0.3"),
         port: 80,

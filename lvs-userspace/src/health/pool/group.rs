@@ -36,6 +36,9 @@ impl Group {
     }
 
     fn doubt(&mut self, service: &Service, members: &mut Members, now: Duration) -> Told {
+        if service.health.panic_threshold == 0 && !self.doubted {
+            return None;
+        }
         let keys: BTreeSet<_> = eligible(service, members).collect();
         let well = keys.iter().filter(|key| members[key].verdict.serves()).count();
         let doubted = !keys.is_empty() && well * 100 < service.health.panic_threshold as usize * keys.len();

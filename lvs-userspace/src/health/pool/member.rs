@@ -96,32 +96,32 @@ impl Member {
     }
 
     /// Takes another verdict in. `doubted`: too many are down, so that nobody is taken out any more.
-    pub(super) fn judge(&mut self, verdict: Verdict, reason: String, health: &Health, now: Duration) -> Told {
+    pub(super) fn judge(&mut self, verdict: Verdict, reason: &str, health: &Health, now: Duration) -> Told {
         if self.verdict == verdict {
             return None;
         }
         let was_down = !self.verdict.serves();
         (self.verdict, self.since) = (verdict, now);
-        self.reason.clone_from(&reason);
+        reason.clone_into(&mut self.reason);
         if !verdict.serves() {
             if self.serves() {
                 self.count_fall(health, now);
             }
             self.phase = Phase::Out;
-            return Some((What::Down, reason));
+            return Some((What::Down, reason.to_owned()));
         }
         if !was_down || self.phase != Phase::Out {
             if self.phase == Phase::Held {
                 // It never left.
                 self.phase = Phase::Serving;
-                return Some((What::Up, reason));
+                return Some((What::Up, reason.to_owned()));
             }
             return None;
         }
         let (delay, because) = self.delay(health, now);
         if delay.is_zero() {
             self.enter(health, now);
-            return Some((What::Up, reason));
+            return Some((What::Up, reason.to_owned()));
         }
         self.phase = Phase::Recovering { until: now + delay };
         Some((What::Recovering, format!("{reason}; it returns after {} s{because}", delay.as_secs_f64())))

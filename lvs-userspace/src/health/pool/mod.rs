@@ -99,14 +99,17 @@ impl Pool {
         self.checks.iter().map(|(check, known)| (Arc::clone(check), known.standing)).collect()
     }
 
-    /// A check has another standing.
-    pub fn checked(&mut self, change: Change, now: Duration) {
-        let Change { check, standing, evidence } = change;
-        // One that was under way when the file changed may be gone.
-        let Some(known) = self.checks.get_mut(&check) else { return };
-        *known = Known { standing, evidence };
-        self.unsaved = true;
-        for number in self.users.get(&check).cloned().unwrap_or_default() {
+    /// Checks have other standings. Each service is judged once for all of them: a thousand may come at a time.
+    pub fn checked(&mut self, changes: impl IntoIterator<Item = Change>, now: Duration) {
+        let mut concerned = BTreeSet::new();
+        for Change { check, standing, evidence } in changes {
+            // One that was under way when the file changed may be gone.
+            let Some(known) = self.checks.get_mut(&check) else { continue };
+            *known = Known { standing, evidence };
+            self.unsaved = true;
+            concerned.extend(self.users.get(&check).into_iter().flatten());
+        }
+        for number in concerned {
             self.judge(number, now);
         }
     }

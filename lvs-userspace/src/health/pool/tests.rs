@@ -89,14 +89,14 @@ fn a_dead_server_is_taken_out_and_put_back() {
     let mut pool = Pool::new(config(vec![service("www", 80, &[1, 2])]), second(0));
     assert!(pool.take_changed());
     assert_eq!(installed(&pool), [[(1, 1), (2, 2)]], "untested servers serve");
-    pool.checked(change(1, 80, Standing::Up), second(1));
+    pool.checked([change(1, 80, Standing::Up)], second(1));
     assert!(!pool.take_changed(), "the first success changes nothing");
     assert_eq!(told(&mut pool), [""; 0]);
-    pool.checked(change(1, 80, Standing::Down), second(5));
+    pool.checked([change(1, 80, Standing::Down)], second(5));
     assert!(pool.take_changed());
     assert_eq!(installed(&pool), [[(2, 2)]]);
     assert_eq!(told(&mut pool), ["www 10.0.0.1:80 down"]);
-    pool.checked(change(1, 80, Standing::Up), second(9));
+    pool.checked([change(1, 80, Standing::Up)], second(9));
     assert!(pool.take_changed());
     assert_eq!(installed(&pool), [[(1, 1), (2, 2)]]);
     assert_eq!(told(&mut pool), ["www 10.0.0.1:80 up"]);
@@ -107,7 +107,7 @@ fn a_quiesced_server_stays_with_weight_0() {
     let mut www = service("www", 80, &[1, 2]);
     www.health.on_down = OnDown::Quiesce;
     let mut pool = Pool::new(config(vec![www]), second(0));
-    pool.checked(change(2, 80, Standing::Down), second(1));
+    pool.checked([change(2, 80, Standing::Down)], second(1));
     assert_eq!(installed(&pool), [[(1, 1), (2, 0)]]);
 }
 
@@ -118,9 +118,9 @@ fn one_check_speaks_for_every_service_that_has_it() {
     other.health.require = Require::Any;
     let mut pool = Pool::new(config(vec![service("www", 80, &[1, 2]), other]), second(0));
     assert_eq!(pool.checks().len(), 3);
-    pool.checked(change(1, 80, Standing::Down), second(1));
+    pool.checked([change(1, 80, Standing::Down)], second(1));
     assert_eq!(installed(&pool), [vec![(2, 2)], vec![(1, 1)]], "any check will do for the other");
-    pool.checked(change(1, 81, Standing::Down), second(2));
+    pool.checked([change(1, 81, Standing::Down)], second(2));
     assert_eq!(installed(&pool), [vec![(2, 2)], vec![]]);
     assert_eq!(told(&mut pool), ["www 10.0.0.1:80 down", "other 10.0.0.1:80 down", "other quorum lost"]);
 }
@@ -128,7 +128,7 @@ fn one_check_speaks_for_every_service_that_has_it() {
 #[test]
 fn a_reload_keeps_verdicts_of_unchanged_checks() {
     let mut pool = Pool::new(config(vec![service("www", 80, &[1, 2])]), second(0));
-    pool.checked(change(1, 80, Standing::Down), second(1));
+    pool.checked([change(1, 80, Standing::Down)], second(1));
     pool.take_notices();
     pool.configure(config(vec![service("renamed", 80, &[1, 2, 3])]), second(2));
     assert_eq!(installed(&pool), [[(2, 2), (3, 3)]]);
@@ -143,7 +143,7 @@ fn a_reload_keeps_verdicts_of_unchanged_checks() {
     pool.configure(config(vec![slower]), second(5));
     assert_eq!(installed(&pool), [[(1, 1), (2, 2)]]);
     assert_eq!(told(&mut pool), ["renamed 10.0.0.1:80 up"]);
-    pool.checked(change(1, 80, Standing::Down), second(6));
+    pool.checked([change(1, 80, Standing::Down)], second(6));
     assert_eq!(installed(&pool), [[(1, 1), (2, 2)]], "the former check is gone");
 }
 

@@ -34,20 +34,20 @@ impl Verdict {
 }
 
 /// The verdict, and the evidence of the check that decides it.
-pub(super) fn of<'a>(require: Require, checks: impl Iterator<Item = &'a Known>) -> (Verdict, String) {
+pub(super) fn of<'a>(require: Require, checks: impl Iterator<Item = &'a Known>) -> (Verdict, &'a str) {
     // The standing that decides alone, and the one that all must have for the opposite.
     let (decisive, unanimous) = match require {
         Require::All => ((Standing::Down, Verdict::Down), Verdict::Up),
         Require::Any => ((Standing::Up, Verdict::Up), Verdict::Down),
     };
-    let mut verdict = (Verdict::Unchecked, String::new());
+    let mut verdict = (Verdict::Unchecked, "");
     for known in checks {
         if known.standing == decisive.0 {
-            return (decisive.1, known.evidence.clone());
+            return (decisive.1, &known.evidence);
         }
         verdict = match (verdict.0, known.standing) {
-            (_, Standing::Untested) | (Verdict::Untested, _) => (Verdict::Untested, String::new()),
-            _ => (unanimous, known.evidence.clone()),
+            (_, Standing::Untested) | (Verdict::Untested, _) => (Verdict::Untested, ""),
+            _ => (unanimous, &known.evidence),
         };
     }
     verdict
@@ -65,7 +65,8 @@ mod tests {
                 .iter()
                 .map(|standing| Known { standing: *standing, evidence: format!("{standing:?}") })
                 .collect();
-            of(require, known.iter())
+            let (verdict, evidence) = of(require, known.iter());
+            (verdict, evidence.to_owned())
         };
         for (standings, all, any) in [
             (&[][..], (Verdict::Unchecked, ""), (Verdict::Unchecked, "")),

@@ -100,7 +100,7 @@ proptest! {
             match step {
                 Step::Checked(host, up) => {
                     let standing = if up { Standing::Up } else { Standing::Down };
-                    pool.checked(change(host, 80, standing), now);
+                    pool.checked([change(host, 80, standing)], now);
                 }
                 Step::Maintained(host, mode) => {
                     let selection = Selection::parse(&format!("10.0.0.{host}"), None).unwrap();
@@ -128,7 +128,7 @@ proptest! {
         }
         // When all is well again for long, everything is as the file has it.
         for host in HOSTS {
-            pool.checked(change(host, 80, Standing::Up), now);
+            pool.checked([change(host, 80, Standing::Up)], now);
             let selection = Selection::parse(&format!("10.0.0.{host}"), None).unwrap();
             pool.maintain(&selection, Mode::Enabled, now);
         }

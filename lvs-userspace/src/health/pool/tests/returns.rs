@@ -10,14 +10,14 @@ fn pool(hosts: &[u8], health: Health) -> Pool {
     www.health = health;
     let mut pool = Pool::new(config(vec![www]), second(0));
     for host in hosts {
-        pool.checked(change(*host, 80, Standing::Up), second(0));
+        pool.checked([change(*host, 80, Standing::Up)], second(0));
     }
     pool.take_notices();
     pool
 }
 
 fn goes(pool: &mut Pool, host: u8, standing: Standing, at: u64) {
-    pool.checked(change(host, 80, standing), second(at));
+    pool.checked([change(host, 80, standing)], second(at));
 }
 
 fn weights(pool: &Pool) -> Vec<u32> {
@@ -168,7 +168,7 @@ fn operators_drain_disable_and_enable() {
     assert_eq!(pool.maintain(&select(None), Mode::Disabled, second(2)), 2);
     assert_eq!(installed(&pool), [vec![(2, 10)], vec![]]);
     // A reload and the checks change nothing about it.
-    pool.checked(change(1, 80, Standing::Up), second(3));
+    pool.checked([change(1, 80, Standing::Up)], second(3));
     pool.configure(pool.config().clone(), second(4));
     assert_eq!(installed(&pool), [vec![(2, 10)], vec![]]);
     pool.take_notices();

@@ -9,7 +9,7 @@ use super::model;
 use crate::config::model::{Check, Probe};
 use crate::health::pool::{ServerView, ServiceView};
 use crate::health::watch::LATE_CLASSES;
-use crate::health::{CheckView, Pace, Standing, journal};
+use crate::health::{CheckView, Finding, Pace, Standing, journal};
 
 /// What the pool knows of services together with what the supervisor knows of checks. One may be a moment
 /// older than the other: a check that is new to the supervisor is untested.
@@ -47,7 +47,8 @@ fn check(definition: &Check, view: Option<&CheckView>) -> model::Check {
         Standing::Down => "down",
     };
     let last = view.and_then(|view| view.last.as_ref()).map(|last| model::Probe {
-        passed: last.passed,
+        passed: last.finding == Finding::Passed,
+        conclusive: last.finding != Finding::Inconclusive,
         summary: last.summary.clone(),
         microseconds: u64::try_from(last.took.as_micros()).unwrap_or(u64::MAX),
     });

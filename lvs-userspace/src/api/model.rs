@@ -236,6 +236,8 @@ pub struct Check {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     pub passed: bool,
+    /// Whether it says anything about the server: not if the agent's own side was at fault.
+    pub conclusive: bool,
     pub summary: String,
     pub microseconds: u64,
 }

@@ -75,7 +75,9 @@ pub(super) fn render_maintained(maintained: &Maintained, server: &str, mode: Mod
 fn check_cells(check: &Check) -> [String; 3] {
     let last = check.last.as_ref();
     let mut result = last.map_or_else(|| "none yet".to_owned(), |last| last.summary.clone());
-    if check.contrary > 0 {
+    if last.is_some_and(|last| !last.conclusive) {
+        result += " (inconclusive)";
+    } else if check.contrary > 0 {
         result += &format!(" ({} in a row)", check.contrary);
     }
     let latency = last.map(|last| format!("{:.1} ms", last.microseconds as f64 / 1e3));
@@ -94,7 +96,7 @@ mod tests {
             target: "192.168.0.1:80/.testpage".to_owned(),
             state: "up".to_owned(),
             seconds: 60,
-            last: Some(Probe { passed, summary: summary.to_owned(), microseconds: 1_234 }),
+            last: Some(Probe { passed, conclusive: true, summary: summary.to_owned(), microseconds: 1_234 }),
             contrary,
             probes: 10,
             failures: 0,

@@ -8,10 +8,11 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
+use tracing::warn;
 
 use super::probe;
 use super::threshold::Standing;
-use super::watch::{Change, CheckView, Outcome, Pace, Ticket, Watch};
+use super::watch::{Change, CheckView, Ended, Outcome, Pace, Ticket, Watch};
 use crate::config::model::Check;
 
 /// What the supervisor is told and asked.
@@ -63,9 +64,14 @@ impl Supervisor {
                     Some(instruction) => self.follow(instruction),
                     None => return,
                 },
-                Some((ticket, outcome)) = running.next(), if !running.is_empty() => {
+                Some((ticket, check, outcome)) = running.next(), if !running.is_empty() => {
                     let now = self.now();
-                    if let Some(change) = self.watch.end(ticket, outcome, now)
+                    let summary = outcome.summary.clone();
+                    let Ended { change, is_blind_now } = self.watch.end(ticket, outcome, now);
+                    if is_blind_now {
+                        warn!("a check of {} port {} finds out nothing about it: {summary}", check.address, check.port);
+                    }
+                    if let Some(change) = change
                         && self.changes.send(change).await.is_err()
                     {
                         return;
@@ -91,8 +97,9 @@ impl Supervisor {
     }
 }
 
-async fn attempt(ticket: Ticket, check: Arc<Check>) -> (Ticket, Outcome) {
-    (ticket, probe::run(&check).await)
+async fn attempt(ticket: Ticket, check: Arc<Check>) -> (Ticket, Arc<Check>, Outcome) {
+    let outcome = probe::run(&check).await;
+    (ticket, check, outcome)
 }
 
 async fn sleep(until: Option<Instant>) {

@@ -9,10 +9,20 @@ use super::schedule::Schedule;
 use super::threshold::{Standing, Streak};
 use crate::config::model::Check;
 
+/// What a probe has found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    Passed,
+    Failed,
+    /// Nothing about the server: the agent's own side was at fault (no socket, no file, no program). Nobody
+    /// is taken out or put back for that.
+    Inconclusive,
+}
+
 /// The result of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    pub passed: bool,
+    pub finding: Finding,
     /// For people: `http 503`.
     pub summary: String,
     pub took: Duration,
@@ -25,6 +35,14 @@ pub struct Change {
     pub standing: Standing,
     /// Why: `http 503 after 12 ms, 3 of 3`.
     pub evidence: String,
+}
+
+/// What the end of a probe has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    pub change: Option<Change>,
+    /// The first of its probes in a row that found out nothing.
+    pub is_blind_now: bool,
 }
 
 /// One check as it stands.
@@ -155,34 +173,21 @@ impl Watch {
     }
 
     /// The probe has ended; what changes by it. Nothing does if the check is no longer watched.
-    pub fn end(&mut self, ticket: Ticket, outcome: Outcome, now: Duration) -> Option<Change> {
+    pub fn end(&mut self, ticket: Ticket, outcome: Outcome, now: Duration) -> Ended {
         self.pace.running -= 1;
-        let entry = self.entries[ticket.place].as_mut()?;
-        if entry.generation != ticket.generation {
-            return None;
-        }
+        let entry = self.entries[ticket.place].as_mut().filter(|entry| entry.generation == ticket.generation);
+        let Some(entry) = entry else { return Ended::default() };
         let timing = entry.check.timing;
         entry.probes += 1;
-        entry.failures += u64::from(!outcome.passed);
-        let needed = match (entry.streak.standing(), outcome.passed) {
-            (Standing::Untested, _) => 1,
-            (_, true) => timing.rise,
-            (_, false) => timing.fall,
-        };
-        let changed = entry.streak.record(outcome.passed, timing.rise, timing.fall);
-        let change = changed.then(|| Change {
-            check: Arc::clone(&entry.check),
-            standing: entry.streak.standing(),
-            evidence: evidence(&outcome, needed),
-        });
-        if changed {
-            entry.since = now;
-        }
+        entry.failures += u64::from(outcome.finding == Finding::Failed);
+        let change = entry.count(&outcome, now);
+        let was_blind = entry.last.as_ref().is_some_and(|last| last.finding == Finding::Inconclusive);
+        let is_blind_now = outcome.finding == Finding::Inconclusive && !was_blind;
         entry.last = Some(outcome);
         let begun = entry.begun.take().unwrap_or(now);
         let next = begun + entry.schedule.next(&timing, entry.streak.contrary() > 0);
         self.due.insert((next.max(now), ticket.place));
-        change
+        Ended { change, is_blind_now }
     }
 
     pub fn describe(&self, now: Duration) -> Vec<CheckView> {
@@ -201,6 +206,31 @@ impl Watch {
 
     pub const fn pace(&self) -> Pace {
         self.pace
+    }
+}
+
+impl Entry {
+    fn count(&mut self, outcome: &Outcome, now: Duration) -> Option<Change> {
+        let passed = match outcome.finding {
+            Finding::Passed => true,
+            Finding::Failed => false,
+            Finding::Inconclusive => return None,
+        };
+        let timing = self.check.timing;
+        let needed = match (self.streak.standing(), passed) {
+            (Standing::Untested, _) => 1,
+            (_, true) => timing.rise,
+            (_, false) => timing.fall,
+        };
+        if !self.streak.record(passed, timing.rise, timing.fall) {
+            return None;
+        }
+        self.since = now;
+        Some(Change {
+            check: Arc::clone(&self.check),
+            standing: self.streak.standing(),
+            evidence: evidence(outcome, needed),
+        })
     }
 }
 
@@ -246,14 +276,15 @@ pub(super) mod tests {
 
     fn outcome(passed: bool) -> Outcome {
         let summary = if passed { "connected" } else { "refused" }.to_owned();
-        Outcome { passed, summary, took: Duration::from_millis(12) }
+        let finding = if passed { Finding::Passed } else { Finding::Failed };
+        Outcome { finding, summary, took: Duration::from_millis(12) }
     }
 
     /// Runs the next probe with this result; when, and what changed.
     fn step(watch: &mut Watch, passed: bool) -> (Duration, Option<Change>) {
         let now = watch.next_due().unwrap();
         let (ticket, _) = watch.begin(now).unwrap();
-        (now, watch.end(ticket, outcome(passed), now))
+        (now, watch.end(ticket, outcome(passed), now).change)
     }
 
     #[test]
@@ -311,11 +342,32 @@ pub(super) mod tests {
         let (ticket, _) = watch.begin(now).unwrap();
         // Another check takes the place.
         watch.set(wanted(&[2]), now);
-        assert_eq!(watch.end(ticket, outcome(false), now), None);
+        assert_eq!(watch.end(ticket, outcome(false), now), Ended::default());
         assert_eq!(watch.describe(now)[0].standing, Standing::Untested);
         assert_eq!(watch.pace().running, 0);
         watch.set(BTreeMap::new(), now);
         assert_eq!((watch.next_due(), watch.describe(now).len()), (None, 0));
+    }
+
+    /// The agent's own trouble is nobody's verdict, and is told once.
+    #[test]
+    fn what_is_inconclusive_counts_for_nothing() {
+        let mut watch = Watch::default();
+        watch.set(wanted(&[1]), Duration::ZERO);
+        let mut blinds = Vec::new();
+        let none = Outcome { finding: Finding::Inconclusive, ..outcome(false) };
+        for (round, finding) in
+            [Some(true), None, None, Some(false), None, Some(false)].into_iter().enumerate()
+        {
+            let now = watch.next_due().unwrap();
+            let (ticket, _) = watch.begin(now).unwrap();
+            let ended = watch.end(ticket, finding.map_or_else(|| none.clone(), outcome), now);
+            assert_eq!(ended.change.is_some(), round == 0, "round {round}");
+            blinds.extend(ended.is_blind_now.then_some(round));
+        }
+        assert_eq!(blinds, [1, 4]);
+        // Two failures with nothing between them but silence: a third one decides.
+        assert_eq!(step(&mut watch, false).1.unwrap().standing, Standing::Down);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use lvs_tests::lab::command::run_with_input;
 use lvs_tests::lab::configuration::Configuration;
 use lvs_tests::lab::network::{Network, Shape};
 use lvs_tests::lab::realserver::{HTTP_PORT, start_web};
+use lvs_tests::lab::servers::certificates::Certificates;
 use lvs_tests::lab::servers::postfix::Postfix;
 use lvs_tests::lab::servers::rsyslog::Rsyslog;
 use lvs_tests::lab::wait::{wait_for, wait_until};
@@ -40,20 +41,24 @@ fn executable(path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// mail through Postfix, syslog through rsyslog; a server that dies and returns is told both times.
+/// Mail through Postfix with STARTTLS, syslog through rsyslog; a server that dies and returns is told both times.
 #[test]
 fn mail_and_syslog_arrive() -> Result<()> {
     let mut servers = None;
     let mut balanced = Balanced::start(Shape::default(), Preparation::ByHand, |network| {
         let lab = network.identity.directory();
-        let started = Postfix::start(&network.director, &lab, None)
-            .and_then(|postfix| Ok((postfix, Rsyslog::start(&network.director, &lab)?)));
+        let started = Certificates::make(&lab).and_then(|certificates| {
+            let pair = (certificates.server.as_path(), certificates.server_key.as_path());
+            let postfix = Postfix::start(&network.director, &lab, Some(pair))?;
+            Ok((postfix, Rsyslog::start(&network.director, &lab)?))
+        });
         let socket = started.as_ref().map_or_else(|_| PathBuf::new(), |(_, rsyslog)| rsyslog.socket.clone());
         servers = Some(started);
         let alerts = format!(
-            "  - {{name: admin, type: mail, to: [admin@lab], from: lvsd@lab, server: 127.0.0.1, group: 0}}
+            "  - {{name: admin, type: mail, to: [admin@lab], from: lvsd@lab, server: 127.0.0.1, tls: starttls, ca: {}, group: 0}}
   - {{name: log, type: syslog, facility: local0, socket: {}, group: 0}}
 ",
+            lab.join("certificates/ca.pem").display(),
             socket.display()
         );
         site(network, &alerts)
@@ -67,6 +72,7 @@ fn mail_and_syslog_arrive() -> Result<()> {
     ensure!(mail.contains(&format!("Subject: ALERT {name} down")), "{mail}");
     ensure!(mail.contains("From: lvsd@lab") && mail.contains("To: admin@lab"), "{mail}");
     ensure!(mail.contains("connection refused after"), "{mail}");
+    ensure!(mail.contains("using TLSv1.3"), "not encrypted: {mail}");
 
     let network = &balanced.network;
     balanced.programs[0].web = start_web(network, &network.servers[0].namespace, "rs1")?;

@@ -15,7 +15,7 @@ use lvs_tests::lab::servers::{self, daemons};
 use lvs_userspace::config::model::{Check, Probe};
 use lvs_userspace::config::{self, Config};
 use lvs_userspace::health::probe;
-use lvs_userspace::health::watch::Outcome;
+use lvs_userspace::health::watch::{Finding, Outcome};
 
 /// One machine on which servers and probes run.
 struct Machine {
@@ -63,11 +63,17 @@ impl Machine {
         })
     }
 
-    /// Type, keys, and what the result must begin with: `+` that it passed.
+    /// Type, keys, and what the result must begin with: `+` that it
+    /// passed, `-` that it failed, `?` that it found out nothing.
     fn expect(&self, rows: &[(&str, &str, &str)]) -> Result<()> {
         for (kind, keys, expected) in rows {
             let outcome = self.probe(&self.check(kind, keys)?)?;
-            let said = format!("{}{}", if outcome.passed { "+" } else { "-" }, outcome.summary);
+            let sign = match outcome.finding {
+                Finding::Passed => '+',
+                Finding::Failed => '-',
+                Finding::Inconclusive => '?',
+            };
+            let said = format!("{sign}{}", outcome.summary);
             ensure!(said.starts_with(expected), "{kind} {keys}: {said:?} instead of {expected:?}");
         }
         Ok(())
@@ -113,6 +119,7 @@ fn http_and_https_by_nginx() -> Result<()> {
         ("https", &tls("body: HTTP/1.1"), "+https 200"),
         ("https", &tls("server_name: other.lab"), "-https: TLS: "),
         ("https", "port: 443, server_name: www.lab", "-https: TLS: "),
+        ("https", "port: 443, ca: /nowhere.pem", "?https: TLS: /nowhere.pem"),
         ("https", "port: 443, verify: false", "+https 200"),
         ("https", "port: 80, verify: false", "-https: TLS: "),
         ("https", &client, "+https 200"),
@@ -237,7 +244,7 @@ fn users_calls_and_services() -> Result<()> {
             "-radius rejected bob",
         ),
         ("radius", "port: 1812, secret_file: LAB/wrong, timeout: 500ms", "-radius: no answer within"),
-        ("radius", "port: 1812, secret_file: LAB/nowhere", "-radius: /"),
+        ("radius", "port: 1812, secret_file: LAB/nowhere", "?radius: /"),
         ("sip", "port: 5060", "+sip 200"),
         ("sip", "port: 5060, transport: tcp", "+sip 200"),
         ("sip", "port: 5060, status: [300-399]", "-sip answered \"SIP/2.0 200 OK\""),
@@ -270,7 +277,12 @@ fn external_programs_run_unchanged() -> Result<()> {
         ("external", &nagios("check_http, -I, '{address}', -p, '{port}'"), "+external HTTP OK"),
         ("external", &nagios("check_http, -I, '{address}', -u, /broken"), "-external exit 2: HTTP CRITICAL"),
         ("external", &nagios("check_http, -I, '{address}', -w, '0.0000001'"), "+external HTTP WARNING"),
-        ("external", &nagios("nothing"), "-external: "),
+        ("external", &nagios("nothing"), "?external: "),
+        (
+            "external",
+            "port: 80, convention: nagios, command: [sh, -c, 'echo what; exit 3']",
+            "?external: what",
+        ),
         ("external", sleeper, "-external: no answer within 0.2 s"),
         ("external", endless, "-external: no answer within 0.5 s"),
     ])
@@ -324,7 +336,7 @@ fn misbehaving_servers_fail_in_time() -> Result<()> {
             let before = said();
             let outcome = machine.probe(&check)?;
             ensure!(said() - before < MOST, "{kind} takes in {} bytes of {manner}", said() - before);
-            ensure!(!outcome.passed, "{kind} passes against {manner}: {outcome:?}");
+            ensure!(outcome.finding == Finding::Failed, "{kind} passes against {manner}: {outcome:?}");
             ensure!(outcome.took <= TIMEOUT + SLACK, "{kind} hangs at {manner}: {outcome:?}");
             ensure!(outcome.summary.len() < 400, "{kind} is told too much by {manner}: {outcome:?}");
         }
@@ -369,9 +381,9 @@ fn probes_leave_from_their_source_and_interface() -> Result<()> {
     machine.namespace.run("ip", &["address", "add", "10.9.9.1/32", "dev", "lo"])?;
     machine.expect(&[
         ("tcp", "port: 80, source: 10.9.9.1", "+tcp connected"),
-        ("tcp", "port: 80, source: 10.9.9.7", "-tcp: cannot use the source address"),
+        ("tcp", "port: 80, source: 10.9.9.7", "?tcp: cannot use the source address"),
         ("http", "port: 80, interface: lo", "+http 200"),
-        ("http", "port: 80, interface: nowhere", "-http: cannot use the interface"),
+        ("http", "port: 80, interface: nowhere", "?http: cannot use the interface"),
         ("icmp", "source: 10.9.9.1", "+icmp answered"),
     ])?;
     ensure!(matches!(machine.check("icmp", "")?.probe, Probe::Icmp));

@@ -40,15 +40,14 @@ pub(super) async fn probe(check: &Check, probe: &ExternalProbe) -> Result<String
     .filter(|letter| !letter.is_control())
     .take(200)
     .collect();
-    let passed = match (probe.convention, finished.status.code()) {
-        (_, Some(0)) => true,
+    match (probe.convention, finished.status.code()) {
         // Nagios: 1 is a warning, and a server that warns serves.
-        (Convention::Nagios, Some(1)) => true,
-        _ => false,
-    };
-    match (passed, finished.status.code()) {
-        (true, _) => Ok(if summary.is_empty() { "ok".to_owned() } else { summary }),
-        (false, Some(code)) => Err(Failure::Unexpected(format!("exit {code}: {summary}"))),
-        (false, None) => Err(Failure::Own(format!("{name}: {}", finished.status))),
+        (_, Some(0)) | (Convention::Nagios, Some(1)) => {
+            Ok(if summary.is_empty() { "ok".to_owned() } else { summary })
+        }
+        // Nagios: 3 is unknown.
+        (Convention::Nagios, Some(3)) => Err(Failure::Own(summary)),
+        (_, Some(code)) => Err(Failure::Unexpected(format!("exit {code}: {summary}"))),
+        (_, None) => Err(Failure::Own(format!("{name}: {}", finished.status))),
     }
 }

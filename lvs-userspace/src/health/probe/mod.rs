@@ -26,7 +26,7 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::watch::Outcome;
+use super::watch::{Finding, Outcome};
 use crate::config::model::{Check, Probe};
 use crate::tls;
 
@@ -57,6 +57,14 @@ enum Failure {
     Unexpected(String),
 }
 
+impl Failure {
+    /// The agent's own side is at fault; the server may be well or not.
+    const fn is_own(&self) -> bool {
+        use tls::Error::{Authorities, File, Name};
+        matches!(self, Self::Local { .. } | Self::Own(_) | Self::Tls(Authorities(_) | File { .. } | Name(_)))
+    }
+}
+
 /// Probes once; takes as long as the check's timeout allows and no longer.
 pub async fn run(check: &Check) -> Outcome {
     // Nobody closes it, and without a turn the program is run all the same.
@@ -67,12 +75,14 @@ pub async fn run(check: &Check) -> Outcome {
     let begun = Instant::now();
     let result = timeout(check.timing.timeout, attempt(check)).await;
     let result = result.unwrap_or(Err(Failure::NoAnswer(check.timing.timeout)));
-    let (passed, summary) = match result {
-        Ok(answer) => (true, format!("{} {answer}", check.probe.word())),
-        Err(Failure::Unexpected(answer)) => (false, format!("{} {answer}", check.probe.word())),
-        Err(failure) => (false, format!("{}: {failure}", check.probe.word())),
+    let word = check.probe.word();
+    let (finding, summary) = match result {
+        Ok(answer) => (Finding::Passed, format!("{word} {answer}")),
+        Err(Failure::Unexpected(answer)) => (Finding::Failed, format!("{word} {answer}")),
+        Err(failure) if failure.is_own() => (Finding::Inconclusive, format!("{word}: {failure}")),
+        Err(failure) => (Finding::Failed, format!("{word}: {failure}")),
     };
-    Outcome { passed, summary, took: begun.elapsed() }
+    Outcome { finding, summary, took: begun.elapsed() }
 }
 
 /// What was found to be right, in a few words.

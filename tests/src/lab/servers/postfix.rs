@@ -34,7 +34,7 @@ impl Postfix {
         let gid = nobody.as_ref().map_or(Gid::from_raw(65_534), |user| user.gid);
         let tls = certificate.map_or_else(String::new, |(certificate, key)| {
             format!(
-                "smtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\nsmtpd_tls_security_level = may\n",
+                "smtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\nsmtpd_tls_security_level = may\nsmtpd_tls_received_header = yes\n",
                 certificate.display(),
                 key.display()
             )

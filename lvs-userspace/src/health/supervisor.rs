@@ -107,3 +107,47 @@ async fn sleep(until: Option<Instant>) {
         sleep_until(until).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::config::model::{ExchangeProbe, Probe, Secure, Timing, TlsMode};
+    use crate::health::watch::tests::check;
+    use crate::tls::Trust;
+
+    /// Servers that are silent hold a socket each for as long as the timeout: there must be a bound.
+    #[tokio::test]
+    async fn no_more_probes_run_than_there_is_room_for() {
+        const ROOM: usize = 3;
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap();
+        let secure = Secure { mode: TlsMode::None, server_name: None, trust: Trust::default() };
+        let exchange = ExchangeProbe { banner: Some("hello".to_owned()), send: None, expect: None, secure };
+        let interval = Duration::from_millis(50);
+        let checks = (1..=20).map(|rise| Check {
+            address: address.ip(),
+            port: address.port(),
+            probe: Probe::Exchange(Box::new(exchange.clone())),
+            timing: Timing { interval, timeout: interval, rise, ..Timing::default() },
+            ..check(0)
+        });
+        let (supervisor, instruct, mut changes) = Supervisor::new(ROOM);
+        let running = tokio::spawn(supervisor.run());
+        let wanted = checks.map(|check| (Arc::new(check), Standing::Untested)).collect();
+        instruct.send(Instruction::Watch(wanted)).unwrap();
+        let mut down = 0;
+        while down < 20 {
+            assert_eq!(changes.recv().await.unwrap().standing, Standing::Down);
+            down += 1;
+        }
+        let (answer, described) = oneshot::channel();
+        instruct.send(Instruction::Describe(answer)).unwrap();
+        let (views, pace) = described.await.unwrap();
+        assert_eq!((views.len(), pace.most_running), (20, ROOM));
+        assert!(pace.latest > interval, "twenty probes of 50 ms by three at a time keep no time: {pace:?}");
+        drop(instruct);
+        running.await.unwrap();
+    }
+}

@@ -39,6 +39,8 @@ pub struct Measured {
     /// How many began within 1, 10, 100, 1000 ms of their time, and later.
     pub late: Vec<u64>,
     pub latest: Duration,
+    /// To take one real server out, from the command to its answer.
+    pub change: Duration,
 }
 
 /// Every check at an interval of a second, for a while.
@@ -71,7 +73,11 @@ pub fn measure(tcp: u32, http: u32, span: Duration) -> Result<Measured> {
     let down =
         after.services.iter().flat_map(|service| &service.servers).filter(|server| server.state != "up");
     ensure!(down.count() == 0, "servers were taken for dead: {}", agent.log());
+    let asked = Instant::now();
+    control.run(&["disable", "10.50.0.1"])?;
+    let change = asked.elapsed();
     Ok(Measured {
+        change,
         tcp,
         http,
         span: took,
@@ -137,7 +143,7 @@ fn resident(pid: i32) -> Result<u64> {
 
 impl fmt::Display for Measured {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tcp, http, span, probes, cpu, resident, descriptors, late, latest } = self;
+        let Self { tcp, http, span, probes, cpu, resident, descriptors, late, latest, change } = self;
         let seconds = span.as_secs_f64();
         writeln!(out, "{tcp} tcp and {http} http checks, one a second each, for {seconds:.0} s")?;
         writeln!(out, "probes            {:.0} a second", *probes as f64 / seconds)?;
@@ -149,6 +155,7 @@ impl fmt::Display for Measured {
         let late: Vec<_> =
             classes.iter().zip(late).map(|(class, count)| format!("{class}: {}", share(count))).collect();
         writeln!(out, "late              {}", late.join(", "))?;
-        write!(out, "latest            {} ms since the start", latest.as_millis())
+        writeln!(out, "latest            {} ms since the start", latest.as_millis())?;
+        write!(out, "one server out    {} ms", change.as_millis())
     }
 }

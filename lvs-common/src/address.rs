@@ -12,16 +12,24 @@ shared_pod! {
     }
 }
 
+/// An address as two numbers. Of an IPv4 address `high` is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Halves {
+    pub high: u64,
+    pub low: u64,
+}
+
 const V4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
 impl Address {
     /// `::`, which no packet and no service may carry; stands for "none".
     pub const UNSPECIFIED: Self = Self { bytes: [0; 16] };
 
+    /// Made of words, not of bytes: the kernel's side keeps it in registers.
     #[inline(always)]
     pub const fn from_v4(octets: [u8; 4]) -> Self {
-        let [a, b, c, d] = octets;
-        Self { bytes: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] }
+        let mapped = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+        Self { bytes: zerocopy::transmute!([0, 0, mapped, u32::from_ne_bytes(octets)]) }
     }
 
     #[inline(always)]
@@ -31,8 +39,8 @@ impl Address {
 
     #[inline(always)]
     pub fn is_v4(&self) -> bool {
-        let (high, mapped, _) = self.words();
-        high == 0 && mapped == u32::from_ne_bytes([0, 0, 0xff, 0xff])
+        let halves = self.halves();
+        halves.high == 0 && halves.low as u32 == u32::from_ne_bytes([0, 0, 0xff, 0xff])
     }
 
     /// The four octets of an IPv4 address; of an IPv6 address, its last four.
@@ -41,22 +49,20 @@ impl Address {
         [self.bytes[12], self.bytes[13], self.bytes[14], self.bytes[15]]
     }
 
-    /// First 8 bytes, next 4, last 4, each as a number in the machine's order.
+    /// The bytes, four at a time.
     #[inline(always)]
-    fn words(&self) -> (u64, u32, u32) {
-        let b = &self.bytes;
-        (
-            u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
-            u32::from_ne_bytes([b[8], b[9], b[10], b[11]]),
-            u32::from_ne_bytes([b[12], b[13], b[14], b[15]]),
-        )
+    pub const fn words(&self) -> [u32; 4] {
+        zerocopy::transmute!(self.bytes)
     }
 
-    /// Both halves as numbers in the machine's order, for hashing.
+    /// Both halves as numbers in the machine's order, for comparing and hashing.
     #[inline(always)]
-    pub fn halves(&self) -> (u64, u64) {
-        let (high, middle, low) = self.words();
-        (high, (middle as u64) << 32 | low as u64)
+    pub const fn halves(&self) -> Halves {
+        let words = self.words();
+        Halves {
+            high: words[0] as u64 | (words[1] as u64) << 32,
+            low: words[2] as u64 | (words[3] as u64) << 32,
+        }
     }
 }
 

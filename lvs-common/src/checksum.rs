@@ -4,7 +4,7 @@
 /// Folds a one's complement sum into 16 bits.
 #[inline(always)]
 pub const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    // At most 2^33 - 2, then 0x2fffe, 0x10000, 0xffff.
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
@@ -32,10 +32,23 @@ pub const fn finish(sum: u64) -> u16 {
     !fold(sum)
 }
 
+/// The third word of an IPv4 header without options, whose checksum is still 0 there: the same with the
+/// checksum of the header. Words as they stand in memory: the sum of swapped bytes is the swapped sum
+/// (RFC 1071 section 2 B).
+#[inline(always)]
+pub const fn complete_ipv4(header: &[u32; 5]) -> u32 {
+    let [a, b, c, d, e] = *header;
+    let sum = a as u64 + b as u64 + c as u64 + d as u64 + e as u64;
+    // In memory the checksum stands behind the two bytes of the word that are set.
+    let [x, y] = (!fold(sum)).to_ne_bytes();
+    c | u32::from_ne_bytes([0, 0, x, y])
+}
+
 /// What a change of header bytes adds to a checksum: gathered once, applied to every checksum that
 /// covers the bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Delta {
+    /// Of 16-bit words as they stand in memory (RFC 1071 section 2 B).
     sum: u64,
 }
 
@@ -46,18 +59,24 @@ impl Delta {
     #[inline(always)]
     #[must_use]
     pub const fn word(self, old: u16, new: u16) -> Self {
-        Self { sum: self.sum + (!old) as u64 + new as u64 }
+        Self { sum: self.sum + (!old.to_be()) as u64 + new.to_be() as u64 }
     }
 
     /// A run of bytes changes; even length, beginning at an even offset of what the checksum covers.
     #[inline(always)]
     #[must_use]
     pub fn bytes<const N: usize>(self, old: &[u8; N], new: &[u8; N]) -> Self {
+        // Four bytes at a time: 2^16 is 1 to a one's complement sum of 16-bit words.
+        let (old, old_rest) = old.as_chunks::<4>();
+        let (new, new_rest) = new.as_chunks::<4>();
         let mut sum = self.sum;
-        for pair in old.as_chunks::<2>().0 {
-            sum += (!u16::from_be_bytes(*pair)) as u64;
+        for (old, new) in old.iter().zip(new) {
+            sum += (!u32::from_ne_bytes(*old)) as u64 + u32::from_ne_bytes(*new) as u64;
         }
-        Self { sum: add_bytes(sum, new) }
+        if let ([a, b], [c, d]) = (old_rest, new_rest) {
+            sum += (!u16::from_ne_bytes([*a, *b])) as u64 + u16::from_ne_bytes([*c, *d]) as u64;
+        }
+        Self { sum }
     }
 
     /// Both changes, to one checksum that covers both.
@@ -70,7 +89,7 @@ impl Delta {
     /// The checksum after the change: HC' = ~(~HC + ~m + m') (RFC 1624 equation 3).
     #[inline(always)]
     pub const fn apply(self, checksum: u16) -> u16 {
-        !fold((!checksum) as u64 + self.sum)
+        u16::from_be(!fold((!checksum.to_be()) as u64 + self.sum))
     }
 }
 
@@ -96,6 +115,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_completed_header_sums_to_zero(mut words in any::<[u32; 5]>()) {
+            words[0] |= 1;
+            words[2] &= u32::from_ne_bytes([0xff, 0xff, 0, 0]);
+            words[2] = complete_ipv4(&words);
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            prop_assert_eq!(fold(add_bytes(0, &bytes)), 0xffff);
+        }
+
         #[test]
         fn an_update_equals_a_fresh_sum(
             mut data in proptest::collection::vec(any::<u16>(), 20..100),

@@ -44,8 +44,9 @@ shared_pod! {
         pub generation: u32,
         /// The real server.
         pub address: Address,
-        /// Outer source address of ipip packets.
-        pub tunnel_source: Address,
+        /// What the director writes as the source: ipip, of the outer header; nat, of the answers, which is
+        /// the VIP.
+        pub source_address: Address,
         /// Index of the service in `SERVICE_STATES`.
         pub service: u32,
         /// One of [`forward`].
@@ -57,6 +58,13 @@ shared_pod! {
 }
 
 impl Destination {
+    /// `next_hop` with `port`, and `source` with `mtu`, each as one number in the machine's order.
+    #[inline(always)]
+    pub const fn link_words(&self) -> (u64, u64) {
+        let words: &[u64; 8] = zerocopy::transmute_ref!(self);
+        (words[0], words[1])
+    }
+
     #[inline(always)]
     pub const fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0

@@ -1,6 +1,6 @@
 //! Flows: the 5-tuple, and the one hash both directors and both sides of the kernel agree on.
 
-use crate::address::Address;
+use crate::address::{Address, Halves};
 
 shared_pod! {
     /// Key of the connection tables: one direction of a flow.
@@ -26,16 +26,17 @@ const fn mix(state: u64, word: u64) -> u64 {
     product ^ (product >> 29)
 }
 
+/// The upper bits are the better ones.
 #[inline(always)]
-const fn finish(state: u64) -> u32 {
-    let product = (state ^ (state >> 32)).wrapping_mul(MULTIPLIER);
-    (product >> 32) as u32
+const fn finish(state: u64) -> u64 {
+    (state ^ (state >> 32)).wrapping_mul(MULTIPLIER)
 }
 
+/// One step for an IPv4 address, two for an IPv6 one.
 #[inline(always)]
-fn mix_address(state: u64, address: &Address) -> u64 {
-    let (high, low) = address.halves();
-    mix(mix(state, high), low)
+const fn mix_address(state: u64, address: Halves) -> u64 {
+    let state = if address.high == 0 { state } else { mix(state, address.high) };
+    mix(state, address.low)
 }
 
 impl FlowKey {
@@ -61,15 +62,41 @@ impl FlowKey {
     pub fn hash(&self) -> u32 {
         let ports =
             (self.source_port as u64) << 32 | (self.destination_port as u64) << 16 | self.protocol as u64;
-        let state = mix_address(MULTIPLIER, &self.source);
-        finish(mix(mix_address(state, &self.destination), ports))
+        let (source, destination) = (self.source.halves(), self.destination.halves());
+        let state = if source.high | destination.high == 0 {
+            // Two IPv4 addresses in one step: all that tells them from others is in the upper half of `low`.
+            mix(MULTIPLIER, (source.low & V4_OCTETS) | (destination.low >> 32))
+        } else {
+            mix_address(mix_address(MULTIPLIER, source), destination)
+        };
+        (finish(mix(state, ports)) >> 32) as u32
     }
 }
+
+const V4_OCTETS: u64 = 0xffff_ffff << 32;
 
 /// Hash of one address, for `sh` and `dh`.
 #[inline(always)]
 pub fn hash_address(address: &Address) -> u32 {
-    finish(mix_address(MULTIPLIER, address))
+    (finish(mix_address(MULTIPLIER, address.halves())) >> 32) as u32
+}
+
+/// Hash of the client's end of a flow, the same in both directions, for the connection table. `seed` keeps
+/// strangers from choosing flows that collide.
+#[inline(always)]
+pub const fn hash_client(seed: u64, client: Halves, port: u16, protocol: u8) -> u32 {
+    // Where an IPv4 address has nothing but a constant.
+    let ends = client.low ^ (port as u64 | (protocol as u64) << 16);
+    let state = if client.high == 0 { seed } else { mix(seed, client.high) };
+    (finish(mix(state, ends)) >> 32) as u32
+}
+
+/// Hash of an address, port and protocol, of which all 64 bits are to be used from the top.
+#[inline(always)]
+pub const fn hash_endpoint(address: Halves, port: u16, protocol: u8) -> u64 {
+    let ends = address.low ^ (port as u64 | (protocol as u64) << 16);
+    let state = if address.high == 0 { MULTIPLIER } else { mix(MULTIPLIER, address.high) };
+    finish(mix(state, ends))
 }
 
 /// Spreads a hash evenly over `0..slots` without a division.

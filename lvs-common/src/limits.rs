@@ -2,23 +2,24 @@
 
 /// Services, and so VIPs at the most.
 pub const SERVICES: u32 = 16_384;
+/// Lines of the table in which packets find their service; a power of two. With three places for each
+/// service, twice as many lines are always enough.
+pub const SERVICE_LINES: u32 = 2 * SERVICES;
 /// Destinations over all services, those that still hold flows after their removal included.
 pub const DESTINATIONS: u32 = 32_768;
 /// Chunks of [`crate::service::MEMBERS_PER_CHUNK`] members.
-pub const MEMBER_CHUNKS: u32 = 32_768;
+pub const MEMBER_CHUNKS: u32 = SERVICES + DESTINATIONS / 16;
 /// Rings in use at one time.
 pub const RINGS: u32 = 16_384;
-/// Addresses and ports whose outgoing packets concern the director.
-pub const SOURCES: u32 = 65_536;
 /// Established connections.
 pub const CONNECTIONS: u32 = 262_144;
 /// Connections of which only a SYN, or one packet of an unknown old flow, was seen.
-pub const EMBRYONIC: u32 = 65_536;
+pub const EMBRYONIC: u32 = 32_768;
 /// Datagrams whose fragments are under way.
 pub const FRAGMENTS: u32 = 4_096;
 
-/// Flow keys in one input of the program `lvs_expire`.
-pub const EXPIRE_KEYS: usize = 16;
+/// Places of entries in one input of the program `lvs_expire`.
+pub const EXPIRE_PLACES: usize = 32;
 
 /// Interfaces of one director.
 pub const INTERFACES: u32 = 1_024;

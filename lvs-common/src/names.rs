@@ -11,20 +11,25 @@ pub const SETTINGS: &str = "SETTINGS";
 /// MACs of the interfaces, by index.
 pub const INTERFACES: &str = "INTERFACES";
 pub const SERVICES: &str = "SERVICES";
+/// Where packets find their service: the same as in `SERVICES`, in another form.
+pub const SERVICE_LINES: &str = "SERVICE_LINES";
 pub const SERVICE_STATES: &str = "SERVICE_STATES";
 pub const VIPS: &str = "VIPS";
-pub const SOURCES: &str = "SOURCES";
-pub const RINGS: &str = "RINGS";
+/// Rings of hashing schedulers, one map for each size.
+pub const RINGS_SMALL: &str = "RINGS_SMALL";
+pub const RINGS_MEDIUM: &str = "RINGS_MEDIUM";
+pub const RINGS_LARGE: &str = "RINGS_LARGE";
+/// The walked sequences of rr and wrr.
+pub const SEQUENCES: &str = "SEQUENCES";
 pub const MEMBERS: &str = "MEMBERS";
 pub const DESTINATIONS: &str = "DESTINATIONS";
 pub const LOADS: &str = "LOADS";
 pub const COUNTERS: &str = "COUNTERS";
 pub const CAUSES: &str = "CAUSES";
 pub const CONNECTIONS: &str = "CONNECTIONS";
-pub const EMBRYONIC: &str = "EMBRYONIC";
 pub const EMBRYONIC_ORDER: &str = "EMBRYONIC_ORDER";
-pub const EMBRYONIC_CURSOR: &str = "EMBRYONIC_CURSOR";
-pub const RETURNS: &str = "RETURNS";
+/// How full `CONNECTIONS` is.
+pub const TABLE: &str = "TABLE";
 /// What the program knows of the packet under way.
 pub const SCRATCH: &str = "SCRATCH";
 pub const FRAGMENTS: &str = "FRAGMENTS";
@@ -38,24 +43,25 @@ pub const DIRECTORS: &str = "DIRECTORS";
 pub const DECAPSULATION: &str = "DECAPSULATION";
 
 /// Every map of the director's object, in the order in which docs/bpftool.md explains them.
-pub const DIRECTOR_MAPS: [&str; 21] = [
+pub const DIRECTOR_MAPS: [&str; 22] = [
     SETTINGS,
     INTERFACES,
     SERVICES,
+    SERVICE_LINES,
     SERVICE_STATES,
     VIPS,
-    SOURCES,
-    RINGS,
+    RINGS_SMALL,
+    RINGS_MEDIUM,
+    RINGS_LARGE,
+    SEQUENCES,
     MEMBERS,
     DESTINATIONS,
     LOADS,
     COUNTERS,
     CAUSES,
     CONNECTIONS,
-    EMBRYONIC,
     EMBRYONIC_ORDER,
-    EMBRYONIC_CURSOR,
-    RETURNS,
+    TABLE,
     SCRATCH,
     FRAGMENTS,
     ERROR_BUDGET,

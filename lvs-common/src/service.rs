@@ -1,6 +1,8 @@
 //! Services: what clients dial, and how their destinations are chosen.
 
-use crate::address::Address;
+use crate::address::{Address, Halves};
+use crate::flow::hash_endpoint;
+use crate::limits::SERVICE_LINES;
 
 /// Protocol numbers (IANA "Protocol Numbers").
 pub mod protocol {
@@ -13,7 +15,7 @@ pub mod protocol {
 }
 
 shared_pod! {
-    /// Key of `SERVICES` and `SOURCES`: an address, a port (0 = every port) and a protocol.
+    /// Key of `SERVICES`: an address, a port (0 = every port) and a protocol.
     #[derive(Hash, PartialOrd, Ord)]
     pub struct ServiceKey [20] {
         pub address: Address,
@@ -53,6 +55,8 @@ pub mod service_flags {
     /// Every flow has an entry in the connection table (rr wrr lc wlc, a nat server among the
     /// destinations, or `track: always`). Without it the ring answers alone where its slot is single.
     pub const TRACKED: u8 = 1 << 0;
+    /// Some server answers by itself (dr, ipip): where the director is its gateway, the answer is routed.
+    pub const ANSWERS_ROUTED: u8 = 1 << 1;
 }
 
 shared_pod! {
@@ -78,6 +82,62 @@ shared_pod! {
         pub reserved: u8,
     }
 }
+
+shared_pod! {
+    /// One line of `SERVICE_LINES`, where packets find their service: one cache line.
+    ///
+    /// The table is made whole by the agent from `SERVICES`, and replaced whole: a packet sees the old plan
+    /// or the new one. A service stands at one of three places ([`line_places`]), the first if possible.
+    #[repr(align(8))]
+    pub struct ServiceLine [64] {
+        pub address: Address,
+        pub port: u16,
+        pub protocol: u8,
+        /// 1 = taken.
+        pub taken: u8,
+        /// 1 = a service whose first place is this line stands at its second or third.
+        pub displaced: u32,
+        pub service: Service,
+        pub reserved: [u64; 2],
+    }
+}
+
+impl ServiceLine {
+    pub const FREE: Self = Self {
+        address: Address::UNSPECIFIED,
+        port: 0,
+        protocol: 0,
+        taken: 0,
+        displaced: 0,
+        service: Service {
+            index: 0,
+            ring: Service::NO_RING,
+            ring_slots: 0,
+            members: 0,
+            member_count: 0,
+            scheduler: 0,
+            flags: 0,
+            owner: 0,
+            reserved: 0,
+        },
+        reserved: [0; 2],
+    };
+}
+
+/// The three lines at which a service may stand, the best first.
+#[inline(always)]
+pub const fn line_places(address: Halves, port: u16, protocol: u8) -> [u32; 3] {
+    const MASK: u32 = SERVICE_LINES - 1;
+    const BITS: u32 = MASK.count_ones();
+    let hash = hash_endpoint(address, port, protocol);
+    [
+        (hash >> (64 - BITS)) as u32 & MASK,
+        (hash >> (64 - 2 * BITS)) as u32 & MASK,
+        (hash >> (64 - 3 * BITS)) as u32 & MASK,
+    ]
+}
+
+const _: () = assert!(SERVICE_LINES.is_power_of_two());
 
 /// Who made a service; a reload of the file replaces only what the file owns.
 pub mod owner {
@@ -133,21 +193,5 @@ shared_pod! {
     pub struct Vip [4] {
         /// Number of services on this address.
         pub services: u32,
-    }
-}
-
-/// Why packets *from* an address and port concern the director. Values are part of the layout.
-pub mod source_role {
-    /// A nat real server: look for the connection and translate back.
-    pub const NAT_SERVER: u32 = 1;
-    /// A VIP: the reply of a dr or ipip server whose gateway is the director; route it.
-    pub const VIP: u32 = 2;
-}
-
-shared_pod! {
-    /// Value of `SOURCES`.
-    pub struct Source [4] {
-        /// One of [`source_role`].
-        pub role: u32,
     }
 }

@@ -5,17 +5,23 @@ use crate::tcp_state::state;
 
 shared_pod! {
     /// The one value of `SETTINGS`.
-    pub struct Settings [80] {
+    #[repr(align(8))]
+    pub struct Settings [96] {
         /// Idle time after which a connection is over, by [`state`], in ticks.
         pub timeouts: [u32; 16],
         /// Refusals and other ICMP errors sent, at the most, per second and CPU.
         pub errors_per_second: u32,
-        /// Time to live (hop limit) of outer headers.
-        pub tunnel_ttl: u32,
         /// Bits of [`flags`].
         pub flags: u32,
         /// Entries of `EMBRYONIC_ORDER`; a power of two.
         pub embryonic_slots: u32,
+        /// Buckets of `CONNECTIONS`.
+        pub buckets: u32,
+        /// Connections that may be established at one time.
+        pub connections: u32,
+        pub reserved: u32,
+        /// Of the hash that names a flow's bucket.
+        pub seed: u64,
     }
 }
 
@@ -29,8 +35,12 @@ shared_pod! {
 
 /// Bits of [`Settings::flags`].
 pub mod flags {
-    /// `SOURCES` is not empty: packets for no service are looked up by their source.
-    pub const SOURCES: u32 = 1 << 0;
+    /// Some server is reached by nat: a packet for no service may be its answer.
+    pub const NAT: u32 = 1 << 0;
+    /// Some service is on all ports.
+    pub const ANY_PORT: u32 = 1 << 1;
+    /// Some server answers by itself (dr, ipip): a packet for no service may be its answer.
+    pub const ANSWERS_ROUTED: u32 = 1 << 2;
 }
 
 impl Settings {
@@ -55,9 +65,12 @@ impl Settings {
         Self {
             timeouts,
             errors_per_second: 1000,
-            tunnel_ttl: 64,
             flags: 0,
             embryonic_slots: crate::limits::EMBRYONIC,
+            buckets: 0,
+            connections: crate::limits::CONNECTIONS,
+            reserved: 0,
+            seed: 0,
         }
     }
 }

@@ -17,6 +17,8 @@ pub mod state {
     pub const LAST_ACK: u32 = 8;
     pub const SYN_ACK: u32 = 9;
     pub const UDP: u32 = 10;
+    /// Being written: no connection yet.
+    pub const BUSY: u32 = 14;
     /// Retired: whoever put this in has settled the counts; the entry is about to go.
     pub const DEAD: u32 = 15;
 

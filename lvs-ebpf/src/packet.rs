@@ -27,8 +27,30 @@ fn bounded(offset: usize) -> usize {
 
 const _: () = assert!(REACH < 0x7ff);
 
+/// Headers that can be read and written, at offsets from the frame's start.
+pub trait Bytes: Sized {
+    fn packet(&self) -> &Packet;
+
+    /// A copy of the `T` at `offset`. `T` is plain data: any bytes make a valid one.
+    fn read<T: Plain>(&self, offset: usize) -> Result<T, OutOfBounds>;
+
+    fn write<T: Plain>(&self, offset: usize, value: T) -> Result<(), OutOfBounds>;
+
+    /// Makes room for `bytes` bytes in front of the packet; every offset grows by as much.
+    fn grown(&self, bytes: usize) -> Result<Self, OutOfBounds>;
+}
+
+/// A packet whose headers stand anywhere: each access is compared with the packet's end.
 pub struct Packet {
     context: XdpContext,
+}
+
+/// The first `N` bytes of a packet, compared with its end once. An access beyond them fails; where offsets
+/// are constants the compiler knows that none does.
+pub struct Window<'a, const N: usize> {
+    packet: &'a Packet,
+    /// A pointer and not a number: of a number the compiler may keep one half.
+    start: *mut u8,
 }
 
 /// An access beyond the packet's end.
@@ -54,8 +76,8 @@ impl Packet {
     /// Where the frame begins. Loaded by hand: the context's field is a u32 that the verifier takes for a
     /// pointer, and the compiler would widen it to 64 bits by a move that makes it a plain number.
     #[inline(always)]
-    fn start(&self) -> usize {
-        let start: usize;
+    fn start(&self) -> *mut u8 {
+        let start: *mut u8;
         // SAFETY: reads a field of the context the program was called with.
         unsafe {
             asm!("{start} = *(u32 *)({context} + 0)", start = out(reg) start,
@@ -66,8 +88,8 @@ impl Packet {
 
     /// One past the frame's last byte.
     #[inline(always)]
-    fn end(&self) -> usize {
-        let end: usize;
+    fn end(&self) -> *mut u8 {
+        let end: *mut u8;
         // SAFETY: as in `start`.
         unsafe {
             asm!("{end} = *(u32 *)({context} + 4)", end = out(reg) end,
@@ -79,11 +101,12 @@ impl Packet {
     /// Bytes of the frame, Ethernet header included.
     #[inline(always)]
     pub fn length(&self) -> usize {
-        let (mut length, start) = (self.end(), self.start());
+        let length: usize;
         // By hand: the compiler would mix the difference of two pointers with other arithmetic.
         // SAFETY: arithmetic on registers.
         unsafe {
-            asm!("{0} -= {1}", inout(reg) length, in(reg) start, options(pure, nomem, nostack));
+            asm!("{0} -= {1}", inout(reg) self.end() => length, in(reg) self.start(),
+                options(pure, nomem, nostack));
         }
         length
     }
@@ -93,28 +116,21 @@ impl Packet {
         if offset > REACH {
             return Err(OutOfBounds);
         }
-        let start = self.start() + bounded(offset);
-        if start + size_of::<T>() > self.end() {
+        let start = self.start().wrapping_add(bounded(offset));
+        if start.wrapping_add(size_of::<T>()) > self.end() {
             return Err(OutOfBounds);
         }
-        Ok(start as *mut T)
+        Ok(start.cast())
     }
 
-    /// A copy of the `T` at `offset`. `T` is plain data: any bytes make a valid one.
+    /// The packet's first `N` bytes.
     #[inline(always)]
-    pub fn read<T: Plain>(&self, offset: usize) -> Result<T, OutOfBounds> {
-        let pointer = self.at::<T::Words>(offset)?;
-        // SAFETY: `at` has compared the whole access with the packet's end. BPF has no alignment rule for
-        // packets, and `T` is as large as its words, of which every pattern makes a `T`.
-        Ok(unsafe { core::mem::transmute_copy(&pointer.read()) })
-    }
-
-    #[inline(always)]
-    pub fn write<T: Plain>(&self, offset: usize, value: T) -> Result<(), OutOfBounds> {
-        let pointer = self.at::<T::Words>(offset)?;
-        // SAFETY: as in `read`.
-        unsafe { pointer.write(core::mem::transmute_copy(&value)) };
-        Ok(())
+    pub fn window<const N: usize>(&self) -> Result<Window<'_, N>, OutOfBounds> {
+        let start = self.start();
+        if start.wrapping_add(N) > self.end() {
+            return Err(OutOfBounds);
+        }
+        Ok(Window { packet: self, start })
     }
 
     /// Makes room for `bytes` bytes in front of the packet; every offset grows by as much.
@@ -148,6 +164,73 @@ impl Packet {
     }
 }
 
+impl Bytes for Packet {
+    #[inline(always)]
+    fn packet(&self) -> &Packet {
+        self
+    }
+
+    #[inline(always)]
+    fn read<T: Plain>(&self, offset: usize) -> Result<T, OutOfBounds> {
+        let pointer = self.at::<T::Words>(offset)?;
+        // SAFETY: `at` has compared the whole access with the packet's end. BPF has no alignment rule for
+        // packets, and `T` is as large as its words, of which every pattern makes a `T`.
+        Ok(unsafe { core::mem::transmute_copy(&pointer.read()) })
+    }
+
+    #[inline(always)]
+    fn write<T: Plain>(&self, offset: usize, value: T) -> Result<(), OutOfBounds> {
+        let pointer = self.at::<T::Words>(offset)?;
+        // SAFETY: as in `read`.
+        unsafe { pointer.write(core::mem::transmute_copy(&value)) };
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn grown(&self, bytes: usize) -> Result<Self, OutOfBounds> {
+        self.grow_head(bytes)?;
+        Ok(Self { context: XdpContext::new(self.context.ctx) })
+    }
+}
+
+impl<const N: usize> Window<'_, N> {
+    #[inline(always)]
+    const fn at<T>(&self, offset: usize) -> Result<*mut T, OutOfBounds> {
+        if offset > N || offset + size_of::<T>() > N {
+            return Err(OutOfBounds);
+        }
+        Ok(self.start.wrapping_add(offset).cast())
+    }
+}
+
+impl<const N: usize> Bytes for Window<'_, N> {
+    #[inline(always)]
+    fn packet(&self) -> &Packet {
+        self.packet
+    }
+
+    #[inline(always)]
+    fn read<T: Plain>(&self, offset: usize) -> Result<T, OutOfBounds> {
+        let pointer = self.at::<T::Words>(offset)?;
+        // SAFETY: as for `Packet`, which has compared all of the window.
+        Ok(unsafe { core::mem::transmute_copy(&pointer.read()) })
+    }
+
+    #[inline(always)]
+    fn write<T: Plain>(&self, offset: usize, value: T) -> Result<(), OutOfBounds> {
+        let pointer = self.at::<T::Words>(offset)?;
+        // SAFETY: as in `read`.
+        unsafe { pointer.write(core::mem::transmute_copy(&value)) };
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn grown(&self, bytes: usize) -> Result<Self, OutOfBounds> {
+        self.packet.grow_head(bytes)?;
+        self.packet.window()
+    }
+}
+
 /// Types of which any bytes make a valid value, and the widest words they are copied by: the compiler
 /// would copy byte arrays byte by byte.
 ///
@@ -171,6 +254,7 @@ macro_rules! plain {
 plain! {
     u16 => u16,
     u32 => u32,
+    u64 => u64,
     [u8; 2] => u16,
     [u8; 4] => u32,
     [u8; 6] => [u16; 3],
@@ -180,6 +264,7 @@ plain! {
     [u8; 18] => [u16; 9],
     [u8; 20] => [u32; 5],
     [u8; 40] => [u32; 10],
+    [u32; 5] => [u32; 5],
     [u64; 5] => [u64; 5],
     EthHdr => [u16; 7],
     Ipv4Hdr => [u32; 5],

@@ -8,7 +8,7 @@ use lvs_common::service::protocol;
 use network_types::eth::EthHdr;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
-use crate::packet::{OutOfBounds, Packet};
+use crate::packet::{Bytes, OutOfBounds, Packet, Window};
 
 /// Ethernet types in network byte order, as they stand in the frame.
 pub mod ether_type {
@@ -59,6 +59,22 @@ pub struct Network {
     pub too_many_headers: bool,
 }
 
+impl Network {
+    const EMPTY: Self = Self {
+        l3: 0,
+        l4: 0,
+        length: 0,
+        source: Address::UNSPECIFIED,
+        destination: Address::UNSPECIFIED,
+        protocol: 0,
+        fragment: Fragment::Whole,
+        is_v4: false,
+        identification: 0,
+        malformed: false,
+        too_many_headers: false,
+    };
+}
+
 /// What the transport header says.
 #[derive(Clone, Copy)]
 pub struct Transport {
@@ -89,9 +105,48 @@ pub fn network(packet: &Packet, network: &mut Network) -> bool {
     read.is_ok()
 }
 
+const TRANSPORT: usize = 20;
+/// What is looked at of a plain packet.
+pub const PLAIN_V4: usize = ETHERNET + IPV4 + TRANSPORT;
+pub const PLAIN_V6: usize = ETHERNET + IPV6 + TRANSPORT;
+
+/// A packet as nearly all are: no tag, no options or extension headers, no fragment. `None` for any other,
+/// and for one with a mistake in it. Offsets are constants to whoever this is inlined into.
 #[inline(always)]
-fn ipv4(packet: &Packet, l3: usize, network: &mut Network) -> Result<(), OutOfBounds> {
-    let header: Ipv4Hdr = packet.read(l3)?;
+pub fn plain_v4(bytes: &Window<'_, PLAIN_V4>) -> Option<(Network, Transport)> {
+    // Version, length of the header; more fragments, offset: asked before anything else is looked at.
+    let [first, _]: [u8; 2] = bytes.read(ETHERNET).ok()?;
+    let fragment: [u8; 2] = bytes.read(ETHERNET + offset_of!(Ipv4Hdr, frags)).ok()?;
+    if first != 0x45 || u16::from_ne_bytes(fragment) & 0x3fff_u16.to_be() != 0 {
+        return None;
+    }
+    let mut network = Network::EMPTY;
+    ipv4(bytes, ETHERNET, &mut network).ok()?;
+    plain(bytes, Network { l4: ETHERNET + IPV4, fragment: Fragment::Whole, ..network })
+}
+
+/// The same for IPv6.
+#[inline(always)]
+pub fn plain_v6(bytes: &Window<'_, PLAIN_V6>) -> Option<(Network, Transport)> {
+    let mut network = Network::EMPTY;
+    ipv6_header(bytes, ETHERNET, &mut network).ok()?;
+    plain(bytes, network)
+}
+
+#[inline(always)]
+fn plain(bytes: &impl Bytes, network: Network) -> Option<(Network, Transport)> {
+    let supported = matches!(network.protocol, protocol::TCP | protocol::UDP);
+    if network.malformed || network.fragment != Fragment::Whole || !supported {
+        return None;
+    }
+    let network = Network { fragment: Fragment::Whole, malformed: false, ..network };
+    let transport = transport(bytes, &network).ok()?;
+    Some((network, transport))
+}
+
+#[inline(always)]
+fn ipv4(bytes: &impl Bytes, l3: usize, network: &mut Network) -> Result<(), OutOfBounds> {
+    let header: Ipv4Hdr = bytes.read(l3)?;
     let header_length = ((header.vihl & 0x0f) as usize) << 2;
     let length = u16::from_be_bytes(header.tot_len) as usize;
     let fragment = u16::from_be_bytes(header.frags);
@@ -108,7 +163,7 @@ fn ipv4(packet: &Packet, l3: usize, network: &mut Network) -> Result<(), OutOfBo
         malformed: header.vihl >> 4 != 4
             || header_length < IPV4
             || length < header_length
-            || l3 + length > packet.length(),
+            || l3 + length > bytes.packet().length(),
         too_many_headers: false,
     };
     Ok(())
@@ -132,7 +187,20 @@ pub mod next_header {
 
 #[inline(always)]
 fn ipv6(packet: &Packet, l3: usize, network: &mut Network) -> Result<(), OutOfBounds> {
-    let header: Ipv6Hdr = packet.read(l3)?;
+    ipv6_header(packet, l3, network)?;
+    if is_extension(network.protocol) && extensions(packet, network).is_err() {
+        network.malformed = true;
+    }
+    // Bytes behind the packet, such as Ethernet's padding, are no headers of it.
+    if network.l4 > l3 + network.length {
+        network.malformed = true;
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn ipv6_header(bytes: &impl Bytes, l3: usize, network: &mut Network) -> Result<(), OutOfBounds> {
+    let header: Ipv6Hdr = bytes.read(l3)?;
     let length = u16::from_be_bytes(header.payload_len) as usize + IPV6;
     *network = Network {
         l3,
@@ -144,16 +212,9 @@ fn ipv6(packet: &Packet, l3: usize, network: &mut Network) -> Result<(), OutOfBo
         fragment: Fragment::Whole,
         is_v4: false,
         identification: 0,
-        malformed: header.vcf[0] >> 4 != 6 || l3 + length > packet.length(),
+        malformed: header.vcf[0] >> 4 != 6 || l3 + length > bytes.packet().length(),
         too_many_headers: false,
     };
-    if is_extension(network.protocol) && extensions(packet, network).is_err() {
-        network.malformed = true;
-    }
-    // Bytes behind the packet, such as Ethernet's padding, are no headers of it.
-    if network.l4 > l3 + length {
-        network.malformed = true;
-    }
     Ok(())
 }
 
@@ -201,19 +262,19 @@ const UDP_HEADER: usize = 8;
 /// Reads ports and flags of a TCP or UDP packet that carries its transport header. A header that claims
 /// to be longer than the packet is refused, as the real server would.
 #[inline(always)]
-pub fn transport(packet: &Packet, network: &Network) -> Result<Transport, OutOfBounds> {
-    let [a, b, c, d]: [u8; 4] = packet.read(network.l4)?;
+pub fn transport(bytes: &impl Bytes, network: &Network) -> Result<Transport, OutOfBounds> {
+    let [a, b, c, d]: [u8; 4] = bytes.read(network.l4)?;
     let available = (network.l3 + network.length).wrapping_sub(network.l4);
     let mut tcp_flags = 0;
     if network.protocol == protocol::TCP {
-        let [offset, flags]: [u8; 2] = packet.read(network.l4 + 12)?;
+        let [offset, flags]: [u8; 2] = bytes.read(network.l4 + 12)?;
         let header_length = (offset >> 4) as usize * 4;
         if header_length < TCP_HEADER || header_length > available {
             return Err(OutOfBounds);
         }
         tcp_flags = flags;
     } else {
-        let length: [u8; 2] = packet.read(network.l4 + 4)?;
+        let length: [u8; 2] = bytes.read(network.l4 + 4)?;
         let length = u16::from_be_bytes(length) as usize;
         // The first fragment of a datagram holds less than the datagram's length.
         let whole = network.fragment == Fragment::Whole;

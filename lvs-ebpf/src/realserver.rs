@@ -14,7 +14,7 @@ use lvs_common::address::Address;
 use lvs_common::checksum::{self, Delta};
 use lvs_common::decapsulation::{self, Listed, Outcome};
 use lvs_common::service::protocol;
-use lvs_ebpf::packet::{OutOfBounds, Packet, Plain};
+use lvs_ebpf::packet::{Bytes as _, OutOfBounds, Packet, Plain};
 
 /// Written by `lvsd realserver`, read here.
 #[btf_map]

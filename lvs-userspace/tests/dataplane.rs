@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
@@ -12,13 +12,15 @@ use std::{fs, thread};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use lvs_common::address::Address;
 use lvs_common::cause::Cause;
-use lvs_common::connection::{Connection, Return, flags};
+use lvs_common::connection::{
+    Bucket, Displaced, ENTRIES_PER_BUCKET, Entry, TableState, WINDOW, buckets_for, flags,
+};
 use lvs_common::counters::Counters;
 use lvs_common::destination::{Destination, Load, destination_flags, forward};
-use lvs_common::flow::FlowKey;
+use lvs_common::flow::{FlowKey, hash_client, slot_of};
 use lvs_common::ring::Slot;
 use lvs_common::service::{
-    Member, MemberChunk, Service, ServiceKey, Source, Vip, owner, protocol, scheduler, source_role,
+    Member, MemberChunk, Service, ServiceKey, ServiceLine, Vip, line_places, owner, protocol, scheduler,
 };
 use lvs_common::settings::Settings;
 use lvs_common::tcp_state::state;
@@ -30,6 +32,9 @@ use lvs_userspace::dataplane::{
 };
 
 const SMALL: Limits = Limits { connections: 4096, embryonic: 1000, destinations: 64 };
+
+/// Of the table that has room for them, the embryonic ones rounded up to 1024.
+const BUCKETS: u32 = buckets_for(4096 + 1024);
 
 /// A namespace with a veth pair `lvs0` - `peer0`, and pins that go when the test ends.
 struct Lab {
@@ -83,6 +88,66 @@ impl Lab {
     fn map(&self, name: &str) -> Map {
         Map::from_map_data(MapData::from_pin(self.directory().join(name)).unwrap()).unwrap()
     }
+
+    fn settings(&self) -> Settings {
+        let settings: Array<_, Settings> = self.map(names::SETTINGS).try_into().unwrap();
+        settings.get(&0, 0).unwrap()
+    }
+
+    fn table_state(&self) -> TableState {
+        let table: Array<_, TableState> = self.map(names::TABLE).try_into().unwrap();
+        table.get(&0, 0).unwrap()
+    }
+
+    /// Indices and ids of the maps in an array of maps.
+    fn inner_maps(&self, name: &str) -> Vec<(u32, u32)> {
+        let path = self.directory().join(name);
+        let dump = output("bpftool", &["-j", "map", "dump", "pinned", path.to_str().unwrap()]);
+        let dump: serde_json::Value = serde_json::from_str(&dump).unwrap();
+        let number = |bytes: &serde_json::Value| {
+            let bytes = bytes.as_array()?.iter();
+            let bytes: Vec<u8> =
+                bytes.map(|byte| u8::from_str_radix(&byte.as_str().unwrap()[2..], 16).unwrap()).collect();
+            Some(u32::from_ne_bytes(bytes.try_into().unwrap()))
+        };
+        let entries = dump.as_array().unwrap().iter();
+        entries.filter_map(|entry| Some((number(&entry["key"])?, number(&entry["value"])?))).collect()
+    }
+
+    /// The lines in which packets find their service.
+    fn service_lines(&self) -> Vec<ServiceLine> {
+        let inner = self.inner_maps(names::SERVICE_LINES);
+        let [(0, id)] = inner[..] else { panic!("{inner:?}") };
+        let map = Map::from_map_data(MapData::from_id(id).unwrap()).unwrap();
+        let lines: Array<_, ServiceLine> = map.try_into().unwrap();
+        lines.iter().map(Result::unwrap).collect()
+    }
+
+    /// The services that packets find: each where they look for it, and with no other line beside it.
+    fn services(&self) -> BTreeMap<ServiceKey, Service> {
+        let lines = self.service_lines();
+        let taken = lines.iter().filter(|line| line.taken == 1);
+        let services: BTreeMap<ServiceKey, Service> = taken
+            .clone()
+            .map(|line| (ServiceKey::new(line.address, line.port, line.protocol), line.service))
+            .collect();
+        assert_eq!(services.len(), taken.count(), "a service stands at two places");
+        for (key, service) in &services {
+            assert_eq!(find(&lines, key), Some(*service), "{key:?}");
+        }
+        services
+    }
+}
+
+/// What the program does to find a service.
+fn find(lines: &[ServiceLine], key: &ServiceKey) -> Option<Service> {
+    let places = line_places(key.address.halves(), key.port, key.protocol).map(|place| place as usize);
+    let looked_at = if lines[places[0]].displaced == 0 { &places[..1] } else { &places[..] };
+    let mut lines = looked_at.iter().map(|place| &lines[*place]);
+    let line = lines.find(|line| {
+        (line.taken, line.address, line.port, line.protocol) == (1, key.address, key.port, key.protocol)
+    })?;
+    Some(line.service)
 }
 
 fn ip(arguments: &str) {
@@ -109,7 +174,7 @@ fn destination(generation: u32) -> Destination {
         interface: 1,
         generation,
         address: address("192.168.1.2"),
-        tunnel_source: Address::UNSPECIFIED,
+        source_address: address("10.0.0.3"),
         service: 0,
         forward: forward::NAT,
         flags: destination_flags::NEXT_HOP_KNOWN,
@@ -137,21 +202,24 @@ fn plan() -> (Vec<Command>, Snapshot) {
         owner: owner::FILE,
         reserved: 0,
     };
-    let settings = Settings { embryonic_slots: 1024, ..Settings::defaults() };
+    // The seed is the data plane's own.
+    let settings = Settings {
+        embryonic_slots: 1024,
+        buckets: BUCKETS,
+        connections: SMALL.connections,
+        ..Settings::defaults()
+    };
     let snapshot = Snapshot {
         settings: Some(settings),
         services: BTreeMap::from([(key, service(0, 5, ring.len() as u32, 18)), (other, service(1, 0, 1, 1))]),
         vips: BTreeMap::from([(key.address, Vip { services: 1 }), (other.address, Vip { services: 1 })]),
-        sources: BTreeMap::from([(
-            ServiceKey::new(address("192.168.1.2"), 8080, protocol::TCP),
-            Source { role: source_role::NAT_SERVER },
-        )]),
         members: BTreeMap::from([(2, chunk), (3, chunk)]),
         destinations: BTreeMap::from([(3, destination(1)), (63, destination(7))]),
         rings: BTreeMap::from([(5, ring), (0, sequence)]),
     };
-    // The size that the configuration wanted; the maps' own is what must arrive.
-    let mut commands = vec![Command::SetSettings(Settings { embryonic_slots: 1, ..settings })];
+    // The sizes that the configuration wanted; the maps' own are what must arrive.
+    let wanted = Settings { embryonic_slots: 1, buckets: 1, connections: 1, ..settings };
+    let mut commands = vec![Command::SetSettings(wanted)];
     let of = &snapshot;
     commands.extend(of.destinations.keys().map(|index| Command::ZeroDestination { index: *index }));
     let destinations = of.destinations.iter();
@@ -159,7 +227,6 @@ fn plan() -> (Vec<Command>, Snapshot) {
     commands.extend(of.members.iter().map(|(i, value)| Command::SetMembers { chunk: *i, value: *value }));
     let rings = of.rings.iter();
     commands.extend(rings.map(|(ring, slots)| Command::SetRing { ring: *ring, slots: slots.clone() }));
-    commands.extend(of.sources.iter().map(|(key, value)| Command::SetSource { key: *key, value: *value }));
     commands.extend(of.vips.iter().map(|(at, value)| Command::SetVip { address: *at, value: *value }));
     commands.extend(of.services.iter().map(|(key, value)| Command::SetService { key: *key, value: *value }));
     (commands, snapshot)
@@ -177,13 +244,17 @@ fn link_and_program() -> (u64, u64) {
 #[test]
 fn a_plan_survives_the_agent_and_the_next_one_takes_it_over() {
     Lab::run("adopt", |lab| {
-        let (commands, expected) = plan();
+        let (commands, mut expected) = plan();
         let mut dataplane = lab.open();
         assert_eq!(dataplane.snapshot().unwrap(), Snapshot::default());
         assert_eq!(dataplane.attachments()[0].mode, AttachMode::Native);
         assert!(dataplane.warnings().is_empty(), "{:?}", dataplane.warnings());
         dataplane.apply(&commands).unwrap();
+        let seed = lab.settings().seed;
+        assert_ne!(seed, 0);
+        expected.settings = expected.settings.map(|settings| Settings { seed, ..settings });
         assert_eq!(dataplane.snapshot().unwrap(), expected);
+        assert_eq!(lab.services(), expected.services);
         let (link, program) = link_and_program();
         // As if killed: nothing is closed.
         drop(dataplane);
@@ -191,6 +262,7 @@ fn a_plan_survives_the_agent_and_the_next_one_takes_it_over() {
 
         let mut dataplane = lab.open();
         assert_eq!(dataplane.snapshot().unwrap(), expected);
+        assert_eq!(lab.services(), expected.services);
         let (same_link, new_program) = link_and_program();
         assert_eq!(same_link, link, "a link was made anew: packets passed without a program");
         assert_ne!(new_program, program);
@@ -198,7 +270,6 @@ fn a_plan_survives_the_agent_and_the_next_one_takes_it_over() {
         let removal: Vec<Command> =
             (expected.services.keys().map(|key| Command::DeleteService { key: *key }))
                 .chain(expected.vips.keys().map(|address| Command::DeleteVip { address: *address }))
-                .chain(expected.sources.keys().map(|key| Command::DeleteSource { key: *key }))
                 .chain(expected.rings.keys().map(|ring| Command::DeleteRing { ring: *ring }))
                 .collect();
         dataplane.apply(&removal).unwrap();
@@ -210,6 +281,10 @@ fn a_plan_survives_the_agent_and_the_next_one_takes_it_over() {
             ..Default::default()
         };
         assert_eq!(left, expected);
+        assert_eq!(lab.services(), BTreeMap::new());
+        for map in [names::RINGS_LARGE, names::SEQUENCES] {
+            assert_eq!(lab.inner_maps(map), [], "{map}");
+        }
         dataplane.close(false).unwrap();
         assert!(!lab.directory().parent().unwrap().exists());
         assert!(!output("ip", &["link", "show", "lvs0"]).contains("xdp"));
@@ -217,21 +292,55 @@ fn a_plan_survives_the_agent_and_the_next_one_takes_it_over() {
 }
 
 #[test]
-fn bpftool_prints_the_fields_of_a_ring() {
+fn bpftool_prints_the_fields_of_inner_maps() {
     Lab::run("names", |lab| {
         let mut dataplane = lab.open();
-        dataplane.apply(&[Command::SetRing { ring: 0, slots: vec![Slot::single(7)] }]).unwrap();
-        let rings = lab.directory().join(names::RINGS);
-        let outer = output("bpftool", &["-j", "map", "dump", "pinned", rings.to_str().unwrap()]);
-        let outer: serde_json::Value = serde_json::from_str(&outer).unwrap();
-        let bytes = outer[0]["value"].as_array().unwrap_or_else(|| panic!("{outer}"));
-        let bytes: Vec<u8> =
-            bytes.iter().map(|b| u8::from_str_radix(&b.as_str().unwrap()[2..], 16).unwrap()).collect();
-        let id = u32::from_ne_bytes(bytes.try_into().unwrap()).to_string();
-        let shown = output("bpftool", &["map", "dump", "id", &id]);
-        assert!(shown.contains("\"current\": 7"), "{shown}");
-        assert!(output("bpftool", &["map", "show", "id", &id]).contains("ring_0"));
+        let ring = |ring, slots: u32| {
+            let slots = (0..slots).map(|slot| Slot::single(7 + slot as u16 % 16)).collect();
+            Command::SetRing { ring, slots }
+        };
+        let [small, medium, large] = limits::RING_SIZES;
+        let commands = [ring(0, 1), ring(1, small), ring(2, medium), ring(3, large), ring(4, 40_000)];
+        dataplane.apply(&commands).unwrap();
+        for (map, numbers) in [
+            (names::SEQUENCES, vec![0, 4]),
+            (names::RINGS_SMALL, vec![1]),
+            (names::RINGS_MEDIUM, vec![2]),
+            (names::RINGS_LARGE, vec![3]),
+        ] {
+            let inner = lab.inner_maps(map);
+            assert_eq!(inner.iter().map(|(number, _)| *number).collect::<Vec<_>>(), numbers, "{map}");
+            for (number, id) in inner {
+                let id = id.to_string();
+                let shown = output("bpftool", &["map", "lookup", "id", &id, "key", "0", "0", "0", "0"]);
+                assert!(shown.contains("\"current\": 7"), "{shown}");
+                let shown = output("bpftool", &["map", "show", "id", &id]);
+                assert!(shown.contains(&format!("ring_{number} ")), "{shown}");
+            }
+        }
+
+        let Command::SetService { key, value } = service_on_ring(77) else { panic!() };
+        dataplane.apply(&[Command::SetService { key, value }]).unwrap();
+        let inner = lab.inner_maps(names::SERVICE_LINES);
+        let [(0, id)] = inner[..] else { panic!("{inner:?}") };
+        let [first, ..] = line_places(key.address.halves(), key.port, key.protocol);
+        let place = first.to_ne_bytes().map(|byte| byte.to_string());
+        let [a, b, c, d] = &place;
+        let shown = output("bpftool", &["map", "lookup", "id", &id.to_string(), "key", a, b, c, d]);
+        assert!(shown.contains("\"port\": 78") && shown.contains("\"ring\": 77"), "{shown}");
+        assert!(output("bpftool", &["map", "show", "id", &id.to_string()]).contains("service_lines "));
     });
+}
+
+#[test]
+fn the_manual_explains_every_map_in_its_order() {
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/bpftool.md");
+    let manual = fs::read_to_string(manual).unwrap();
+    let headings = manual.lines().filter_map(|line| line.strip_prefix("### "));
+    let words = headings.flat_map(|heading| heading.split([' ', ',']));
+    let explained: Vec<&str> =
+        words.filter(|word| word.starts_with(|first: char| first.is_ascii_uppercase())).collect();
+    assert_eq!(explained, names::DIRECTOR_MAPS);
 }
 
 #[test]
@@ -269,6 +378,126 @@ fn service_on_ring(ring: u32) -> Command {
     Command::SetService { key: ServiceKey::new(address("10.0.0.3"), ring as u16 + 1, protocol::TCP), value }
 }
 
+/// The service of address `number / 4`, on one of four ports.
+fn numbered(number: u32) -> (ServiceKey, Service) {
+    let address = Address::from_v4((0x0a00_0000 + number / 4).to_be_bytes());
+    let key = ServiceKey::new(address, [80, 443, 53, 0][number as usize % 4], protocol::TCP);
+    let Command::SetService { value, .. } = service_on_ring(number) else { unreachable!() };
+    (key, Service { member_count: number, ..value })
+}
+
+#[test]
+fn ten_thousand_services_are_found() {
+    Lab::run("services", |lab| {
+        let mut dataplane = lab.open();
+        let mut services: BTreeMap<_, _> = (0..10_000).map(numbered).collect();
+        let set = |(key, value): (&ServiceKey, &Service)| Command::SetService { key: *key, value: *value };
+        let begin = std::time::Instant::now();
+        dataplane.apply(&services.iter().map(set).collect::<Vec<_>>()).unwrap();
+        println!("10 000 services: {:?}", begin.elapsed());
+        assert!(lab.services() == services);
+        assert_eq!(find(&lab.service_lines(), &numbered(10_000).0), None);
+
+        // Every third goes, the rest changes.
+        let gone: Vec<ServiceKey> = services.keys().step_by(3).copied().collect();
+        let deletions = gone.iter().map(|key| Command::DeleteService { key: *key });
+        services.retain(|key, _| !gone.contains(key));
+        services.values_mut().for_each(|service| service.member_count += 1);
+        let changes = services.iter().map(set);
+        dataplane.apply(&deletions.chain(changes).collect::<Vec<_>>()).unwrap();
+        assert!(lab.services() == services);
+        let lines = lab.service_lines();
+        assert!(gone.iter().all(|key| find(&lines, key).is_none()));
+    });
+}
+
+/// `SERVICES` is written first, so an agent that dies then leaves packets to the lines of before.
+#[test]
+fn services_that_were_written_and_not_published_are_published_by_the_next_agent() {
+    Lab::run("unpublished", |lab| {
+        let mut dataplane = lab.open();
+        let [kept, gone, changed, fresh] = [0, 1, 2, 3].map(numbered);
+        let commands = [kept, gone, changed].map(|(key, value)| Command::SetService { key, value });
+        dataplane.apply(&commands).unwrap();
+        let published = lab.services();
+        drop(dataplane);
+
+        let mut services: HashMap<_, ServiceKey, Service> = lab.map(names::SERVICES).try_into().unwrap();
+        let changed = (changed.0, Service { ring_slots: 1, ..changed.1 });
+        services.remove(&gone.0).unwrap();
+        for (key, value) in [changed, fresh] {
+            services.insert(key, value, 0).unwrap();
+        }
+        assert_eq!(lab.services(), published, "nothing but the agent makes lines");
+
+        let dataplane = lab.open();
+        let wanted = BTreeMap::from([kept, changed, fresh]);
+        assert_eq!(lab.services(), wanted);
+        assert_eq!(dataplane.snapshot().unwrap().services, wanted);
+
+        // An agent may also have died before it made any.
+        drop(dataplane);
+        let lines = lab.directory().join(names::SERVICE_LINES);
+        let key = ["key", "0", "0", "0", "0"];
+        output("bpftool", &[&["map", "delete", "pinned", lines.to_str().unwrap()], &key[..]].concat());
+        assert_eq!(lab.inner_maps(names::SERVICE_LINES), []);
+        let _dataplane = lab.open();
+        assert_eq!(lab.services(), wanted);
+    });
+}
+
+/// What `apply` says of an error: the commands before the one it names are carried out.
+#[test]
+fn services_before_one_that_fails_are_published() {
+    Lab::run("half", |lab| {
+        let mut dataplane = lab.open();
+        let set = |number| {
+            let (key, value) = numbered(number);
+            Command::SetService { key, value }
+        };
+        let error = dataplane.apply(&(0..=limits::SERVICES).map(set).collect::<Vec<_>>()).unwrap_err();
+        assert_eq!(error.position, limits::SERVICES as usize + 1, "{error}");
+        assert!(matches!(error.reason, MapError::Full { map: names::SERVICES, .. }));
+        assert!(lab.services() == (0..limits::SERVICES).map(numbered).collect());
+    });
+}
+
+/// Packets would look for their entries elsewhere, and more would be let in than fit.
+#[test]
+fn seed_and_limit_of_a_table_stay_as_long_as_it_does() {
+    Lab::run("shape", |lab| {
+        let mut dataplane = lab.open();
+        dataplane.apply(&[Command::SetSettings(Settings::defaults())]).unwrap();
+        let settings = lab.settings();
+        assert_ne!(settings.seed, 0);
+        let shape = |settings: Settings| {
+            let Settings { seed, connections, buckets, embryonic_slots, .. } = settings;
+            (seed, connections, buckets, embryonic_slots)
+        };
+        assert_eq!(shape(settings), (settings.seed, SMALL.connections, BUCKETS, 1024));
+        drop(dataplane);
+
+        for limits in [SMALL, Limits { connections: 9999, embryonic: 77, ..SMALL }] {
+            let mut dataplane = Dataplane::open(&OpenOptions { limits, ..lab.options() }).unwrap();
+            assert_eq!(lab.settings(), settings, "an agent that opens changes nothing");
+            let timeouts = [7; 16];
+            let wanted = Settings { timeouts, connections: 1, seed: 1, ..Settings::defaults() };
+            dataplane.apply(&[Command::SetSettings(wanted)]).unwrap();
+            assert_eq!(shape(lab.settings()), shape(settings));
+            assert_eq!(lab.settings().timeouts, timeouts);
+            assert_eq!(dataplane.readback().connection_capacities(), (1024, SMALL.connections));
+            dataplane.apply(&[Command::SetSettings(settings)]).unwrap();
+        }
+
+        // Another table has another seed.
+        lab.open().close(false).unwrap();
+        let mut dataplane = lab.open();
+        dataplane.apply(&[Command::SetSettings(settings)]).unwrap();
+        assert_ne!(lab.settings().seed, settings.seed);
+        assert_ne!(lab.settings().seed, 0);
+    });
+}
+
 #[test]
 fn errors_name_the_command_the_map_and_the_remedy() {
     Lab::run("full", |lab| {
@@ -301,8 +530,10 @@ fn pinned_maps_of_another_size_are_kept_and_of_another_layout_refused() {
         let options = OpenOptions { limits: Limits { connections: 8192, ..SMALL }, ..lab.options() };
         let dataplane = Dataplane::open(&options).unwrap();
         let warnings = dataplane.warnings().join("\n");
-        assert!(warnings.contains("map CONNECTIONS keeps its 4096 entries; 8192 take effect"), "{warnings}");
-        assert_eq!(dataplane.warnings().len(), 2, "CONNECTIONS and RETURNS: {warnings}");
+        let wanted = buckets_for(8192 + 1024);
+        let message = format!("map CONNECTIONS keeps its {BUCKETS} entries; {wanted} take effect");
+        assert!(warnings.contains(&message), "{warnings}");
+        assert_eq!(dataplane.warnings().len(), 1, "{warnings}");
         drop(dataplane);
 
         let path = lab.directory().join(names::SETTINGS);
@@ -442,90 +673,188 @@ fn flow(number: u32) -> FlowKey {
     FlowKey::new(client, 40000, address("10.0.0.3"), 80, protocol::TCP)
 }
 
+/// The connection table, written as the program writes it.
+struct Connections {
+    buckets: Array<MapData, Bucket>,
+    settings: Settings,
+}
+
+impl Connections {
+    fn of(lab: &Lab) -> Self {
+        let buckets: Array<_, Bucket> = lab.map(names::CONNECTIONS).try_into().unwrap();
+        let settings = lab.settings();
+        assert_eq!(settings.buckets, buckets.len());
+        Self { buckets, settings }
+    }
+
+    fn home(&self, key: &FlowKey) -> u32 {
+        let hash = hash_client(self.settings.seed, key.source.halves(), key.source_port, key.protocol);
+        slot_of(hash, self.settings.buckets)
+    }
+
+    fn displaced(&self, bucket: u32) -> Displaced {
+        Displaced(self.buckets.get(&bucket, 0).unwrap().entries[0].displaced)
+    }
+
+    /// Stores an entry at the first free place in the window behind its home; how far behind, or `None`
+    /// where there is no room.
+    fn insert(&mut self, key: &FlowKey, entry: Entry) -> Option<u32> {
+        let home = self.home(key);
+        for distance in 0..WINDOW {
+            let number = (home + distance) % self.settings.buckets;
+            let mut bucket = self.buckets.get(&number, 0).unwrap();
+            let Some(free) = bucket.entries.iter().position(|entry| entry.state == 0) else { continue };
+            let displaced = bucket.entries[free].displaced;
+            bucket.entries[free] = Entry {
+                client: key.source,
+                client_port: key.source_port,
+                virtual_port: key.destination_port,
+                displaced,
+                ..entry
+            };
+            self.buckets.set(number, bucket, 0).unwrap();
+            if distance > 0 {
+                let mut bucket = self.buckets.get(&home, 0).unwrap();
+                bucket.entries[0].displaced = self.displaced(home).plus(distance).0;
+                self.buckets.set(home, bucket, 0).unwrap();
+            }
+            return Some(distance);
+        }
+        None
+    }
+
+    /// Every entry that is not free.
+    fn taken(&self) -> Vec<Entry> {
+        let buckets = self.buckets.iter().map(Result::unwrap);
+        buckets.flat_map(|bucket| bucket.entries).filter(|entry| entry.state != 0).collect()
+    }
+}
+
+/// An established connection of the service with index 0.
+const ENTRY: Entry = Entry {
+    last_seen: 0,
+    version: 0,
+    state: state::ESTABLISHED as u8,
+    flags: flags::COUNTED | flags::NAT,
+    client: Address::UNSPECIFIED,
+    client_port: 0,
+    virtual_port: 0,
+    service: 0,
+    destination: 3,
+    generation: 1,
+    sequence: 0,
+    displaced: 0,
+};
+
+/// What flows need: the settings, their service, and two destinations of which one was removed.
+fn ground() -> Vec<Command> {
+    let removed = Destination { flags: destination_flags::REMOVED, ..destination(1) };
+    let Command::SetService { value, .. } = service_on_ring(0) else { unreachable!() };
+    let key = ServiceKey::new(address("10.0.0.3"), 80, protocol::TCP);
+    vec![
+        Command::SetSettings(Settings::defaults()),
+        Command::SetDestination { index: 3, value: destination(1) },
+        Command::SetDestination { index: 4, value: removed },
+        Command::SetService { key, value },
+    ]
+}
+
 #[test]
 fn idle_connections_are_retired_and_their_counts_settled() {
     Lab::run("sweep", |lab| {
         let mut dataplane = lab.open();
-        let settings = Settings::defaults();
-        let removed = Destination { flags: destination_flags::REMOVED, ..destination(1) };
-        let commands = [
-            Command::SetSettings(settings),
-            Command::SetDestination { index: 3, value: destination(1) },
-            Command::SetDestination { index: 4, value: removed },
-        ];
-        dataplane.apply(&commands).unwrap();
+        dataplane.apply(&ground()).unwrap();
+        let mut connections = Connections::of(lab);
+        let settings = connections.settings;
         let now = now_ticks();
         let idle = settings.timeouts[state::ESTABLISHED as usize] + 2;
-        let connection = |destination, last_seen| Connection {
-            destination,
-            generation: 1,
-            last_seen,
-            state: state::ESTABLISHED,
-            flags: flags::COUNTED | flags::NAT,
-            sequence: 0,
-        };
-        let mut connections: HashMap<_, FlowKey, Connection> =
-            lab.map(names::CONNECTIONS).try_into().unwrap();
-        let mut returns: HashMap<_, FlowKey, Return> = lab.map(names::RETURNS).try_into().unwrap();
         let mut loads: Array<_, Load> = lab.map(names::LOADS).try_into().unwrap();
-        let back = Return { virtual_address: address("10.0.0.3"), virtual_port: 80, reserved: 0 };
-        let return_key = |key: &FlowKey| {
-            FlowKey::new(address("192.168.1.2"), 8080, key.source, key.source_port, key.protocol)
-        };
-        // 100 idle, 50 alive.
-        for number in 0..150 {
-            let last_seen = if number < 100 { now.wrapping_sub(idle) } else { now };
-            connections.insert(flow(number), connection(3, last_seen), 0).unwrap();
-            returns.insert(return_key(&flow(number)), back, 0).unwrap();
+        let mut table: Array<_, TableState> = lab.map(names::TABLE).try_into().unwrap();
+        // 100 idle ones, of which 60 have one home, and 50 alive.
+        let crowded = connections.home(&flow(0));
+        let (at_home, elsewhere): (Vec<_>, Vec<_>) =
+            (0..400_000).map(flow).partition(|key| connections.home(key) == crowded);
+        let over = at_home[..60].iter().chain(&elsewhere[..40]);
+        let alive = &elsewhere[40..90];
+        let mut farthest = 0;
+        for (key, last_seen) in
+            over.map(|key| (key, now.wrapping_sub(idle))).chain(alive.iter().map(|key| (key, now)))
+        {
+            let distance = connections.insert(key, Entry { last_seen, ..ENTRY }).unwrap();
+            farthest = farthest.max(distance);
         }
+        assert!(farthest >= 60 / ENTRIES_PER_BUCKET as u32 - 1);
+        assert_eq!(connections.displaced(crowded).0 >> WINDOW, 56);
         loads.set(3, Load { active: 150, inactive: 0 }, 0).unwrap();
-        returns.insert(return_key(&flow(999)), back, 0).unwrap();
+        table.set(0, TableState { established: 150, ..lab.table_state() }, 0).unwrap();
 
         let mut sweeper = dataplane.sweeper();
         let report = sweeper.sweep(now, &settings).unwrap();
         assert_eq!((report.embryonic, report.established, report.expired), (0, 150, 100));
         assert_eq!(report.references, BTreeMap::from([(3, 50)]));
-        assert_eq!(report.orphans, 0, "one pass proves nothing");
         let readback = dataplane.readback();
-        let left: Vec<_> = readback.connections().flat_map(|batch| batch.unwrap()).collect();
+        let left: Vec<_> = readback.connections().unwrap().flat_map(|batch| batch.unwrap()).collect();
         assert_eq!(left.len(), 50);
         assert!(left.iter().all(|entry| entry.connection.last_seen == now && !entry.embryonic));
+        assert!(left.iter().all(|entry| alive.contains(&entry.key)));
         assert_eq!(readback.loads(3..4).unwrap(), [Load { active: 50, inactive: 0 }]);
-        assert_eq!(readback.returns().map(|batch| batch.unwrap().len()).sum::<usize>(), 51);
+        assert_eq!(lab.table_state().established, 50);
+        assert_eq!(connections.taken().len(), 50, "an entry that is given up is free");
+        assert_eq!(connections.displaced(crowded), Displaced(0), "nobody is to be looked for any more");
 
         let report = sweeper.sweep(now, &settings).unwrap();
-        assert_eq!((report.established, report.expired, report.orphans), (50, 0, 1));
-        assert_eq!(readback.returns().map(|batch| batch.unwrap().len()).sum::<usize>(), 50);
+        assert_eq!((report.established, report.expired), (50, 0));
 
-        // Connections of a removed destination are proposed though they are not idle.
-        connections.insert(flow(200), connection(4, now), 0).unwrap();
+        // Connections of a removed destination are proposed though they are not idle, and so are those of
+        // an earlier life of an index. An embryonic one is not among those that are established.
+        let removed = Entry { destination: 4, last_seen: now, ..ENTRY };
+        let former = Entry { generation: 7, last_seen: now, flags: 0, ..ENTRY };
+        let embryonic = Entry { flags: flags::EMBRYONIC | flags::COUNTED, ..removed };
+        for (key, entry) in elsewhere[90..].iter().zip([removed, former, embryonic]) {
+            connections.insert(key, entry).unwrap();
+        }
+        loads.set(4, Load { active: 2, inactive: 0 }, 0).unwrap();
+        table.set(0, TableState { established: 52, ..lab.table_state() }, 0).unwrap();
         let report = sweeper.sweep(now, &settings).unwrap();
-        assert_eq!((report.expired, report.references), (1, BTreeMap::from([(3, 50)])));
+        assert_eq!((report.embryonic, report.established, report.expired), (1, 52, 3));
+        assert_eq!(report.references, BTreeMap::from([(3, 50)]));
+        assert_eq!(lab.table_state().established, 50);
+        assert_eq!(
+            readback.loads(3..5).unwrap(),
+            [Load { active: 50, inactive: 0 }, Load { active: 0, inactive: 0 }]
+        );
+        assert_eq!(connections.taken().len(), 50);
     });
 }
 
 #[test]
 fn a_full_connection_table_is_read_whole() {
     Lab::run("table", |lab| {
-        let dataplane = lab.open();
-        let mut connections: HashMap<_, FlowKey, Connection> =
-            lab.map(names::CONNECTIONS).try_into().unwrap();
-        let connection = Connection {
-            destination: 0,
-            generation: 1,
-            last_seen: 0,
-            state: state::ESTABLISHED,
-            flags: 0,
-            sequence: 0,
-        };
-        for number in 0..SMALL.connections {
-            connections.insert(flow(number), connection, 0).unwrap();
+        let mut dataplane = lab.open();
+        dataplane.apply(&ground()).unwrap();
+        let mut connections = Connections::of(lab);
+        // As many as may be, a fifth of them embryonic, and every place has its turn.
+        let entries = SMALL.connections + 1024;
+        let mut displaced = 0;
+        for number in 0..entries {
+            let embryonic = if number < 1024 { flags::EMBRYONIC } else { 0 };
+            let distance = connections.insert(&flow(number), Entry { flags: embryonic, ..ENTRY });
+            displaced += u32::from(distance.expect("no room") > 0);
         }
+        assert!(displaced > 0);
+        // Neither free nor a connection yet.
+        let busy = Entry { state: state::BUSY as u8, ..ENTRY };
+        connections.insert(&flow(entries), busy).unwrap();
+        // Of a service that is gone.
+        connections.insert(&flow(entries + 1), Entry { service: 99, ..ENTRY }).unwrap();
+
         let readback = dataplane.readback();
-        let entries = readback.connections().flat_map(|batch| batch.unwrap());
-        let mut keys: Vec<_> = entries.map(|entry| entry.key.source).collect();
-        keys.sort();
-        keys.dedup();
-        assert_eq!(keys.len(), SMALL.connections as usize);
+        let read: Vec<_> = readback.connections().unwrap().flat_map(|batch| batch.unwrap()).collect();
+        assert_eq!(read.iter().filter(|entry| entry.embryonic).count(), 1024);
+        assert_eq!(read.len(), entries as usize);
+        let keys: HashSet<FlowKey> = read.iter().map(|entry| entry.key).collect();
+        assert!(keys == (0..entries).map(flow).collect());
+        let report = dataplane.sweeper().sweep(0, &connections.settings).unwrap();
+        assert_eq!((report.embryonic, report.established), (1024, u64::from(SMALL.connections) + 1));
     });
 }

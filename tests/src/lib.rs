@@ -1,5 +1,6 @@
 //! What crosses processes. `lab` builds networks out of namespaces and runs real programs in them; `packet`
-//! runs single frames through the program.
+//! runs single frames through the program; `bench` measures.
 
+pub mod bench;
 pub mod lab;
 pub mod packet;

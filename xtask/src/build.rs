@@ -16,6 +16,13 @@ pub(crate) fn everything() -> Result<()> {
     command::run(command::cargo().arg("build"))
 }
 
+/// The commit that is checked out, with a mark if files differ from it; `None` outside a repository.
+pub(crate) fn revision() -> Option<String> {
+    let mut git = Command::new("git");
+    git.current_dir(command::workspace()).args(["describe", "--always", "--dirty", "--exclude=*"]);
+    command::output(&mut git).ok().map(|revision| revision.trim().to_owned())
+}
+
 /// A binary of lvs-tests.
 pub(crate) fn binary(name: &str) -> Result<PathBuf> {
     let mut cargo = command::cargo();

@@ -12,6 +12,8 @@ use crate::{btf, command, object_table, toolchain::Toolchain};
 
 /// The objects, which are binaries of lvs-ebpf.
 pub(crate) const OBJECTS: [&str; 2] = ["director", "realserver"];
+/// Those of the benchmark, which no agent carries.
+const BENCH_OBJECTS: [&str; 2] = ["bench_program", "bench_traffic"];
 const DEBUG_LOG: &str = "debug-log";
 
 #[derive(Args)]
@@ -19,10 +21,13 @@ pub(crate) struct Options {
     /// Features of lvs-ebpf. With `debug-log` the programs log; bpftool cannot read such an object.
     #[arg(long, value_delimiter = ',')]
     features: Vec<String>,
+    /// The objects of the benchmark instead, into target/ebpf-bench.
+    #[arg(long, conflicts_with = "features")]
+    bench: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let objects = build(&options.features)?;
+    let objects = if options.bench { build_for_bench()? } else { build(&options.features)? };
     if options.features.iter().any(|feature| feature == DEBUG_LOG) {
         println!("no table of programs and maps: bpftool refuses an object with the maps of {DEBUG_LOG}");
         return Ok(());
@@ -35,11 +40,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Builds the objects and gives their places. Quick when nothing has changed.
 pub(crate) fn build(features: &[String]) -> Result<Vec<PathBuf>> {
+    build_objects(&OBJECTS, features, "ebpf")
+}
+
+/// Builds the benchmark's objects, into a directory of their own: the agent is built again whenever the one
+/// of its objects changes.
+pub(crate) fn build_for_bench() -> Result<Vec<PathBuf>> {
+    build_objects(&BENCH_OBJECTS, &[], "ebpf-bench")
+}
+
+fn build_objects(objects: &[&str], features: &[String], directory: &str) -> Result<Vec<PathBuf>> {
     let toolchain = Toolchain::prepare()?;
     println!("building the eBPF objects with {}", toolchain.description());
     let build_directory = build_directory();
     let mut cargo = toolchain.build(&build_directory);
-    for object in OBJECTS {
+    for object in objects {
         cargo.args(["--bin", object]);
     }
     if !features.is_empty() {
@@ -48,14 +63,14 @@ pub(crate) fn build(features: &[String]) -> Result<Vec<PathBuf>> {
     command::run(&mut cargo)?;
 
     let built = build_directory.join("bpfel-unknown-none/release");
-    let published = command::target_directory().join("ebpf");
+    let published = command::target_directory().join(directory);
     fs::create_dir_all(&published).with_context(|| format!("cannot create {}", published.display()))?;
-    let place = |object| -> Result<PathBuf> {
+    let place = |object: &&str| -> Result<PathBuf> {
         let to = published.join(object);
         publish(&built.join(object), &to)?;
         Ok(to)
     };
-    OBJECTS.into_iter().map(place).collect()
+    objects.iter().map(place).collect()
 }
 
 /// Lints the eBPF crate, which `cargo clippy` leaves out.

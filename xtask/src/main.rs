@@ -1,5 +1,6 @@
 //! Every chore of the project is one subcommand of `cargo xtask`.
 
+mod bench;
 mod btf;
 mod build;
 mod build_ebpf;
@@ -37,6 +38,8 @@ enum Task {
     Vm(vm::Options),
     /// Show the balancer at work in a network of namespaces.
     Demo(lab::DemoOptions),
+    /// Measure what packets, connections and changes cost, and compare with the recorded run.
+    Bench(bench::Options),
     /// Make the lab's network, work in it, record its packets, remove it.
     Lab(lab::LabOptions),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Vm(options) => vm::run(&options),
         Task::Demo(options) => lab::demo(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Lab(options) => lab::run(&options),
     };
     finish(result)

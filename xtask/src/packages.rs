@@ -51,6 +51,14 @@ pub(crate) const LAB: &[Tool] = &[
     tool("etcd", "etcd-server"),
 ];
 
+/// What the benchmark compares the balancer with, and the loads it puts on.
+pub(crate) const BENCH: &[Tool] = &[
+    tool("haproxy", "haproxy"),
+    tool("/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"),
+    tool("nft", "nftables"),
+    tool("wrk", "wrk"),
+];
+
 impl Tool {
     fn is_there(&self) -> bool {
         if self.place.starts_with('/') {

@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    build, command,
-    packages::{self, LAB},
+    build, build_ebpf, command,
+    packages::{self, BENCH, LAB},
     vm,
 };
 
@@ -129,6 +129,10 @@ fn prepare(rungs: &[Rung]) -> Result<()> {
     }
     if rungs.iter().any(|rung| [Rung::Kernel, Rung::Lab].contains(rung)) {
         packages::ensure_tools(LAB)?;
+    }
+    if rungs.contains(&Rung::Lab) {
+        packages::ensure_tools(BENCH)?;
+        build_ebpf::build_for_bench()?;
     }
     build::everything()
 }

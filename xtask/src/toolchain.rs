@@ -70,6 +70,12 @@ impl Toolchain {
         format!("{name} (LLVM {llvm}), {}", self.linker.display())
     }
 
+    /// The compiler alone, which is the same wherever it lies.
+    pub(crate) fn compiler(&self) -> String {
+        let Compiler { name, llvm, .. } = &self.compiler;
+        format!("{name} (LLVM {llvm})")
+    }
+
     /// `cargo build` for the eBPF target. Its files go to `directory`.
     pub(crate) fn build(&self, directory: &Path) -> Command {
         self.cargo(Command::new(&self.compiler.cargo), "build", directory)

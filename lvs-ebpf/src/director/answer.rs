@@ -3,7 +3,7 @@
 use lvs_common::cause::Cause;
 use lvs_common::checksum;
 use lvs_common::service::protocol;
-use lvs_ebpf::packet::{OutOfBounds, Packet};
+use lvs_ebpf::packet::{Bytes as _, OutOfBounds, Packet};
 use lvs_ebpf::parse::{Fragment, IPV4, IPV6, Network};
 use network_types::eth::EthHdr;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};

@@ -1,123 +1,140 @@
-//! The connection table, whatever it is made of.
+//! Connections: what their packets do to them, and what they count for.
 //!
-//! Embryonic entries (one packet seen) have memory of their own and make room for newer ones in the order
-//! they came; an entry moves to `CONNECTIONS` when its flow goes on. Whoever exchanges an entry's state
-//! settles the counts the old state stood for. What is left open when memory is used again at once stands in
-//! docs/decisions/0002.
+//! An embryonic entry (one packet seen) stands in the table as any other; only so many of them may, and the
+//! oldest makes room for the newest. It becomes established where it stands. Whoever takes a state out of an
+//! entry settles the counts it stood for.
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use lvs_common::cause::Cause;
-use lvs_common::connection::{Connection, Return, flags};
+use lvs_common::connection::{Control, Displaced, Entry, WINDOW, flags};
 use lvs_common::destination::{Destination, destination_flags};
-use lvs_common::flow::FlowKey;
 use lvs_common::settings::Settings;
 use lvs_common::tcp_state::state;
 
-use crate::helpers;
-use crate::lookup;
-use crate::maps::{CONNECTIONS, EMBRYONIC, EMBRYONIC_CURSOR, EMBRYONIC_ORDER, LOADS, RETURNS};
+use crate::maps::{CONNECTIONS, EMBRYONIC_ORDER, LOADS, TABLE};
 use crate::scratch::scratch;
-use crate::stats;
+pub(crate) use crate::table::{Found, Wanted, find};
+use crate::{helpers, lookup, stats, table};
 
-/// A value of one of the two tables. It stays readable until the program ends, also when another CPU
-/// removes it. From Linux 6.1 on the memory may then hold another flow's entry at once: what acts on a
-/// whole entry looks first whether the value is still its key's.
-#[derive(Clone, Copy)]
-pub(crate) struct Entry {
-    value: *mut Connection,
-    embryonic: bool,
-}
+/// Tries to change an entry that other CPUs change as well. Each of their changes is a packet.
+const TRIES: u32 = 4;
 
-#[inline(always)]
-pub(crate) fn find(key: &FlowKey) -> Option<Entry> {
-    if let Some(value) = CONNECTIONS.get_ptr_mut(key) {
-        return Some(Entry { value, embryonic: false });
-    }
-    if let Some(value) = EMBRYONIC.get_ptr_mut(key) {
-        return Some(Entry { value, embryonic: true });
-    }
-    // Another CPU may have moved it between the two look-ups: it is stored there before it goes here.
-    CONNECTIONS.get_ptr_mut(key).map(|value| Entry { value, embryonic: false })
-}
-
-impl Entry {
+impl Found {
     #[inline(always)]
-    pub(crate) fn state(self) -> u32 {
-        // SAFETY: a map value, see `Entry`.
-        unsafe { (&raw const (*self.value).state).read_volatile() }
+    pub(crate) const fn state(&self) -> u32 {
+        self.control.state()
     }
 
+    /// The port the client dialled.
     #[inline(always)]
-    pub(crate) fn destination_index(self) -> u32 {
-        // SAFETY: as in `state`; the field never changes.
-        unsafe { (*self.value).destination }
+    pub(crate) fn virtual_port(&self) -> u16 {
+        (table::ends_of(self.entry) >> 16) as u16
     }
 
     /// The destination, unless it is gone or its index has another owner by now.
     #[inline(always)]
-    pub(crate) fn destination(self) -> Option<&'static Destination> {
-        let destination = lookup::destination(self.destination_index())?;
-        // SAFETY: as in `state`; the field never changes.
-        let generation = unsafe { (*self.value).generation };
-        (destination.generation == generation && !destination.has(destination_flags::REMOVED))
+    pub(crate) fn destination(&self) -> Option<&'static Destination> {
+        let destination = lookup::destination(self.destination)?;
+        (destination.generation == self.generation && !destination.has(destination_flags::REMOVED))
             .then_some(destination)
     }
 
     #[inline(always)]
-    pub(crate) fn is_expired(self, now: u32, settings: &Settings) -> bool {
-        // SAFETY: as in `state`.
-        let last_seen = unsafe { (&raw const (*self.value).last_seen).read_volatile() };
+    pub(crate) const fn is_expired(&self, now: u32, settings: &Settings) -> bool {
         let timeout = settings.timeouts[self.state() as usize & 15];
         // A packet on another CPU may have been later than our clock: then it is not idle.
-        (now.wrapping_sub(last_seen) as i32) > timeout as i32
+        (now.wrapping_sub(self.control.last_seen()) as i32) > timeout as i32
     }
 
+    /// Another packet of the flow has passed. Nothing is written while nothing changes, so that the line
+    /// stays shared between CPUs.
     #[inline(always)]
-    fn is_counted(self) -> bool {
-        // SAFETY: as in `state`; the field never changes.
-        unsafe { (*self.value).flags & flags::COUNTED != 0 }
-    }
-
-    /// Takes `old` out and puts `new` in, if nobody was faster.
-    #[inline(always)]
-    fn exchange(self, old: u32, new: u32) -> bool {
-        // SAFETY: as in `state`.
-        unsafe { helpers::exchange_u32(&raw mut (*self.value).state, old, new) }
-    }
-
-    /// Another packet of the flow has passed.
-    #[inline(always)]
-    pub(crate) fn touch(self, key: &FlowKey, new: u32, now: u32) {
-        // SAFETY: as in `state`. Written only when it changes: the line stays shared between CPUs.
-        unsafe {
-            let last_seen = &raw mut (*self.value).last_seen;
-            if last_seen.read_volatile() != now {
-                last_seen.write_volatile(now);
-            }
-        }
-        let old = self.state();
-        if self.embryonic && matches!(new, state::ESTABLISHED | state::UDP) {
-            promote(key, self.value, new);
-        } else if old != new && old != state::DEAD && self.exchange(old, new) && self.is_counted() {
-            recount(self.destination_index(), old, new);
+    pub(crate) fn touch(&self, new: u32, now: u32) {
+        let control = self.control;
+        if self.state() != new || becomes_established(control, new) {
+            // SAFETY: the entry is one of the table.
+            unsafe { lvs_advance(self.place, control.0, new, now) };
+        } else if control.last_seen() != now {
+            // Another CPU that is faster has written the same.
+            table::exchange(self.entry, control, control.seen(now));
         }
     }
 
-    /// Ends the connection: out of the counts, out of the tables.
+    /// Ends the connection, whatever its packets do meanwhile.
     #[inline(always)]
-    pub(crate) fn retire(self, key: &FlowKey) {
-        retire(key, self.value, self.embryonic as u32);
+    pub(crate) fn retire(&self) {
+        // SAFETY: the entry is one of the table.
+        unsafe { lvs_retire(self.place, self.control.0, 1) };
+    }
+
+    /// Ends it unless something has happened to it since it was found.
+    #[inline(always)]
+    pub(crate) fn retire_unchanged(&self) {
+        // SAFETY: as in `retire`.
+        unsafe { lvs_retire(self.place, self.control.0, 0) };
     }
 }
 
-/// Moves one connection of a destination from the count `old` stands for to that of `new`.
 #[inline(always)]
-fn recount(destination: u32, old: u32, new: u32) {
-    let (old_active, new_active) = (state::is_active(old), state::is_active(new));
-    if old_active != new_active {
-        add_load(destination, old_active, u32::MAX);
-        add_load(destination, new_active, 1);
+const fn becomes_established(control: Control, new: u32) -> bool {
+    control.has(flags::EMBRYONIC) && matches!(new, state::ESTABLISHED | state::UDP)
+}
+
+/// A packet has brought the connection that `control` was read of into the state `new`. If its flow goes on, it is
+/// embryonic no more, as far as there may be another established one.
+///
+/// # Safety
+/// None but that the kernel calls it so.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn lvs_advance(place: u32, control: u64, new: u32, now: u32) -> u64 {
+    let (Some(entry), Some(shared)) = (table::at(place), TABLE.get_ptr_mut(0)) else { return 0 };
+    let control = Control(control);
+    if !becomes_established(control, new) {
+        return advance(entry, control, control.advanced(new, now)) as u64;
     }
+    let Ok(settings) = lookup::settings() else { return 0 };
+    // SAFETY: a number in a map value.
+    let before = unsafe { helpers::fetch_add_u64(&raw mut (*shared).established, 1) };
+    let room = before < settings.connections as u64;
+    let next = control.advanced(new, now);
+    let next = if room { next.without(flags::EMBRYONIC) } else { next };
+    if !room {
+        stats::count(Cause::EntryNotStored);
+    }
+    if !advance(entry, control, next) || !room {
+        // SAFETY: as above.
+        unsafe { helpers::fetch_add_u64(&raw mut (*shared).established, u64::MAX) };
+    }
+    0
+}
+
+/// Puts `next` in place of `control`, also when a packet on another CPU has changed the time meanwhile, and
+/// moves the connection between its counts.
+#[inline(always)]
+fn advance(entry: *mut Entry, control: Control, next: Control) -> bool {
+    let mut seen = control;
+    for _ in 0..TRIES {
+        if table::exchange(entry, seen, next) {
+            let (old, new) = (control.state(), next.state());
+            if control.has(flags::COUNTED) && state::is_active(old) != state::is_active(new) {
+                // SAFETY: an entry of the table; the field does not change before it is free.
+                move_load(unsafe { (*entry).destination }, new);
+            }
+            return true;
+        }
+        seen = table::control(entry);
+        if seen.seen(0) != control.seen(0) {
+            return false;
+        }
+    }
+    false
+}
+
+/// Moves one connection of a destination between its counts: to the one that the state `new` is for.
+#[inline(always)]
+fn move_load(destination: u32, new: u32) {
+    add_load(destination, !state::is_active(new), u32::MAX);
+    add_load(destination, state::is_active(new), 1);
 }
 
 /// Adds `by` (modulo 2^32) to the active or the inactive connections of a destination.
@@ -131,199 +148,187 @@ fn add_load(destination: u32, active: bool, by: u32) {
     }
 }
 
-/// Takes the state out for good; `None` when somebody else has.
+/// Takes `control` out of the entry for good, settles what it stood for, and frees the entry.
 #[inline(always)]
-fn bury(entry: Entry) -> Option<u32> {
-    // One other change may come between reading and exchanging; a second one at once is left to the
-    // next packet or sweep.
-    for _ in 0..2 {
-        let old = entry.state();
-        if old == state::DEAD {
-            return None;
-        }
-        if entry.exchange(old, state::DEAD) {
-            return Some(old);
-        }
-    }
-    None
-}
-
-#[inline(never)]
-fn retire(key: &FlowKey, value: *mut Connection, embryonic: u32) -> u32 {
-    let entry = Entry { value, embryonic: embryonic != 0 };
-    let Some(old) = bury(entry) else { return 0 };
-    if entry.is_counted() {
-        add_load(entry.destination_index(), state::is_active(old), u32::MAX);
-    }
-    // SAFETY: as in `Entry::state`; the fields never change.
-    let (is_nat, generation) = unsafe { ((*value).flags & flags::NAT != 0, (*value).generation) };
-    if is_nat
-        && let Some(destination) = lookup::destination(entry.destination_index())
-        && destination.generation == generation
+fn retire(entry: *mut Entry, place: u32, control: Control, settings: &Settings) -> bool {
+    let old = control.state();
+    if matches!(old, state::NONE | state::BUSY | state::DEAD)
+        || !table::exchange(entry, control, control.with_state(state::DEAD))
     {
-        let Ok(scratch) = scratch() else { return 0 };
-        scratch.other = return_key(key, destination);
-        // Another service's connection may have taken the place.
-        // SAFETY: values are never changed in place.
-        if let Some(value) = unsafe { RETURNS.get(&scratch.other) }
-            && value.virtual_address == key.destination
-            && value.virtual_port == key.destination_port
-        {
-            // Nothing to do if it is gone already.
-            RETURNS.remove(&scratch.other).ok();
-        }
+        return false;
     }
-    // Nothing to do if it is gone already.
-    if entry.embryonic { EMBRYONIC.remove(key) } else { CONNECTIONS.remove(key) }.ok();
-    1
+    if control.has(flags::COUNTED) {
+        // SAFETY: an entry of the table; the field does not change before it is free.
+        add_load(unsafe { (*entry).destination }, state::is_active(old), u32::MAX);
+    }
+    if !control.has(flags::EMBRYONIC)
+        && let Some(shared) = TABLE.get_ptr_mut(0)
+    {
+        // SAFETY: a number in a map value.
+        unsafe { helpers::fetch_add_u64(&raw mut (*shared).established, u64::MAX) };
+    }
+    let home = table::home_of(entry, control, settings);
+    if home != place / lvs_common::connection::ENTRIES_PER_BUCKET as u32 {
+        // Left undone the home is looked behind in vain, no more.
+        table::update_displaced(home, Displaced::minus_one);
+    }
+    table::publish(entry, control.freed());
+    true
 }
 
-/// The key of the direction real server -> client.
-#[inline(always)]
-fn return_key(key: &FlowKey, destination: &Destination) -> FlowKey {
-    let port = if destination.port == 0 { key.destination_port } else { destination.port };
-    FlowKey::new(destination.address, port, key.source, key.source_port, key.protocol)
-}
-
-/// The flow goes on: its entry leaves the memory that a flood can reach.
+/// Retires the entry at `place` if it still is what `control` says; `anyhow`: also when packets of the same flow
+/// have changed it.
+///
+/// # Safety
+/// None but that the kernel calls it so.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn promote(key: &FlowKey, value: *mut Connection, new: u32) -> u32 {
-    let entry = Entry { value, embryonic: true };
-    // SAFETY: as in `Entry::state`.
-    let mut connection = unsafe { *value };
-    // Evicted, and the memory another flow's by now: looked for after the copy was made.
-    if EMBRYONIC.get_ptr_mut(key) != Some(value) {
-        return 0;
-    }
-    connection.state = new;
-    connection.sequence = 0;
-    match CONNECTIONS.insert(key, &connection, BPF_NOEXIST as u64) {
-        Ok(()) => {
-            let old = bury(entry);
-            if old.is_none() && connection.flags & flags::NAT != 0 {
-                // Evicted a moment ago, and its return with it: the client begins anew.
-                CONNECTIONS.remove(key).ok();
-            } else if connection.flags & flags::COUNTED != 0 {
-                match old {
-                    Some(old) => recount(connection.destination, old, new),
-                    // Retired by somebody a moment ago: what we have stored counts anew.
-                    None => add_load(connection.destination, state::is_active(new), 1),
-                }
-            }
-            // Nothing to do if it is gone already.
-            EMBRYONIC.remove(key).ok();
+unsafe extern "C" fn lvs_retire(place: u32, control: u64, anyhow: u32) -> u64 {
+    let (Some(entry), Ok(settings)) = (table::at(place), lookup::settings()) else { return 0 };
+    let mut control = Control(control);
+    for _ in 0..TRIES {
+        if retire(entry, place, control, settings) {
+            return 1;
         }
-        // Another CPU has promoted it.
-        Err(error) if error == -(EEXIST) => {}
-        Err(_) => {
-            stats::count(Cause::EntryNotStored);
-            let old = entry.state();
-            if old != new && old != state::DEAD && entry.exchange(old, new) && entry.is_counted() {
-                recount(connection.destination, old, new);
-            }
+        let now = table::control(entry);
+        if anyhow == 0 || now.version() != control.version() {
+            return 0;
         }
+        control = now;
     }
     0
 }
 
-const EEXIST: i32 = 17;
-
 /// A flow to be remembered.
+#[derive(Clone, Copy)]
 pub(crate) struct Admission {
     pub(crate) destination: u32,
     pub(crate) generation: u32,
     pub(crate) state: u32,
-    pub(crate) flags: u32,
-    pub(crate) now: u32,
+    pub(crate) flags: u8,
+    /// 1 = without an entry the flow cannot go on; else the ring answers too.
+    pub(crate) needed: u8,
 }
 
-/// Remembers a flow of which one packet was seen. The oldest embryonic entry makes room.
+/// Remembers the flow that the scratch value wants admitted, of which one packet was seen.
 #[inline(always)]
-pub(crate) fn admit(key: &FlowKey, admission: &Admission, slots: u32) -> Result<(), Cause> {
-    if admission.flags & flags::NAT != 0 {
-        admit_return(key, admission)?;
-    }
-    let cursor = EMBRYONIC_CURSOR.get_ptr_mut(0).ok_or(Cause::Inconsistent)?;
-    // SAFETY: the pointer is a map value's.
-    let sequence = unsafe { helpers::fetch_add_u64(cursor, 1) } as u32;
-    let place = EMBRYONIC_ORDER.get_ptr_mut(sequence & slots.wrapping_sub(1)).ok_or(Cause::Inconsistent)?;
-    // SAFETY: the pointer is a map value's. Two CPUs meet here only when a whole round of the order
-    // passes between their two instructions; then one key is evicted later than it should be.
-    unsafe {
-        let oldest = *place;
-        if let Some(value) = EMBRYONIC.get_ptr_mut(&oldest)
-            && (*value).sequence == sequence.wrapping_sub(slots)
-        {
-            retire(&oldest, value, 1);
-            stats::count(Cause::EmbryonicEvicted);
+pub(crate) fn admit() -> Result<u32, Cause> {
+    let admission = &scratch()?.admission;
+    match store(admission) {
+        Ok(()) => Ok(0),
+        Err(Cause::ConnectionTableFull) if admission.needed == 0 => {
+            stats::count(Cause::EntryNotStored);
+            Ok(0)
         }
-        *place = *key;
-    }
-    let connection = Connection {
-        destination: admission.destination,
-        generation: admission.generation,
-        last_seen: admission.now,
-        state: admission.state,
-        flags: admission.flags,
-        sequence,
-    };
-    match EMBRYONIC.insert(key, &connection, BPF_NOEXIST as u64) {
-        Ok(()) => {
-            if admission.flags & flags::COUNTED != 0 {
-                add_load(admission.destination, state::is_active(admission.state), 1);
-            }
-            Ok(())
-        }
-        // Another CPU was faster with a packet of the same flow: its entry serves, unless it is just
-        // being retired; then the client's next try begins anew.
-        Err(error) if error == -(EEXIST) => match find(key) {
-            Some(entry) if entry.state() != state::DEAD => Ok(()),
-            _ => Err(Cause::NoConnection),
-        },
-        Err(_) => Err(Cause::ConnectionTableFull),
+        Err(cause) => Err(cause),
     }
 }
 
-/// Stores the other direction of a nat connection, unless a live one looks the same to the real server.
 #[inline(always)]
-fn admit_return(key: &FlowKey, admission: &Admission) -> Result<(), Cause> {
-    let destination = lookup::destination(admission.destination).ok_or(Cause::Inconsistent)?;
-    let value = Return { virtual_address: key.destination, virtual_port: key.destination_port, reserved: 0 };
-    let scratch = scratch()?;
-    scratch.other = return_key(key, destination);
-    let return_key = &scratch.other;
-    if RETURNS.insert(return_key, &value, BPF_NOEXIST as u64).is_ok() {
-        return Ok(());
-    }
-    // SAFETY: values are never changed in place.
-    let Some(existing) = (unsafe { RETURNS.get(return_key) }) else {
+fn store(admission: &Admission) -> Result<(), Cause> {
+    let (wanted, settings) = (&scratch()?.wanted, lookup::settings()?);
+    let shared = TABLE.get_ptr_mut(0).ok_or(Cause::Inconsistent)?;
+    let slots = settings.embryonic_slots;
+    // SAFETY: a number in a map value.
+    let sequence = unsafe { helpers::fetch_add_u64(&raw mut (*shared).admitted, 1) } as u32;
+    let order = EMBRYONIC_ORDER.get_ptr_mut(sequence & slots.wrapping_sub(1)).ok_or(Cause::Inconsistent)?;
+    // SAFETY: a number in a map value. Two CPUs meet here only when a whole round of the order passes between
+    // two instructions; then one entry is evicted later than it should be.
+    evict(unsafe { order.read_volatile() }, sequence.wrapping_sub(slots));
+
+    let (place, distance) = table::claim(wanted.home(), settings).ok_or(Cause::ConnectionTableFull)?;
+    let entry = table::at(place).ok_or(Cause::Inconsistent)?;
+    if distance != 0 && !table::update_displaced(wanted.home(), |displaced| displaced.plus(distance)) {
+        table::publish(entry, table::control(entry).freed());
         return Err(Cause::ConnectionTableFull);
-    };
-    if *existing == value {
+    }
+    table::write_key(entry, wanted);
+    // SAFETY: the entry is ours: it is busy by our doing. The order refers to places from 1 on.
+    unsafe {
+        (&raw mut (*entry).destination).write_volatile(admission.destination);
+        (&raw mut (*entry).generation).write_volatile(admission.generation);
+        (&raw mut (*entry).sequence).write_volatile(sequence);
+        order.write_volatile(place + 1);
+    }
+    if admission.flags & flags::COUNTED != 0 {
+        add_load(admission.destination, state::is_active(admission.state), 1);
+    }
+    let version = table::control(entry).version();
+    let control = Control::new(helpers::now(), version, admission.state, admission.flags | flags::EMBRYONIC);
+    table::publish(entry, control);
+    settle_rivals(wanted, place, control, admission)
+}
+
+/// The oldest embryonic entry makes room, if it still is one.
+#[inline(always)]
+fn evict(place: u32, sequence: u32) {
+    let Some(entry) = table::at(place.wrapping_sub(1)) else { return };
+    let control = table::control(entry);
+    // SAFETY: an entry of the table.
+    let same = unsafe { (&raw const (*entry).sequence).read_volatile() } == sequence;
+    // SAFETY: as above.
+    if same && control.has(flags::EMBRYONIC) && unsafe { lvs_retire(place - 1, control.0, 0) } != 0 {
+        stats::count(Cause::EmbryonicEvicted);
+    }
+}
+
+/// Another CPU may have admitted the same flow at the same time, or another flow that a nat server could not
+/// tell from it. Of two entries of one flow the one at the lower place stays, whoever notices first.
+#[inline(always)]
+fn settle_rivals(wanted: &Wanted, place: u32, control: Control, admission: &Admission) -> Result<(), Cause> {
+    // SAFETY: what it wants stands in the scratch value.
+    let rival = unsafe { lvs_rival(place, (admission.flags & flags::NAT) as u32, admission.destination) };
+    let other = (rival as u32).wrapping_sub(1);
+    if rival == 0 {
         return Ok(());
     }
-    let other = client_key(return_key, existing);
-    if find(&other).is_some_and(|entry| entry.state() != state::DEAD) {
+    if rival >> 32 != 0 {
+        // SAFETY: an entry of the table.
+        unsafe { lvs_retire(place, control.0, 1) };
         return Err(Cause::NatCollision);
     }
-    RETURNS.insert(return_key, &value, BPF_ANY as u64).map_err(|_| Cause::ConnectionTableFull)
+    let loser = if other < place { place } else { other };
+    let Some(entry) = table::at(loser) else { return Ok(()) };
+    // Looked at again, and retired only as what it is now: it may have become another flow's.
+    let control = table::control(entry);
+    if table::ends_of(entry) == wanted.ends() && table::client_of(entry) == wanted.client() {
+        // SAFETY: as above.
+        unsafe { lvs_retire(loser, control.0, 1) };
+    }
+    Ok(())
 }
 
-/// The key of the client's direction, from that of the real server's and what `RETURNS` holds for it.
-#[inline(always)]
-pub(crate) const fn client_key(return_key: &FlowKey, value: &Return) -> FlowKey {
-    FlowKey::new(
-        return_key.destination,
-        return_key.destination_port,
-        value.virtual_address,
-        value.virtual_port,
-        return_key.protocol,
-    )
-}
-
-/// What a packet from a real server to a client belongs to, if it belongs to a nat connection.
-#[inline(always)]
-pub(crate) fn find_return(key: &FlowKey) -> Option<Return> {
-    // SAFETY: values are never changed in place.
-    unsafe { RETURNS.get(key) }.copied()
+/// Looks in the window of what the scratch value wants for another entry of the same flow: its place plus 1. In
+/// the upper half 1, if it is no entry of the same flow but of one that looks the same to the real server of
+/// `destination`.
+///
+/// # Safety
+/// None but that the kernel calls it so.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn lvs_rival(own: u32, nat: u32, destination: u32) -> u64 {
+    let (Ok(scratch), Ok(settings)) = (scratch(), lookup::settings()) else { return 0 };
+    let wanted = &scratch.wanted;
+    let Some(destination) = lookup::destination(destination) else { return 0 };
+    let Some(home) = CONNECTIONS.get_ptr_mut(wanted.home()) else { return 0 };
+    let displaced = table::displaced_of(home);
+    for distance in 0..WINDOW {
+        if distance != 0 && !displaced.may_stand_at(distance) {
+            continue;
+        }
+        let number = table::bucket_at(wanted.home(), distance, settings);
+        for index in 0..lvs_common::connection::ENTRIES_PER_BUCKET as u32 {
+            let place = number * lvs_common::connection::ENTRIES_PER_BUCKET as u32 + index;
+            let Some(entry) = table::at(place) else { continue };
+            if place == own {
+                continue;
+            }
+            match wanted.rivals(entry, nat != 0, destination) {
+                table::Rival::None => {}
+                table::Rival::Same => return place as u64 + 1,
+                table::Rival::Alike => return 1 << 32 | place as u64 + 1,
+            }
+        }
+    }
+    0
 }

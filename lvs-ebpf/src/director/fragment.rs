@@ -90,5 +90,5 @@ pub(crate) fn find(scratch: &mut Scratch) -> Result<u32, Cause> {
     if destination.generation != head.generation || destination.has(destination_flags::REMOVED) {
         return Err(Cause::FragmentBeforeFirst);
     }
-    Ok(Steered { index: head.destination, new: false }.to_bits())
+    Ok(Steered { index: head.destination, new: false, admit: false }.to_bits())
 }

@@ -1,6 +1,6 @@
 //! Safe names for the kernel helpers and instructions in use.
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
 
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_redirect};
 use lvs_common::connection::ticks;
@@ -59,4 +59,22 @@ pub(crate) unsafe fn add_u32(number: *mut u32, by: u32) {
 pub(crate) unsafe fn exchange_u32(number: *mut u32, old: u32, new: u32) -> bool {
     // SAFETY: the caller's promise.
     unsafe { atomic_cxchg::<u32, { ORDER }, { ORDER }>(number, old, new).1 }
+}
+
+/// # Safety
+/// As [`fetch_add_u64`].
+#[inline(always)]
+pub(crate) unsafe fn exchange_u64(number: *mut u64, old: u64, new: u64) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { atomic_cxchg::<u64, { ORDER }, { ORDER }>(number, old, new).1 }
+}
+
+/// Puts `new` there, whatever was there.
+///
+/// # Safety
+/// As [`fetch_add_u64`].
+#[inline(always)]
+pub(crate) unsafe fn swap_u64(number: *mut u64, new: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { atomic_xchg::<u64, { ORDER }>(number, new) };
 }

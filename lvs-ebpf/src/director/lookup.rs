@@ -2,55 +2,57 @@
 
 use core::mem::offset_of;
 
-use lvs_common::address::Address;
+use lvs_common::address::{Address, Halves};
 use lvs_common::cause::Cause;
 use lvs_common::destination::Destination;
-use lvs_common::service::{MEMBERS_PER_CHUNK, Member, MemberChunk, Service, ServiceKey, Source};
-use lvs_common::settings::Settings;
-use lvs_ebpf::packet::Packet;
+use lvs_common::service::{MEMBERS_PER_CHUNK, Member, MemberChunk, Service, ServiceLine, line_places};
+use lvs_common::settings::{Settings, flags};
+use lvs_ebpf::packet::{Bytes as _, Packet};
 use network_types::eth::EthHdr;
 
-use crate::maps::{DESTINATIONS, INTERFACES, MEMBERS, SERVICES, SETTINGS, SOURCES, VIPS};
+use crate::maps::{DESTINATIONS, INTERFACES, MEMBERS, SERVICE_LINES, SETTINGS, VIPS};
 
 #[inline(always)]
 pub(crate) fn settings() -> Result<&'static Settings, Cause> {
     SETTINGS.get(0).ok_or(Cause::Inconsistent)
 }
 
-/// The service on this very port, else the one on all ports. `key` is room for the key.
+/// The service on this very port, else the one on all ports.
 #[inline(always)]
-pub(crate) fn service(
-    key: &mut ServiceKey,
-    address: &Address,
-    port: u16,
-    protocol: u8,
-) -> Option<&'static Service> {
-    *key = ServiceKey::new(*address, port, protocol);
-    // SAFETY: the agent replaces values whole; a reader keeps the old one until it is done.
-    if let Some(service) = unsafe { SERVICES.get(&*key) } {
+pub(crate) fn service(address: Halves, port: u16, protocol: u8) -> Option<&'static Service> {
+    if let Some(service) = service_on(address, port, protocol) {
         return Some(service);
     }
-    key.port = 0;
-    // SAFETY: as above.
-    unsafe { SERVICES.get(&*key) }
+    if settings().ok()?.flags & flags::ANY_PORT == 0 {
+        return None;
+    }
+    service_on(address, 0, protocol)
 }
 
-/// Why packets from this address and port concern the director, if they do.
 #[inline(always)]
-pub(crate) fn source(
-    key: &mut ServiceKey,
-    address: &Address,
-    port: u16,
-    protocol: u8,
-) -> Option<&'static Source> {
-    *key = ServiceKey::new(*address, port, protocol);
-    // SAFETY: as in `service`.
-    if let Some(source) = unsafe { SOURCES.get(&*key) } {
-        return Some(source);
+fn service_on(address: Halves, port: u16, protocol: u8) -> Option<&'static Service> {
+    let wanted = port as u32 | (protocol as u32) << 16 | 1 << 24;
+    let [first, second, third] = line_places(address, port, protocol);
+    let line = SERVICE_LINES.get_value(0, &first)?;
+    if is_line_of(line, address, wanted) {
+        return Some(&line.service);
     }
-    key.port = 0;
-    // SAFETY: as in `service`.
-    unsafe { SOURCES.get(&*key) }
+    if line.displaced == 0 {
+        return None;
+    }
+    for place in [second, third] {
+        let line = SERVICE_LINES.get_value(0, &place)?;
+        if is_line_of(line, address, wanted) {
+            return Some(&line.service);
+        }
+    }
+    None
+}
+
+#[inline(always)]
+fn is_line_of(line: &ServiceLine, address: Halves, wanted: u32) -> bool {
+    let end = line.port as u32 | (line.protocol as u32) << 16 | (line.taken as u32) << 24;
+    end == wanted && line.address.halves() == address
 }
 
 /// Whether the frame is addressed to the interface it came in by. A switch floods frames whose place it

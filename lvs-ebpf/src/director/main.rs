@@ -34,6 +34,7 @@ mod scratch;
 mod stages;
 mod stats;
 mod steer;
+mod table;
 
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::macros::xdp;
@@ -42,6 +43,7 @@ use lvs_common::cause::{Cause, Verdict};
 use lvs_ebpf::packet::Packet;
 
 #[xdp]
+#[inline(always)]
 fn lvs_director(context: XdpContext) -> u32 {
     let packet = Packet::new(context);
     let fate = pipeline::process(&packet).map_err(|cause| told(&packet, cause));

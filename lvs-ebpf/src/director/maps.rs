@@ -1,24 +1,27 @@
 //! Every map of the director, one by one: who writes it, who reads it, why this type and size. Layouts
 //! are `lvs_common`'s, names are the statics' own (see `lvs_common::names`).
 
-use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC};
+use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use lvs_common::address::Address;
 use lvs_common::cause::CAUSE_SLOTS;
-use lvs_common::connection::{Connection, Return};
+use lvs_common::connection::{Bucket, TableState, buckets_for};
 use lvs_common::counters::{Counters, ErrorBudget};
 use lvs_common::destination::{Destination, Load};
-use lvs_common::flow::FlowKey;
 use lvs_common::fragment::{FragmentHead, FragmentKey};
 use lvs_common::limits;
-use lvs_common::ring::RingLine;
-use lvs_common::service::{MemberChunk, Service, ServiceKey, ServiceState, Source, Vip};
+use lvs_common::ring::{RingLine, SLOTS_PER_LINE};
+use lvs_common::service::{MemberChunk, Service, ServiceKey, ServiceLine, ServiceState, Vip};
 use lvs_common::settings::{Interface, Settings};
 
 use crate::scratch::Scratch;
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+/// May be mapped into the agent's memory. Values then begin with a page, and so with a cache line.
+const MAPPED: usize = BPF_F_MMAPABLE as usize;
+
+const CONNECTIONS_AND_EMBRYONIC: u64 = limits::CONNECTIONS as u64 + limits::EMBRYONIC as u64;
 
 /// Inner maps of one outer map may differ in length only with this flag, on the template and on each.
 const INNER: usize = BPF_F_INNER_MAP as usize;
@@ -32,9 +35,16 @@ pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
 pub(crate) static INTERFACES: HashMap<u32, Interface, { limits::INTERFACES as usize }, NO_PREALLOC> =
     HashMap::new();
 
-/// Written by the agent: the last step of a change, which makes it visible.
+/// Written by the agent, read by it and by people: packets find their service in `SERVICE_LINES`.
 #[btf_map]
-pub(crate) static SERVICES: HashMap<ServiceKey, Service, { limits::SERVICES as usize }> = HashMap::new();
+pub(crate) static SERVICES: HashMap<ServiceKey, Service, { limits::SERVICES as usize }, NO_PREALLOC> =
+    HashMap::new();
+
+/// Written by the agent: a whole new table is the last step of a change, which makes it visible. All tables
+/// are of one size, so that looking into one takes no call.
+#[btf_map]
+pub(crate) static SERVICE_LINES: ArrayOfMaps<Array<ServiceLine, { limits::SERVICE_LINES as usize }>, 1> =
+    ArrayOfMaps::new();
 
 /// Written by the program.
 #[btf_map]
@@ -42,16 +52,29 @@ pub(crate) static SERVICE_STATES: Array<ServiceState, { limits::SERVICES as usiz
 
 /// Written by the agent.
 #[btf_map]
-pub(crate) static VIPS: HashMap<Address, Vip, { limits::SERVICES as usize }> = HashMap::new();
+pub(crate) static VIPS: HashMap<Address, Vip, { limits::SERVICES as usize }, NO_PREALLOC> = HashMap::new();
 
-/// Written by the agent.
+/// Written by the agent: always a whole new inner map, so that a packet sees one plan. One map for each size of
+/// ring, since looking into inner maps of one known size takes no call.
 #[btf_map]
-pub(crate) static SOURCES: HashMap<ServiceKey, Source, { limits::SOURCES as usize }> = HashMap::new();
-
-/// Written by the agent: always a whole new inner map, so that a packet sees one plan.
-#[btf_map]
-pub(crate) static RINGS: ArrayOfMaps<Array<RingLine, 1, INNER>, { limits::RINGS as usize }> =
+pub(crate) static RINGS_SMALL: ArrayOfMaps<Array<RingLine, { lines(0) }>, { limits::RINGS as usize }> =
     ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static RINGS_MEDIUM: ArrayOfMaps<Array<RingLine, { lines(1) }>, { limits::RINGS as usize }> =
+    ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static RINGS_LARGE: ArrayOfMaps<Array<RingLine, { lines(2) }>, { limits::RINGS as usize }> =
+    ArrayOfMaps::new();
+
+/// As the rings: sequences of rr and wrr, of any length.
+#[btf_map]
+pub(crate) static SEQUENCES: ArrayOfMaps<Array<RingLine, 1, INNER>, { limits::RINGS as usize }> =
+    ArrayOfMaps::new();
+
+/// Lines of a ring of this size.
+const fn lines(size: usize) -> usize {
+    (limits::RING_SIZES[size] as usize).div_ceil(SLOTS_PER_LINE)
+}
 
 /// Written by the agent.
 #[btf_map]
@@ -73,28 +96,20 @@ pub(crate) static COUNTERS: PerCpuArray<Counters, { limits::DESTINATIONS as usiz
 #[btf_map]
 pub(crate) static CAUSES: PerCpuArray<u64, { CAUSE_SLOTS as usize }> = PerCpuArray::new();
 
-/// Written by the program. A plain hash: nothing is evicted behind our back; memory comes as it is used.
+/// Written by the program. An array, so that a look-up is a multiplication and the memory is one piece; the
+/// agent sets its length, and reads it as memory.
 #[btf_map]
-pub(crate) static CONNECTIONS: HashMap<FlowKey, Connection, { limits::CONNECTIONS as usize }, NO_PREALLOC> =
-    HashMap::new();
+pub(crate) static CONNECTIONS: Array<Bucket, { buckets_for(CONNECTIONS_AND_EMBRYONIC) as usize }, MAPPED> =
+    Array::new();
 
-/// Written by the program: memory of its own, so that a flood of SYNs evicts nothing established.
+/// Written by the program: places plus 1 of embryonic entries in the order in which they came, walked to make
+/// room.
 #[btf_map]
-pub(crate) static EMBRYONIC: HashMap<FlowKey, Connection, { limits::EMBRYONIC as usize }, NO_PREALLOC> =
-    HashMap::new();
+pub(crate) static EMBRYONIC_ORDER: Array<u32, { limits::EMBRYONIC as usize }> = Array::new();
 
-/// Keys of `EMBRYONIC` in the order in which they came, walked to make room.
+/// Written by the program.
 #[btf_map]
-pub(crate) static EMBRYONIC_ORDER: Array<FlowKey, { limits::EMBRYONIC as usize }> = Array::new();
-
-/// Written by the program: one per nat connection, embryonic or established.
-#[btf_map]
-pub(crate) static RETURNS: HashMap<
-    FlowKey,
-    Return,
-    { (limits::CONNECTIONS + limits::EMBRYONIC) as usize },
-    NO_PREALLOC,
-> = HashMap::new();
+pub(crate) static TABLE: Array<TableState, 1> = Array::new();
 
 /// Written and read by the program while it works on one packet.
 #[btf_map]
@@ -104,10 +119,6 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentHead, { limits::FRAGMENTS as usize }> =
     LruHashMap::new();
-
-/// Written by the program: where in `EMBRYONIC_ORDER` the next key goes.
-#[btf_map]
-pub(crate) static EMBRYONIC_CURSOR: Array<u64, 1> = Array::new();
 
 /// Written by the program.
 #[btf_map]

@@ -1,14 +1,12 @@
 //! Where a packet leaves: what the agent prepared, else what the kernel's routing table says.
 
-use core::mem::offset_of;
-
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_fib_lookup;
 use lvs_common::address::Address;
 use lvs_common::cause::Cause;
 use lvs_common::counters::Unresolved;
 use lvs_common::destination::{Destination, destination_flags};
-use lvs_ebpf::packet::Packet;
+use lvs_ebpf::packet::{Bytes, Packet};
 use lvs_ebpf::parse::{ETHERNET, Network};
 use network_types::eth::EthHdr;
 
@@ -18,8 +16,7 @@ use crate::scratch::scratch;
 #[derive(Clone, Copy)]
 pub(crate) struct NextHop {
     pub(crate) interface: u32,
-    source: [u8; 6],
-    destination: [u8; 6],
+    link: LinkAddresses,
     /// Largest IP packet the way takes; 0 = unknown.
     pub(crate) mtu: usize,
     /// The director is a router for this packet: it counts as a hop.
@@ -33,15 +30,8 @@ pub(crate) fn to_destination(
     source: &Address,
     destination: &Destination,
 ) -> Result<NextHop, Cause> {
-    let ingress = packet.ingress();
-    if destination.has(destination_flags::NEXT_HOP_KNOWN) {
-        return Ok(NextHop {
-            interface: destination.interface,
-            source: destination.source,
-            destination: destination.next_hop,
-            mtu: destination.mtu as usize,
-            routed: destination.interface != ingress || destination.has(destination_flags::BEHIND_ROUTER),
-        });
+    if let Some(next_hop) = NextHop::prepared(packet, destination) {
+        return Ok(next_hop);
     }
     to_address(packet, source, &destination.address)
 }
@@ -57,9 +47,9 @@ pub(crate) struct FibLookup {
     length_or_mtu: u16,
     interface: u32,
     tos_or_flow: u32,
-    source: [u8; 16],
+    source: [u32; 4],
     /// Out: the gateway, if there is one.
-    destination: [u8; 16],
+    destination: [u32; 4],
     vlan_protocol: u16,
     vlan_tag: u16,
     source_mac: [u8; 6],
@@ -79,15 +69,11 @@ mod answer {
     pub(super) const NO_NEIGHBOUR: i64 = 7;
 }
 
-/// Addresses as the kernel's union wants them: IPv4 in the first four bytes.
+/// Addresses as the kernel's union wants them, in network order: IPv4 in the first four bytes.
 #[inline(always)]
-fn union_of(address: &Address, is_v4: bool) -> [u8; 16] {
-    if !is_v4 {
-        return address.bytes;
-    }
-    let mut bytes = [0; 16];
-    bytes[..4].copy_from_slice(&address.v4_octets());
-    bytes
+const fn union_of(address: &Address, is_v4: bool) -> [u32; 4] {
+    let [a, b, c, d] = address.words();
+    if is_v4 { [d, 0, 0, 0] } else { [a, b, c, d] }
 }
 
 /// The next hop by the kernel's routing and neighbour tables. Unknown MACs are reported to the agent.
@@ -105,21 +91,19 @@ fn find(packet: &Packet, source: &Address, destination: &Address) -> Result<(), 
     let is_v4 = destination.is_v4();
     let scratch = scratch()?;
     let lookup = &mut scratch.fib;
-    *lookup = FibLookup {
-        family: if is_v4 { family::INET } else { family::INET6 },
-        l4_protocol: 0,
-        source_port: 0,
-        destination_port: 0,
-        length_or_mtu: 0,
-        interface: ingress,
-        tos_or_flow: 0,
-        source: union_of(source, source.is_v4() && is_v4),
-        destination: union_of(destination, is_v4),
-        vlan_protocol: 0,
-        vlan_tag: 0,
-        source_mac: [0; 6],
-        destination_mac: [0; 6],
-    };
+    // Field by field: of the whole structure the compiler would make a call of `memset`, and with it one more
+    // frame on the stack. The MACs are the kernel's to fill in.
+    lookup.family = if is_v4 { family::INET } else { family::INET6 };
+    lookup.l4_protocol = 0;
+    lookup.source_port = 0;
+    lookup.destination_port = 0;
+    lookup.length_or_mtu = 0;
+    lookup.interface = ingress;
+    lookup.tos_or_flow = 0;
+    lookup.source = union_of(source, source.is_v4() && is_v4);
+    lookup.destination = union_of(destination, is_v4);
+    lookup.vlan_protocol = 0;
+    lookup.vlan_tag = 0;
     // SAFETY: the context is the program's own and the length is the structure's.
     let found = unsafe {
         bpf_fib_lookup(packet.context().as_ptr(), (&raw mut *lookup).cast(), size_of::<FibLookup>() as i32, 0)
@@ -128,8 +112,7 @@ fn find(packet: &Packet, source: &Address, destination: &Address) -> Result<(), 
         answer::SUCCESS => {
             scratch.next_hop = NextHop {
                 interface: lookup.interface,
-                source: lookup.source_mac,
-                destination: lookup.destination_mac,
+                link: LinkAddresses::between(lookup.source_mac, lookup.destination_mac),
                 mtu: lookup.length_or_mtu as usize,
                 routed: lookup.interface != ingress || lookup.destination != union_of(destination, is_v4),
             };
@@ -149,7 +132,7 @@ fn report_unresolved(lookup: &FibLookup) {
     // A full buffer loses the report; the next packet makes another.
     let Some(mut record) = EVENTS.reserve_untyped::<Unresolved>(0) else { return };
     record.write(Unresolved {
-        address: lookup.destination,
+        address: zerocopy::transmute!(lookup.destination),
         interface: lookup.interface,
         family: lookup.family as u32,
     });
@@ -157,22 +140,66 @@ fn report_unresolved(lookup: &FibLookup) {
 }
 
 impl NextHop {
+    /// The next hop to a real server as the agent knows it.
+    #[inline(always)]
+    pub(crate) fn prepared(packet: &Packet, destination: &Destination) -> Option<Self> {
+        destination.has(destination_flags::NEXT_HOP_KNOWN).then(|| Self {
+            interface: destination.interface,
+            link: LinkAddresses::of_destination(destination),
+            mtu: destination.mtu as usize,
+            routed: destination.interface != packet.ingress()
+                || destination.has(destination_flags::BEHIND_ROUTER),
+        })
+    }
+
     /// Writes the frame's addresses; answers the interface it leaves by.
     #[inline(always)]
-    pub(crate) fn send(&self, packet: &Packet) -> Result<u32, Cause> {
-        packet.write(offset_of!(EthHdr, dst_addr), self.destination).map_err(|_| Cause::Malformed)?;
-        packet.write(offset_of!(EthHdr, src_addr), self.source).map_err(|_| Cause::Malformed)?;
+    pub(crate) fn send(&self, bytes: &impl Bytes) -> Result<u32, Cause> {
+        bytes.write(0, self.link.first).map_err(|_| Cause::Malformed)?;
+        bytes.write(8, self.link.rest).map_err(|_| Cause::Malformed)?;
         Ok(self.interface)
+    }
+}
+
+/// The first twelve bytes of a frame, destination and source, in the words they are written by.
+#[derive(Clone, Copy)]
+struct LinkAddresses {
+    first: u64,
+    rest: u32,
+}
+
+impl LinkAddresses {
+    #[inline(always)]
+    const fn of_destination(destination: &Destination) -> Self {
+        let (next_hop, source) = destination.link_words();
+        Self { first: (next_hop & 0xffff_ffff_ffff) | source << 48, rest: (source >> 16) as u32 }
+    }
+
+    #[inline(always)]
+    const fn between(source: [u8; 6], destination: [u8; 6]) -> Self {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (destination, source);
+        Self { first: u64::from_ne_bytes([a, b, c, d, e, f, g, h]), rest: u32::from_ne_bytes([i, j, k, l]) }
     }
 }
 
 /// Copies the Ethernet header, with its tag if it has one, from `from` to the frame's start.
 #[inline(always)]
-pub(crate) fn move_link_header(packet: &Packet, from: usize, network: &Network) -> Result<(), Cause> {
+pub(crate) fn move_link_header(packet: &impl Bytes, from: usize, network: &Network) -> Result<(), Cause> {
     let header: EthHdr = packet.read(from).map_err(|_| Cause::Malformed)?;
-    if network.l3 != ETHERNET {
-        let tag: u32 = packet.read(from + ETHERNET).map_err(|_| Cause::Malformed)?;
-        packet.write(ETHERNET, tag).map_err(|_| Cause::Malformed)?;
-    }
+    move_tag(packet, from, network)?;
     packet.write(0, header).map_err(|_| Cause::Malformed)
 }
+
+/// Of the Ethernet header only what its writer does not set: the tag, with the type that says it is one.
+#[inline(always)]
+pub(crate) fn move_tag(packet: &impl Bytes, from: usize, network: &Network) -> Result<(), Cause> {
+    if network.l3 == ETHERNET {
+        return Ok(());
+    }
+    let kind: u16 = packet.read(from + TYPE).map_err(|_| Cause::Malformed)?;
+    let tag: u32 = packet.read(from + ETHERNET).map_err(|_| Cause::Malformed)?;
+    packet.write(TYPE, kind).map_err(|_| Cause::Malformed)?;
+    packet.write(ETHERNET, tag).map_err(|_| Cause::Malformed)
+}
+
+const TYPE: usize = core::mem::offset_of!(EthHdr, ether_type);

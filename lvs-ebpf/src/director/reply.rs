@@ -1,29 +1,40 @@
 //! A packet for no service; it may be a real server's reply.
 
 use lvs_common::cause::Cause;
-use lvs_common::service::source_role;
+use lvs_common::service::service_flags;
 use lvs_common::settings::flags;
 use lvs_ebpf::packet::Packet;
 
+use crate::connection::{self, Wanted};
 use crate::scratch::Scratch;
 use crate::{forward, lookup};
 
+/// Settings without which no packet is anybody's reply.
+pub(crate) const POSSIBLE: u32 = flags::NAT | flags::ANSWERS_ROUTED;
+
 #[inline(always)]
 pub(crate) fn process(packet: &Packet, scratch: &mut Scratch) -> Result<u32, Cause> {
-    if lookup::settings()?.flags & flags::SOURCES == 0 {
-        return Err(Cause::NoService);
-    }
+    let settings = lookup::settings()?;
     let (network, key) = (&scratch.network, &scratch.key);
-    let Some(source) = lookup::source(&mut scratch.endpoint, &key.source, key.source_port, key.protocol)
-    else {
+    // A server reached by nat comes first: its packets must be translated before anything else.
+    if settings.flags & flags::NAT != 0
+        && let Some(found) = connection::find(&Wanted::answer(settings, key))
+    {
+        check_receiver(packet)?;
+        return forward::nat::outbound(packet, network, key, &found);
+    }
+    if settings.flags & flags::ANSWERS_ROUTED == 0 {
         return Err(Cause::NoService);
-    };
-    if !lookup::is_for_us(packet) {
-        return Err(Cause::NotForUs);
     }
-    if source.role == source_role::NAT_SERVER {
-        forward::nat::outbound(packet, network, key)
-    } else {
-        forward::route(packet, network, key)
+    let service = lookup::service(key.source.halves(), key.source_port, key.protocol);
+    if service.is_none_or(|service| service.flags & service_flags::ANSWERS_ROUTED == 0) {
+        return Err(Cause::NoService);
     }
+    check_receiver(packet)?;
+    forward::route(packet, network, key)
+}
+
+#[inline(always)]
+fn check_receiver(packet: &Packet) -> Result<(), Cause> {
+    if lookup::is_for_us(packet) { Ok(()) } else { Err(Cause::NotForUs) }
 }

@@ -6,7 +6,7 @@ use lvs_common::address::Address;
 use lvs_common::cause::Cause;
 use lvs_common::checksum::Delta;
 use lvs_common::service::protocol;
-use lvs_ebpf::packet::{OutOfBounds, Packet};
+use lvs_ebpf::packet::{Bytes, OutOfBounds};
 use lvs_ebpf::parse::{Fragment, Network};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
@@ -22,7 +22,7 @@ const UDP_CHECKSUM: usize = 6;
 
 /// One hop less to live (RFC 791 section 3.2, RFC 8200 section 3). The caller has asked [`hops_left`].
 #[inline(always)]
-pub(crate) fn decrement_hops(packet: &Packet, network: &Network) -> Result<(), OutOfBounds> {
+pub(crate) fn decrement_hops(packet: &impl Bytes, network: &Network) -> Result<(), OutOfBounds> {
     if !network.is_v4 {
         // Next header, hop limit.
         let at = network.l3 + offset_of!(Ipv6Hdr, next_hdr);
@@ -38,7 +38,7 @@ pub(crate) fn decrement_hops(packet: &Packet, network: &Network) -> Result<(), O
 
 /// Time to live, or hop limit.
 #[inline(always)]
-pub(crate) fn hops_left(packet: &Packet, network: &Network) -> Result<u8, OutOfBounds> {
+pub(crate) fn hops_left(packet: &impl Bytes, network: &Network) -> Result<u8, OutOfBounds> {
     if network.is_v4 {
         let [hops, _]: [u8; 2] = packet.read(network.l3 + offset_of!(Ipv4Hdr, ttl))?;
         return Ok(hops);
@@ -48,7 +48,7 @@ pub(crate) fn hops_left(packet: &Packet, network: &Network) -> Result<u8, OutOfB
 }
 
 #[inline(always)]
-pub(crate) fn update_checksum(packet: &Packet, at: usize, delta: Delta) -> Result<(), OutOfBounds> {
+pub(crate) fn update_checksum(packet: &impl Bytes, at: usize, delta: Delta) -> Result<(), OutOfBounds> {
     let old: [u8; 2] = packet.read(at)?;
     packet.write(at, delta.apply(u16::from_be_bytes(old)).to_be_bytes())
 }
@@ -57,7 +57,7 @@ pub(crate) fn update_checksum(packet: &Packet, at: usize, delta: Delta) -> Resul
 /// change means to a checksum over the pseudo header.
 #[inline(always)]
 pub(crate) fn address(
-    packet: &Packet,
+    packet: &impl Bytes,
     l3: usize,
     is_v4: bool,
     side: Side,
@@ -85,7 +85,7 @@ pub(crate) fn address(
 /// IPv6 UDP without a checksum cannot be translated (RFC 8200 section 8.1): to be asked before anything
 /// is written.
 #[inline(always)]
-pub(crate) fn has_checksum(packet: &Packet, network: &Network) -> Result<bool, OutOfBounds> {
+pub(crate) fn has_checksum(packet: &impl Bytes, network: &Network) -> Result<bool, OutOfBounds> {
     if network.is_v4 || network.protocol != protocol::UDP || network.fragment == Fragment::Later {
         return Ok(true);
     }
@@ -96,7 +96,7 @@ pub(crate) fn has_checksum(packet: &Packet, network: &Network) -> Result<bool, O
 /// Gives one end of the flow another address and port (0 = keep the port).
 #[inline(always)]
 pub(crate) fn endpoint(
-    packet: &Packet,
+    packet: &impl Bytes,
     network: &Network,
     side: Side,
     new: &Address,
@@ -107,7 +107,7 @@ pub(crate) fn endpoint(
 
 #[inline(always)]
 fn rewrite_endpoint(
-    packet: &Packet,
+    packet: &impl Bytes,
     network: &Network,
     side: Side,
     new: &Address,

@@ -3,12 +3,14 @@
 
 use lvs_common::cause::Cause;
 use lvs_common::flow::FlowKey;
-use lvs_common::service::{Service, ServiceKey};
+use lvs_common::service::Service;
 use lvs_ebpf::parse::Network;
 
+use crate::connection::Admission;
 use crate::icmp::error::Quoted;
 use crate::maps::SCRATCH;
 use crate::next_hop::{FibLookup, NextHop};
+use crate::table::Wanted;
 
 /// Value of `SCRATCH`. A field is valid from the step that fills it in.
 pub(crate) struct Scratch {
@@ -26,10 +28,10 @@ pub(crate) struct Scratch {
     pub(crate) fib: FibLookup,
     /// for what it answers,
     pub(crate) next_hop: NextHop,
-    /// for keys of services and sources,
-    pub(crate) endpoint: ServiceKey,
-    /// and for the other direction of a nat connection.
-    pub(crate) other: FlowKey,
+    /// and for what the connection table is asked for.
+    pub(crate) wanted: Wanted,
+    /// A flow to be remembered; by the stage `steer`.
+    pub(crate) admission: Admission,
 }
 
 /// Each field is written by one step and only read afterwards, so callers keep no reference to a field

@@ -15,7 +15,7 @@ use lvs_ebpf::packet::Packet;
 use crate::answer::{self, Kind};
 use crate::scratch::scratch;
 use crate::steer::{self, Sign, Steered};
-use crate::{forward, fragment, icmp, reply};
+use crate::{connection, forward, fragment, icmp, reply};
 
 /// `Ok` as itself, `Err` in the upper half.
 #[inline(always)]
@@ -66,6 +66,11 @@ stage! {
         let scratch = scratch()?;
         steer::steer(&scratch.key, &scratch.service, Sign::from_bits(sign)).map(Steered::to_bits)
     }
+}
+
+stage! {
+    /// Remembers the flow that `steer` wants admitted.
+    lvs_admit as admit() = |_| connection::admit()
 }
 
 stage! {

@@ -10,60 +10,54 @@ use lvs_common::service::{Service, protocol};
 use lvs_common::settings::Settings;
 use lvs_common::tcp_state::{self, Seen, state, tcp_flags};
 
-use crate::connection::{self, Admission, Entry};
-use crate::{helpers, lookup, schedule, stats};
+use crate::connection::{self, Admission, Found, Wanted};
+use crate::scratch::scratch;
+use crate::{helpers, lookup, schedule};
 
-/// What the packet says about its flow.
+/// What the packet says about its flow: TCP with its flags, a datagram, or nothing. A number, since it
+/// crosses between stages, and since of an enum the verifier would see parts that are not set.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sign {
-    /// TCP with these flags.
-    Tcp(u8),
-    Udp,
-    /// An ICMP error about the flow, or another packet that changes nothing.
-    Related,
-}
+pub(crate) struct Sign(u32);
 
 impl Sign {
-    /// As a number, to cross between stages.
+    const UDP: Self = Self(0x100);
+    /// An ICMP error about the flow, or another packet that changes nothing.
+    pub(crate) const RELATED: Self = Self(0x200);
+
     #[inline(always)]
     pub(crate) const fn to_bits(self) -> u32 {
-        match self {
-            Self::Tcp(flags) => flags as u32,
-            Self::Udp => 0x100,
-            Self::Related => 0x200,
-        }
+        self.0
     }
 
     #[inline(always)]
     pub(crate) const fn from_bits(bits: u32) -> Self {
-        match bits {
-            0x100 => Self::Udp,
-            0x200 => Self::Related,
-            flags => Self::Tcp(flags as u8),
-        }
+        Self(bits)
     }
 
     #[inline(always)]
     pub(crate) const fn of(protocol_number: u8, tcp_flags: u8) -> Self {
-        if protocol_number == protocol::TCP { Self::Tcp(tcp_flags) } else { Self::Udp }
+        if protocol_number == protocol::TCP { Self(tcp_flags as u32) } else { Self::UDP }
+    }
+
+    #[inline(always)]
+    const fn is_udp(self) -> bool {
+        self.0 == Self::UDP.0
     }
 
     /// The first packet of a TCP connection.
     #[inline(always)]
     const fn is_syn(self) -> bool {
-        match self {
-            Self::Tcp(flags) => flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN,
-            _ => false,
-        }
+        const BEGINNING: u32 = (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) as u32;
+        self.0 & (BEGINNING | Self::UDP.0 | Self::RELATED.0) == tcp_flags::SYN as u32
     }
 
     /// The state after this packet.
     #[inline(always)]
     const fn next(self, current: u32, seen: Seen) -> u32 {
         match self {
-            Self::Tcp(flags) => tcp_state::next(current, flags, seen),
-            Self::Udp => state::UDP,
-            Self::Related => current,
+            Self::UDP => state::UDP,
+            Self::RELATED => current,
+            Self(flags) => tcp_state::next(current, flags as u8, seen),
         }
     }
 }
@@ -74,20 +68,27 @@ pub(crate) struct Steered {
     pub(crate) index: u32,
     /// A connection begins.
     pub(crate) new: bool,
+    /// The flow is to be remembered: what of it stands in the scratch value.
+    pub(crate) admit: bool,
 }
 
 impl Steered {
     const NEW: u32 = 1 << 31;
+    const ADMIT: u32 = 1 << 30;
 
     /// As a number, to cross between stages.
     #[inline(always)]
     pub(crate) const fn to_bits(self) -> u32 {
-        self.index | if self.new { Self::NEW } else { 0 }
+        self.index | if self.new { Self::NEW } else { 0 } | if self.admit { Self::ADMIT } else { 0 }
     }
 
     #[inline(always)]
     pub(crate) const fn from_bits(bits: u32) -> Self {
-        Self { index: bits & !Self::NEW, new: bits & Self::NEW != 0 }
+        Self {
+            index: bits & !(Self::NEW | Self::ADMIT),
+            new: bits & Self::NEW != 0,
+            admit: bits & Self::ADMIT != 0,
+        }
     }
 }
 
@@ -98,7 +99,7 @@ const fn seen(destination: &Destination) -> Seen {
 }
 
 /// What became of an entry.
-enum Found {
+enum Resumed {
     /// Goes on to the destination with this index.
     Live(u32),
     /// Idle for too long, or ended and begun anew.
@@ -108,67 +109,79 @@ enum Found {
 }
 
 #[inline(always)]
-fn resume(key: &FlowKey, entry: Entry, sign: Sign, now: u32, settings: &Settings) -> Found {
-    let current = entry.state();
-    if current == state::DEAD {
-        return Found::Over;
+fn resume(found: &Found, sign: Sign, settings: &Settings) -> Resumed {
+    let now = helpers::now();
+    if found.is_expired(now, settings) || (sign.is_syn() && state::is_closing(found.state())) {
+        return Resumed::Over;
     }
-    if entry.is_expired(now, settings) || (sign.is_syn() && state::is_closing(current)) {
-        entry.retire(key);
-        return Found::Over;
+    let Some(destination) = found.destination() else { return Resumed::Homeless };
+    if sign != Sign::RELATED {
+        found.touch(sign.next(found.state(), seen(destination)), now);
     }
-    let Some(destination) = entry.destination() else {
-        entry.retire(key);
-        return Found::Homeless;
-    };
-    if sign != Sign::Related {
-        entry.touch(key, sign.next(current, seen(destination)), now);
-    }
-    Found::Live(entry.destination_index())
+    Resumed::Live(found.destination)
 }
 
-/// The destination of a packet from a client. `key` is the client's direction, also for an ICMP error
+/// The destination where ring or table answer alone, which is for most packets.
+#[inline(always)]
+pub(crate) fn at_once(key: &FlowKey, service: &Service, sign: Sign) -> Option<Steered> {
+    if schedule::is_hashing(service) && !service.is_tracked() && service.ring_slots != 0 {
+        let slot = schedule::hashed_slot(service, key).ok()?;
+        if !slot.consults_table() {
+            let index = lookup::member(service, slot.current())?.destination;
+            return Some(Steered { index, new: sign.is_syn(), admit: false });
+        }
+    }
+    let settings = lookup::settings().ok()?;
+    let found = connection::find(&Wanted::request(settings, key, service.index))?;
+    match resume(&found, sign, settings) {
+        Resumed::Live(index) => Some(Steered { index, new: false, admit: false }),
+        _ => None,
+    }
+}
+
+/// The destination of any packet from a client. `key` is the client's direction, also for an ICMP error
 /// about the flow.
 #[inline(always)]
 pub(crate) fn steer(key: &FlowKey, service: &Service, sign: Sign) -> Result<Steered, Cause> {
     let settings = lookup::settings()?;
-    let now = helpers::now();
     let hashing = schedule::is_hashing(service);
     // Without a slot no new flow is taken; those that have an entry go on.
-    let slot =
-        if hashing && service.ring_slots != 0 { Some(schedule::hashed_slot(service, key)?) } else { None };
-    let consult = service.is_tracked() || slot.is_none_or(|slot| slot.consults_table());
+    let has_slot = hashing && service.ring_slots != 0;
+    let slot = if has_slot { schedule::hashed_slot(service, key)? } else { Slot::single(Slot::NOBODY) };
+    let consult = service.is_tracked() || !has_slot || slot.consults_table();
+    let wanted = Wanted::request(settings, key, service.index);
     let mut homeless = false;
-    if consult && let Some(entry) = connection::find(key) {
-        match resume(key, entry, sign, now, settings) {
-            Found::Live(index) => return Ok(Steered { index, new: false }),
-            Found::Over => {}
-            Found::Homeless => homeless = true,
+    if consult && let Some(found) = connection::find(&wanted) {
+        match resume(&found, sign, settings) {
+            Resumed::Live(index) => return Ok(Steered { index, new: false, admit: false }),
+            Resumed::Over => {}
+            Resumed::Homeless => homeless = true,
         }
+        found.retire();
     }
-    let index = match slot {
+    let index = if has_slot {
         // UDP has no beginning: also what is said about it goes where its datagrams go.
-        Some(slot) => holder(service, slot, begins(sign) || key.protocol == protocol::UDP)?,
-        None if hashing || service.ring_slots == 0 => return Err(Cause::NoDestination),
+        holder(service, slot, begins(sign) || key.protocol == protocol::UDP)?
+    } else if hashing || service.ring_slots == 0 {
+        return Err(Cause::NoDestination);
+    } else if !begins(sign) && (!homeless || sign == Sign::RELATED) {
         // In the middle of a flow nobody here knows: no scheduler may guess.
-        None if !begins(sign) && (!homeless || sign == Sign::Related) => return Err(Cause::NoConnection),
-        None => schedule::pick(service)?,
+        return Err(Cause::NoConnection);
+    } else {
+        schedule::pick(service)?
     };
     let destination = lookup::destination(index).ok_or(Cause::Inconsistent)?;
-    let store = service.is_tracked() || slot.is_none_or(|slot| slot.is_dual());
+    let store = service.is_tracked() || !has_slot || slot.is_dual();
     // Without entries every datagram would look like the first.
-    let new = sign.is_syn() || (sign == Sign::Udp && store);
-    if store {
-        let state = sign.next(state::NONE, seen(destination));
-        remember(key, service, index, destination, state, now, settings)?;
-    }
-    Ok(Steered { index, new })
+    let new = sign.is_syn() || (sign.is_udp() && store);
+    let admit = store && remember(&wanted, service, index, destination, sign)?;
+    Ok(Steered { index, new, admit })
 }
 
 /// A packet that may begin a flow.
 #[inline(always)]
 const fn begins(sign: Sign) -> bool {
-    matches!(sign, Sign::Udp) || sign.is_syn()
+    sign.is_udp() || sign.is_syn()
 }
 
 /// Who holds a flow without an entry: of a dual slot `current` gets what begins, `base` what goes on.
@@ -181,34 +194,30 @@ fn holder(service: &Service, slot: Slot, begins: bool) -> Result<u32, Cause> {
     lookup::member(service, position).map(|member| member.destination).ok_or(Cause::Inconsistent)
 }
 
-/// Stores the flow, unless this packet ends it. Where the ring answers too, the flow goes on without an
-/// entry when there is no room.
+/// Prepares the admission of the flow, unless this packet ends it.
 #[inline(always)]
 fn remember(
-    key: &FlowKey,
+    wanted: &Wanted,
     service: &Service,
     index: u32,
     destination: &Destination,
-    state: u32,
-    now: u32,
-    settings: &Settings,
-) -> Result<(), Cause> {
+    sign: Sign,
+) -> Result<bool, Cause> {
+    let state = sign.next(state::NONE, seen(destination));
     if matches!(state, state::NONE | state::CLOSE) {
-        return Ok(());
+        return Ok(false);
     }
     let nat = destination.forward == forward::NAT;
-    let admission = Admission {
+    let scratch = scratch()?;
+    scratch.wanted = *wanted;
+    scratch.admission = Admission {
         destination: index,
         generation: destination.generation,
         state,
-        flags: if nat { flags::NAT } else { 0 } | if service.is_tracked() { flags::COUNTED } else { 0 },
-        now,
+        flags: wanted.udp_flag()
+            | if nat { flags::NAT } else { 0 }
+            | if service.is_tracked() { flags::COUNTED } else { 0 },
+        needed: (nat || !schedule::is_hashing(service)) as u8,
     };
-    match connection::admit(key, &admission, settings.embryonic_slots) {
-        Err(Cause::ConnectionTableFull) if schedule::is_hashing(service) && !nat => {
-            stats::count(Cause::EntryNotStored);
-            Ok(())
-        }
-        other => other,
-    }
+    Ok(true)
 }

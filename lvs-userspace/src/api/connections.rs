@@ -55,7 +55,7 @@ impl Decoder {
         if !write("{\"connections\":[".to_owned()) {
             return Ok(());
         }
-        for batch in readback.connections() {
+        for batch in readback.connections()? {
             let now = now_ticks();
             let mut text = String::new();
             for connection in batch?.iter().filter_map(|entry| self.decode(entry, now)) {

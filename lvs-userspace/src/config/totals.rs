@@ -1,11 +1,9 @@
 //! Whether everything together fits the kernel's tables.
 
-use std::collections::HashSet;
-
 use lvs_common::limits as tables;
 use lvs_common::service::MEMBERS_PER_CHUNK;
 
-use super::model::{Forward, Limits, RealServer, Service};
+use super::model::{Limits, RealServer, Service};
 use super::record::Reader;
 use super::yaml::Place;
 
@@ -18,7 +16,6 @@ pub(super) fn check(services: &[Service], limits: Limits, place: Place, reader: 
     let totals = [
         (real_servers, "real servers over all services", limits.destinations, "; see limits.destinations"),
         (chunks, "groups of 16 real servers over all services", tables::MEMBER_CHUNKS, ""),
-        (sources(services), "addresses and ports to be answered from", tables::SOURCES, ""),
     ];
     for (count, of_what, room, advice) in totals {
         if count > room as usize {
@@ -26,17 +23,6 @@ pub(super) fn check(services: &[Service], limits: Limits, place: Place, reader: 
             reader.in_key("services", |reader| reader.mistake(place, format!("{count} {of_what}"), remedy));
         }
     }
-}
-
-/// Entries of `SOURCES`: each nat server's address, port and protocol, and each service's own.
-fn sources(services: &[Service]) -> usize {
-    let servers: HashSet<_> = services
-        .iter()
-        .flat_map(|service| servers(service).map(move |server| (server, service.protocol)))
-        .filter(|(server, _)| server.forward == Forward::Nat)
-        .map(|(server, protocol)| (server.address, server.port, protocol))
-        .collect();
-    servers.len() + services.len()
 }
 
 /// All that may be installed at the same time.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use lvs_common::address::Address;
 use lvs_common::destination::Destination;
 use lvs_common::ring::Slot;
-use lvs_common::service::{MemberChunk, Service, ServiceKey, Source, Vip};
+use lvs_common::service::{MemberChunk, Service, ServiceKey, Vip};
 use lvs_common::settings::Settings;
 
 /// One write to the kernel's maps.
@@ -46,13 +46,6 @@ pub enum Command {
     DeleteVip {
         address: Address,
     },
-    SetSource {
-        key: ServiceKey,
-        value: Source,
-    },
-    DeleteSource {
-        key: ServiceKey,
-    },
     SetService {
         key: ServiceKey,
         value: Service,
@@ -69,7 +62,6 @@ pub struct Snapshot {
     pub settings: Option<Settings>,
     pub services: BTreeMap<ServiceKey, Service>,
     pub vips: BTreeMap<Address, Vip>,
-    pub sources: BTreeMap<ServiceKey, Source>,
     /// The chunks that services refer to.
     pub members: BTreeMap<u32, MemberChunk>,
     /// Every index that was ever used (generation above 0), retired ones included.
@@ -89,8 +81,6 @@ impl Snapshot {
             Command::DeleteRing { ring } => drop(self.rings.remove(ring)),
             Command::SetVip { address, value } => drop(self.vips.insert(*address, *value)),
             Command::DeleteVip { address } => drop(self.vips.remove(address)),
-            Command::SetSource { key, value } => drop(self.sources.insert(*key, *value)),
-            Command::DeleteSource { key } => drop(self.sources.remove(key)),
             Command::SetService { key, value } => drop(self.services.insert(*key, *value)),
             Command::DeleteService { key } => drop(self.services.remove(key)),
         }

@@ -6,12 +6,14 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::BitOr;
 use std::time::Duration;
 
 use lvs_common::address::Address;
-use lvs_common::destination::{Destination, destination_flags::REMOVED};
+use lvs_common::destination::{Destination, destination_flags::REMOVED, forward};
 use lvs_common::ring::Slot;
-use lvs_common::service::{Service, ServiceKey, Source, Vip};
+use lvs_common::service::{Service, ServiceKey, Vip, service_flags};
+use lvs_common::settings::{Settings, flags};
 
 use super::allocate::Region;
 use super::command::Command;
@@ -40,6 +42,17 @@ pub(super) struct Target<'a> {
 }
 
 impl Target<'_> {
+    /// What the data plane must look for because of this service ([`Settings::flags`]). By what is installed
+    /// and not by what is wanted: a service that does not fit stays as it is.
+    fn settings_flags(&self) -> u32 {
+        let by_nat = self.seats.iter().flatten().any(|seat| seat.server.forward == forward::NAT);
+        let routed = self.value.flags & service_flags::ANSWERS_ROUTED != 0;
+        [(self.key.port == 0, flags::ANY_PORT), (by_nat, flags::NAT), (routed, flags::ANSWERS_ROUTED)]
+            .into_iter()
+            .filter_map(|(is_so, flag)| is_so.then_some(flag))
+            .fold(0, BitOr::bitor)
+    }
+
     /// Seats during the change: the former ones that leave, and the new ones.
     fn union(&self) -> Seats {
         let mut union = self.seats.clone();
@@ -67,10 +80,13 @@ impl State {
         }
 
         let vips = plan::vips(targets.iter().map(|target| &target.key));
-        let sources = plan::sources(targets.iter().map(|target| (&target.key, target.wanted.as_ref())));
-        let settings = plan.settings(!sources.is_empty(), self.kernel.settings.as_ref());
-        if !sources.is_empty() && self.kernel.settings != Some(settings) {
-            self.emit(Command::SetSettings(settings));
+        let flags = targets.iter().map(Target::settings_flags).fold(0, BitOr::bitor);
+        let settings = plan.settings(flags, self.kernel.settings.as_ref());
+        // Until everything is in place, what is looked for now is looked for as well.
+        let installed = self.kernel.settings.map_or(0, |settings| settings.flags);
+        let early = Settings { flags: settings.flags | installed, ..settings };
+        if early.flags != 0 && self.kernel.settings != Some(early) {
+            self.emit(Command::SetSettings(early));
         }
         self.set_destinations(&targets);
         self.set_members(&targets, |target| target.union());
@@ -78,12 +94,12 @@ impl State {
             self.widen(target, &changed_rings);
         }
         self.publish_rings(changed_rings);
-        self.set_entrances(&vips, &sources);
+        self.set_vips(&vips);
         for target in &targets {
             self.set_service(target.key, target.value);
         }
         self.delete_services(&targets);
-        self.delete_entrances(&vips, &sources);
+        self.delete_vips(&vips);
         self.set_members(&targets, |target| target.seats.clone());
         self.remove_destinations(&targets);
         self.leave_rings();
@@ -111,7 +127,7 @@ impl State {
                     Some(former) if !target.fresh.contains(&index) => {
                         Destination { flags: former.flags & !REMOVED, ..former }
                     }
-                    _ => new_destination(seat.server, target.value.index, former),
+                    _ => new_destination(seat.server, target, former),
                 };
                 if let Some(report) = self.next_hops.get(&seat.server.address) {
                     value = located(value, report.as_ref());
@@ -165,15 +181,10 @@ impl State {
         }
     }
 
-    fn set_entrances(&mut self, vips: &BTreeMap<Address, Vip>, sources: &BTreeMap<ServiceKey, Source>) {
+    fn set_vips(&mut self, vips: &BTreeMap<Address, Vip>) {
         for (&address, &value) in vips {
             if self.kernel.vips.get(&address) != Some(&value) {
                 self.emit(Command::SetVip { address, value });
-            }
-        }
-        for (&key, &value) in sources {
-            if self.kernel.sources.get(&key) != Some(&value) {
-                self.emit(Command::SetSource { key, value });
             }
         }
     }
@@ -206,12 +217,7 @@ impl State {
         }
     }
 
-    fn delete_entrances(&mut self, vips: &BTreeMap<Address, Vip>, sources: &BTreeMap<ServiceKey, Source>) {
-        let gone: Vec<ServiceKey> =
-            self.kernel.sources.keys().filter(|key| !sources.contains_key(key)).copied().collect();
-        for key in gone {
-            self.emit(Command::DeleteSource { key });
-        }
+    fn delete_vips(&mut self, vips: &BTreeMap<Address, Vip>) {
         let gone: Vec<Address> =
             self.kernel.vips.keys().filter(|address| !vips.contains_key(address)).copied().collect();
         for address in gone {
@@ -251,7 +257,7 @@ impl State {
 }
 
 /// The first value of an index under a new owner.
-fn new_destination(server: Server, service: u32, former: Option<Destination>) -> Destination {
+fn new_destination(server: Server, target: &Target<'_>, former: Option<Destination>) -> Destination {
     Destination {
         next_hop: [0; 6],
         port: server.port,
@@ -261,8 +267,13 @@ fn new_destination(server: Server, service: u32, former: Option<Destination>) ->
         // 0 stands for "never used".
         generation: former.map_or(0, |former| former.generation).wrapping_add(1).max(1),
         address: server.address,
-        tunnel_source: Address::UNSPECIFIED,
-        service,
+        // Answers of a nat server leave with the address that the client dialled.
+        source_address: if server.forward == forward::NAT {
+            target.key.address
+        } else {
+            Address::UNSPECIFIED
+        },
+        service: target.value.index,
         forward: server.forward,
         flags: 0,
         reserved: 0,

@@ -29,7 +29,9 @@ impl NextHop {
         destination.interface = self.interface;
         // No IP packet without a jumbogram option (RFC 2675) is larger.
         destination.mtu = u16::try_from(self.mtu).unwrap_or(u16::MAX);
-        destination.tunnel_source = self.source_address.map_or(Address::UNSPECIFIED, Address::from);
+        if destination.forward != forward::NAT {
+            destination.source_address = self.source_address.map_or(Address::UNSPECIFIED, Address::from);
+        }
         if self.behind_router {
             destination.flags |= destination_flags::BEHIND_ROUTER;
         }
@@ -48,7 +50,9 @@ pub(super) fn located(mut destination: Destination, report: Option<&NextHop>) ->
     destination.source = [0; 6];
     destination.mtu = 0;
     destination.interface = 0;
-    destination.tunnel_source = Address::UNSPECIFIED;
+    if destination.forward != forward::NAT {
+        destination.source_address = Address::UNSPECIFIED;
+    }
     // The director's own stack has no next hop.
     if destination.forward != forward::LOCAL
         && let Some(next_hop) = report

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use lvs_common::address::Address;
 use lvs_common::connection::ticks;
 use lvs_common::destination::{Destination, forward};
-use lvs_common::service::{ServiceKey, Source, Vip, owner, scheduler, source_role};
-use lvs_common::settings::{Settings, flags};
+use lvs_common::service::{ServiceKey, Vip, owner, scheduler, service_flags};
+use lvs_common::settings::Settings;
 use lvs_common::tcp_state::state;
 
 use crate::config::model::{self, Config};
@@ -41,6 +41,26 @@ pub(super) struct Wanted {
     pub servers: BTreeMap<Server, u32>,
 }
 
+impl Wanted {
+    fn has_server(&self, forward: u8) -> bool {
+        self.servers.keys().any(|server| server.forward == forward)
+    }
+
+    /// Some server answers by itself; where the director is its gateway, the answer is routed.
+    fn answers_routed(&self) -> bool {
+        self.has_server(forward::DR) || self.has_server(forward::IPIP)
+    }
+
+    /// [`Service::flags`](lvs_common::service::Service::flags), `tracked` as the transition wants it now.
+    pub(super) fn flags(&self, tracked: bool) -> u8 {
+        let mut flags = if tracked { service_flags::TRACKED } else { 0 };
+        if self.answers_routed() {
+            flags |= service_flags::ANSWERS_ROUTED;
+        }
+        flags
+    }
+}
+
 /// All services, whoever owns them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -58,12 +78,13 @@ impl Plan {
         }
     }
 
-    /// `installed`: what the kernel has now. The size of `EMBRYONIC_ORDER` stays as it is there, since the
-    /// data plane sets it to what the map was created with.
-    pub(super) fn settings(&self, sources_in_use: bool, installed: Option<&Settings>) -> Settings {
+    /// `installed`: what the kernel has now. The shape of the connection table stays as it is there, since
+    /// the data plane sets it to what the maps were created with.
+    /// `flags`: what the services that will be installed ask for.
+    pub(super) fn settings(&self, flags: u32, installed: Option<&Settings>) -> Settings {
         let mut settings = Settings::defaults();
-        if let Some(installed) = installed {
-            settings.embryonic_slots = installed.embryonic_slots;
+        if let Some(&Settings { embryonic_slots, buckets, connections, seed, .. }) = installed {
+            settings = Settings { embryonic_slots, buckets, connections, seed, ..settings };
         }
         // The three that `ipvsadm --set` knows; the other states keep IPVS's own times.
         for (index, seconds) in [
@@ -73,10 +94,7 @@ impl Plan {
         ] {
             settings.timeouts[index as usize] = ticks::from_seconds(seconds);
         }
-        if sources_in_use {
-            settings.flags |= flags::SOURCES;
-        }
-        settings
+        Settings { flags, ..settings }
     }
 }
 
@@ -87,30 +105,6 @@ pub(super) fn vips<'a>(services: impl Iterator<Item = &'a ServiceKey>) -> BTreeM
         vips.entry(key.address).or_insert(Vip { services: 0 }).services += 1;
     }
     vips
-}
-
-/// Addresses and ports whose outgoing packets concern the director. Where one is both, it is a nat
-/// server: its packets must be translated before anything else.
-pub(super) fn sources<'a>(
-    services: impl Iterator<Item = (&'a ServiceKey, &'a Wanted)>,
-) -> BTreeMap<ServiceKey, Source> {
-    let mut sources = BTreeMap::new();
-    for (key, wanted) in services {
-        for server in wanted.servers.keys() {
-            match server.forward {
-                forward::NAT => {
-                    let port = if server.port == 0 { key.port } else { server.port };
-                    let source = ServiceKey::new(server.address, port, key.protocol);
-                    sources.insert(source, Source { role: source_role::NAT_SERVER });
-                }
-                forward::DR | forward::IPIP => {
-                    sources.entry(*key).or_insert(Source { role: source_role::VIP });
-                }
-                _ => {}
-            }
-        }
-    }
-    sources
 }
 
 pub(super) fn key_of(service: &model::Service) -> ServiceKey {

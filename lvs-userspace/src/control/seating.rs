@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lvs_common::service::{MEMBERS_PER_CHUNK, Service, ServiceKey, scheduler, service_flags};
+use lvs_common::service::{MEMBERS_PER_CHUNK, Service, ServiceKey, scheduler};
 
 use super::adopt::observed;
 use super::allocate::Region;
@@ -95,7 +95,7 @@ impl State {
             members: region.first,
             member_count: seats.len() as u32,
             scheduler: stage.scheduler,
-            flags: if tracked { service_flags::TRACKED } else { 0 },
+            flags: wanted.flags(tracked),
             owner: wanted.owner,
             reserved: 0,
         };

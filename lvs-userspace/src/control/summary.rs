@@ -4,18 +4,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use lvs_common::connection::{Connection, Return};
-use lvs_common::flow::FlowKey;
+use lvs_common::connection::{Bucket, buckets_for};
 use lvs_common::ring::Slot;
 use serde::{Deserialize, Serialize};
 
 use super::view::ServiceView;
 use super::{Capacity, Event, Snapshot, State};
 use crate::config::model::Config;
-
-/// Bytes the kernel spends on one entry of a hash map beside key and value (6.x, without preallocation:
-/// element header and rounding to the allocator's sizes).
-const ENTRY_OVERHEAD: u64 = 64;
 
 /// A plan on fresh maps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +23,7 @@ pub struct Summary {
     pub rings: usize,
     /// Kernel memory of all rings.
     pub ring_bytes: u64,
-    /// Kernel memory of the connection tables when they are full, all connections being nat: an estimate
-    /// from above.
+    /// Kernel memory of the connection table, which it takes at once.
     pub connection_bytes: u64,
 }
 
@@ -40,14 +34,13 @@ impl Summary {
         state.handle(Event::Desired(config.clone()), Duration::ZERO);
         let view = state.describe();
         let slots: usize = state.snapshot().rings.values().map(Vec::len).sum();
-        let key = size_of::<FlowKey>() as u64 + ENTRY_OVERHEAD;
-        let (entry, back) = (key + size_of::<Connection>() as u64, key + size_of::<Return>() as u64);
-        let established = u64::from(config.limits.connections) * (entry + back);
+        let connections = u64::from(config.limits.connections) + u64::from(config.limits.embryonic);
+        let buckets = u64::from(buckets_for(connections));
         Self {
             destinations: state.snapshot().destinations.len(),
             rings: view.rings,
             ring_bytes: (slots * size_of::<Slot>()) as u64,
-            connection_bytes: established + u64::from(config.limits.embryonic) * entry,
+            connection_bytes: buckets * size_of::<Bucket>() as u64,
             services: view.services,
             warnings: view.warnings,
         }
@@ -84,7 +77,7 @@ impl fmt::Display for Summary {
         )?;
         writeln!(
             f,
-            "memory: rings {} KiB, connection tables {} MiB when full",
+            "memory: rings {} KiB, connection table {} MiB",
             self.ring_bytes.div_ceil(1 << 10),
             self.connection_bytes.div_ceil(1 << 20)
         )?;

@@ -9,8 +9,9 @@ use lvs_common::service::{ServiceKey, ServiceState, protocol};
 use lvs_common::settings::Settings;
 
 use super::error::{ApplyError, MapError};
+use super::inner_maps::InnerMaker;
 use super::maps::Maps;
-use super::ring_maps::RingMaker;
+use super::service_lines::{Crowded, lay_out};
 use super::table::{Plain, Table};
 use crate::control::command::Command;
 
@@ -20,7 +21,7 @@ const RINGS_AT_ONCE: usize = 256;
 /// How many commands of a run were carried out before one failed, and why.
 type Failure = (usize, MapError);
 
-pub(super) fn apply(maps: &Maps, maker: &RingMaker, commands: &[Command]) -> Result<(), ApplyError> {
+pub(super) fn apply(maps: &Maps, maker: &InnerMaker, commands: &[Command]) -> Result<(), ApplyError> {
     let mut done = 0;
     for run in commands.chunk_by(|left, right| discriminant(left) == discriminant(right)) {
         apply_run(maps, maker, run).map_err(|(done_in_run, reason)| ApplyError {
@@ -35,7 +36,7 @@ pub(super) fn apply(maps: &Maps, maker: &RingMaker, commands: &[Command]) -> Res
 }
 
 /// Carries out commands that are all of one kind.
-fn apply_run(maps: &Maps, maker: &RingMaker, run: &[Command]) -> Result<(), Failure> {
+fn apply_run(maps: &Maps, maker: &InnerMaker, run: &[Command]) -> Result<(), Failure> {
     use Command::*;
     match run.first() {
         None => Ok(()),
@@ -69,30 +70,34 @@ fn apply_run(maps: &Maps, maker: &RingMaker, run: &[Command]) -> Result<(), Fail
             SetVip { address, value } => Some((*address, *value)),
             _ => None,
         }),
-        Some(SetSource { .. }) => set_all(&maps.sources, run, |command| match command {
-            SetSource { key, value } => Some((*key, *value)),
-            _ => None,
-        }),
-        Some(SetService { .. }) => set_all(&maps.services, run, |command| match command {
-            SetService { key, value } => Some((*key, *value)),
-            _ => None,
-        }),
-        Some(DeleteRing { .. }) => remove_all(&maps.rings, run, |command| match command {
-            DeleteRing { ring } => Some(*ring),
-            _ => None,
+        Some(SetService { .. }) => {
+            let written = set_all(&maps.services, run, |command| match command {
+                SetService { key, value } => Some((*key, *value)),
+                _ => None,
+            });
+            // Also after an error: what is written is carried out.
+            let published = publish_services(maps, maker).map_err(|error| (run.len() - 1, error));
+            written.and(published)
+        }
+        // Whatever its size was.
+        Some(DeleteRing { .. }) => maps.rings.all().try_for_each(|rings| {
+            remove_all(rings, run, |command| match command {
+                DeleteRing { ring } => Some(*ring),
+                _ => None,
+            })
         }),
         Some(DeleteVip { .. }) => remove_all(&maps.vips, run, |command| match command {
             DeleteVip { address } => Some(*address),
             _ => None,
         }),
-        Some(DeleteSource { .. }) => remove_all(&maps.sources, run, |command| match command {
-            DeleteSource { key } => Some(*key),
-            _ => None,
-        }),
-        Some(DeleteService { .. }) => remove_all(&maps.services, run, |command| match command {
-            DeleteService { key } => Some(*key),
-            _ => None,
-        }),
+        Some(DeleteService { .. }) => {
+            let removed = remove_all(&maps.services, run, |command| match command {
+                DeleteService { key } => Some(*key),
+                _ => None,
+            });
+            let published = publish_services(maps, maker).map_err(|error| (run.len() - 1, error));
+            removed.and(published)
+        }
     }
 }
 
@@ -120,23 +125,49 @@ fn remove_all<K: Plain, V: Plain>(
 
 /// The kernel waits for one grace period for the whole batch, so no packet is left in an old ring when
 /// this returns.
-fn publish_rings(maps: &Maps, maker: &RingMaker, run: &[Command]) -> Result<(), Failure> {
-    let mut keys = Vec::with_capacity(run.len());
-    let mut inner_maps = Vec::with_capacity(run.len());
-    for (made, command) in run.iter().enumerate() {
-        if let Command::SetRing { ring, slots } = command {
-            keys.push(*ring);
-            inner_maps.push(maker.make(*ring, slots).map_err(|error| (made, error))?);
+fn publish_rings(maps: &Maps, maker: &InnerMaker, run: &[Command]) -> Result<(), Failure> {
+    let mut made = 0;
+    for run in run.chunk_by(|left, right| ring_length(left) == ring_length(right)) {
+        let mut keys = Vec::with_capacity(run.len());
+        let mut inner_maps = Vec::with_capacity(run.len());
+        for command in run {
+            if let Command::SetRing { ring, slots } = command {
+                keys.push(*ring);
+                inner_maps.push(maker.ring(*ring, slots).map_err(|error| (made, error))?);
+            }
         }
+        let descriptors: Vec<u32> = inner_maps.iter().map(|map| map.descriptor()).collect();
+        let rings = maps.rings.of_size(run.first().map_or(0, ring_length));
+        rings.set_all(&keys, &descriptors).map_err(|(done, error)| (made + done, error))?;
+        made += run.len();
     }
-    let descriptors: Vec<u32> = inner_maps.iter().map(|map| map.descriptor()).collect();
-    maps.rings.set_all(&keys, &descriptors)
+    Ok(())
 }
 
-/// The settings with the size that `EMBRYONIC_ORDER` really has: adopted maps may have another one than
-/// the configuration asks for, and the program would walk past its end.
+fn ring_length(command: &Command) -> usize {
+    if let Command::SetRing { slots, .. } = command { slots.len() } else { 0 }
+}
+
+/// Puts what `SERVICES` holds where packets look for it. The kernel waits for a grace period: when this
+/// returns no packet goes by the former table.
+pub(super) fn publish_services(maps: &Maps, maker: &InnerMaker) -> Result<(), MapError> {
+    let services = maps.services.all()?;
+    let lines = lay_out(services.iter().map(|(key, service)| (key, service)))
+        .map_err(|Crowded| MapError::Crowded { services: services.len() })?;
+    let table = maker.service_lines(&lines)?;
+    maps.service_lines.set(&0, &table.descriptor())
+}
+
+/// The settings with the shape that the connection table really has: adopted maps may have another one than
+/// the configuration asks for, and the program would walk past their ends.
 fn fitted(maps: &Maps, settings: &Settings) -> Settings {
-    Settings { embryonic_slots: maps.embryonic_order.capacity(), ..*settings }
+    Settings {
+        embryonic_slots: maps.embryonic_order.capacity(),
+        buckets: maps.connections.capacity(),
+        connections: maps.shape.connections,
+        seed: maps.shape.seed,
+        ..*settings
+    }
 }
 
 /// What a command does, for an error message.
@@ -154,8 +185,6 @@ fn describe(command: &Command) -> String {
         DeleteRing { ring } => format!("delete ring {ring}"),
         SetVip { address, .. } => format!("set VIP {}", IpAddr::from(*address)),
         DeleteVip { address } => format!("delete VIP {}", IpAddr::from(*address)),
-        SetSource { key, .. } => format!("set source {}", dialled(key)),
-        DeleteSource { key } => format!("delete source {}", dialled(key)),
         SetService { key, .. } => format!("set service {}", dialled(key)),
         DeleteService { key } => format!("delete service {}", dialled(key)),
     }

@@ -13,6 +13,11 @@ use thiserror::Error;
 pub enum MapError {
     #[error("map {map} is full: it holds {capacity} entries; {}", remedy(map))]
     Full { map: &'static str, capacity: u32 },
+    #[error(
+        "map {} has no place for these {services} services together: please report them",
+        names::SERVICE_LINES
+    )]
+    Crowded { services: usize },
     #[error("map {map} has {capacity} entries, so there is no number {index}; {}", remedy(map))]
     OutOfRange { map: &'static str, index: u32, capacity: u32 },
     #[error(
@@ -28,8 +33,8 @@ pub enum MapError {
 /// What raises the capacity of a map.
 fn remedy(map: &str) -> &'static str {
     match map {
-        names::CONNECTIONS | names::RETURNS => "raise limits.connections and restart without the old maps",
-        names::EMBRYONIC => "raise limits.embryonic and restart without the old maps",
+        names::CONNECTIONS => "raise limits.connections and restart without the old maps",
+        names::EMBRYONIC_ORDER => "raise limits.embryonic and restart without the old maps",
         names::DESTINATIONS | names::LOADS | names::COUNTERS => {
             "raise limits.destinations and restart without the old maps"
         }

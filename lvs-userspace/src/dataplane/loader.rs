@@ -8,13 +8,14 @@ use std::{io, iter};
 use aya::maps::MapInfo;
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfError, EbpfLoader};
+use lvs_common::connection::buckets_for;
 use lvs_common::names;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
 use super::attach::pinned_links;
 use super::error::OpenError;
-use super::ring_maps::RingMaker;
+use super::inner_maps::InnerMaker;
 use super::{bpffs, syscall};
 use crate::config::model::Limits;
 
@@ -22,7 +23,7 @@ use crate::config::model::Limits;
 pub(super) struct Loaded {
     pub(super) director: OwnedFd,
     pub(super) expire: OwnedFd,
-    pub(super) ring_maker: RingMaker,
+    pub(super) inner_maker: InnerMaker,
     /// What the operator should know though it works.
     pub(super) warnings: Vec<String>,
     pub(super) kernel_log: Option<KernelLog>,
@@ -87,21 +88,28 @@ pub(super) fn load(object: &[u8], limits: &Limits, directory: &Path) -> Result<L
         .map_err(|reason| OpenError::Load { hint: hint(&reason), reason: Box::new(reason) })?;
     let (director, btf) = load_program(&mut programs, names::PROGRAM_DIRECTOR)?;
     let (expire, _) = load_program(&mut programs, names::PROGRAM_EXPIRE)?;
-    let definition = parsed.maps.get(names::RINGS).and_then(aya_obj::Map::inner);
-    let definition = definition.ok_or(OpenError::Missing { kind: "inner map of", name: names::RINGS })?;
+    let inner = |name| {
+        let definition = parsed.maps.get(name).and_then(aya_obj::Map::inner);
+        definition.ok_or(OpenError::Missing { kind: "inner map of", name })
+    };
+    let inner_maker = InnerMaker {
+        // As any other ring but that its length may be any.
+        sequence: inner(names::SEQUENCES)?,
+        ring: inner(names::RINGS_SMALL)?,
+        service_lines: inner(names::SERVICE_LINES)?,
+        btf,
+    };
     let kernel_log = kernel_log(&mut programs);
-    Ok(Loaded { director, expire, ring_maker: RingMaker { definition, btf }, warnings, kernel_log })
+    Ok(Loaded { director, expire, inner_maker, warnings, kernel_log })
 }
 
 /// Entries of the maps whose size is configured.
-fn map_sizes(limits: &Limits) -> [(&'static str, u32); 7] {
+fn map_sizes(limits: &Limits) -> [(&'static str, u32); 5] {
     // The program finds the place in `EMBRYONIC_ORDER` by a mask.
     let embryonic = limits.embryonic.next_power_of_two();
     [
-        (names::CONNECTIONS, limits.connections),
-        (names::EMBRYONIC, embryonic),
+        (names::CONNECTIONS, buckets_for(u64::from(limits.connections) + u64::from(embryonic))),
         (names::EMBRYONIC_ORDER, embryonic),
-        (names::RETURNS, limits.connections.saturating_add(embryonic)),
         (names::DESTINATIONS, limits.destinations),
         (names::LOADS, limits.destinations),
         (names::COUNTERS, limits.destinations),

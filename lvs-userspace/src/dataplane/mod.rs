@@ -8,17 +8,18 @@ pub(crate) mod attach;
 pub(crate) mod bpffs;
 mod error;
 mod events;
+mod inner_maps;
 mod interface;
 mod loader;
 mod maps;
 pub mod object;
 mod readback;
-mod ring_maps;
+mod service_lines;
 mod sweep;
 mod syscall;
 mod table;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,8 +39,8 @@ use crate::config::model::Limits;
 use crate::control::command::{Command, Snapshot};
 
 use attach::Attacher;
+use inner_maps::InnerMaker;
 use maps::Maps;
-use ring_maps::RingMaker;
 
 /// What [`Dataplane::open`] needs to know.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ pub struct OpenOptions<'a> {
 pub struct Dataplane {
     directory: PathBuf,
     maps: Arc<Maps>,
-    ring_maker: RingMaker,
+    inner_maker: InnerMaker,
     expire: Arc<OwnedFd>,
     attacher: Attacher,
     attachments: Vec<Attachment>,
@@ -81,13 +82,15 @@ impl Dataplane {
         }
         bpffs::create(&directory)?;
         let loaded = loader::load(options.object, &options.limits, &directory)?;
-        let maps = Arc::new(Maps::open(&directory)?);
+        let maps = Arc::new(Maps::open(&directory, options.limits.connections)?);
+        // An agent may have died between the two forms of its services.
+        apply::publish_services(&maps, &loaded.inner_maker)?;
         let attacher = Attacher { directory: directory.clone(), program: loaded.director };
         let attachments = attacher.attach(&options.interfaces, options.allow_generic)?;
         let mut dataplane = Self {
             directory,
             maps,
-            ring_maker: loaded.ring_maker,
+            inner_maker: loaded.inner_maker,
             expire: Arc::new(loaded.expire),
             attacher,
             attachments,
@@ -120,7 +123,7 @@ impl Dataplane {
     /// Carries out commands in order. On an error those before the named one are carried out; take a new
     /// [`Dataplane::snapshot`] before planning again.
     pub fn apply(&mut self, commands: &[Command]) -> Result<(), ApplyError> {
-        apply::apply(&self.maps, &self.ring_maker, commands)
+        apply::apply(&self.maps, &self.inner_maker, commands)
     }
 
     /// Everything control decides about, as it is in the kernel.
@@ -165,7 +168,7 @@ impl Dataplane {
 
     /// One is enough: it remembers between passes.
     pub fn sweeper(&self) -> Sweeper {
-        Sweeper { maps: Arc::clone(&self.maps), expire: Arc::clone(&self.expire), suspects: HashSet::new() }
+        Sweeper { maps: Arc::clone(&self.maps), expire: Arc::clone(&self.expire) }
     }
 
     /// What the programs say of each packet, where program and agent were built with `debug-log`. Once.

@@ -5,16 +5,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lvs_common::cause::{CAUSE_SLOTS, Cause};
-use lvs_common::connection::{Connection, Return};
+use lvs_common::connection::{Bucket, Connection, Entry, flags};
 use lvs_common::counters::Counters;
 use lvs_common::destination::Load;
 use lvs_common::flow::FlowKey;
 use lvs_common::ring::Slot;
-use lvs_common::service::{MEMBERS_PER_CHUNK, MemberChunk, Service};
+use lvs_common::service::{MEMBERS_PER_CHUNK, MemberChunk, Service, ServiceKey};
 
 use super::error::MapError;
+use super::inner_maps;
 use super::maps::Maps;
-use super::ring_maps;
 use crate::control::command::Snapshot;
 
 /// A reader of the maps, for any thread, while another one writes.
@@ -28,7 +28,7 @@ pub struct Readback {
 pub struct ConnectionEntry {
     pub key: FlowKey,
     pub connection: Connection,
-    /// In `EMBRYONIC`, else in `CONNECTIONS`.
+    /// Of which one packet was seen.
     pub embryonic: bool,
 }
 
@@ -45,7 +45,6 @@ impl Readback {
         Ok(Snapshot {
             settings,
             vips: self.maps.vips.all()?.into_iter().collect(),
-            sources: self.maps.sources.all()?.into_iter().collect(),
             members: self.members(services.values())?,
             destinations: (0..).zip(destinations).filter(|(_, value)| value.generation > 0).collect(),
             rings: self.rings(services.values())?,
@@ -79,8 +78,9 @@ impl Readback {
             if rings.contains_key(&service.ring) {
                 continue;
             }
-            if let Some(id) = self.maps.rings.get(&service.ring)? {
-                let mut slots = ring_maps::read(id)?;
+            let map = self.maps.rings.of_size(service.ring_slots as usize);
+            if let Some(id) = map.get(&service.ring)? {
+                let mut slots = inner_maps::read_ring(id)?;
                 slots.truncate(service.ring_slots as usize);
                 rings.insert(service.ring, slots);
             }
@@ -88,9 +88,9 @@ impl Readback {
         Ok(rings)
     }
 
-    /// Entries that `EMBRYONIC` and `CONNECTIONS` can hold.
+    /// Embryonic and established connections there may be.
     pub fn connection_capacities(&self) -> (u32, u32) {
-        (self.maps.embryonic.capacity(), self.maps.connections.capacity())
+        (self.maps.embryonic_order.capacity(), self.maps.shape.connections)
     }
 
     /// Traffic of the destinations in `indices`, over all CPUs.
@@ -109,21 +109,47 @@ impl Readback {
         Ok(Cause::ALL.iter().map(|cause| (*cause, sums[*cause as usize])).collect())
     }
 
-    /// Every connection, a batch at a time, embryonic ones first: one that is established meanwhile is
-    /// seen twice rather than not at all.
-    pub fn connections(&self) -> impl Iterator<Item = Result<Vec<ConnectionEntry>, MapError>> {
-        let embryonic = self.maps.embryonic.batches().map(|batch| (batch, true));
-        let established = self.maps.connections.batches().map(|batch| (batch, false));
-        embryonic.chain(established).map(|(batch, embryonic)| {
-            let entries = batch?.into_iter();
-            Ok(entries.map(|(key, connection)| ConnectionEntry { key, connection, embryonic }).collect())
-        })
+    /// Every connection, a batch at a time. Those of services that are gone are left out: what they dialled
+    /// is not known any more.
+    pub fn connections(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Vec<ConnectionEntry>, MapError>> + '_, MapError> {
+        let services = self.maps.services.all()?;
+        let services: BTreeMap<u32, ServiceKey> =
+            services.into_iter().map(|(key, service)| (service.index, key)).collect();
+        Ok(bucket_batches(&self.maps).map(move |batch| {
+            let (_, buckets) = batch?;
+            let entries = buckets.iter().flat_map(|bucket| &bucket.entries);
+            Ok(entries.filter_map(|entry| decode(entry, services.get(&entry.service)?)).collect())
+        }))
     }
+}
 
-    /// The other direction of nat connections, a batch at a time.
-    pub fn returns(&self) -> impl Iterator<Item = Result<Vec<(FlowKey, Return)>, MapError>> {
-        self.maps.returns.batches()
-    }
+/// Buckets read at once: so many kilobytes as fit a processor's cache.
+const BATCH: u32 = 2048;
+
+/// All buckets of the connection table in batches, each with the number of its first.
+pub(super) fn bucket_batches(maps: &Maps) -> impl Iterator<Item = Result<(u32, Vec<Bucket>), MapError>> + '_ {
+    let end = maps.connections.capacity();
+    (0..end).step_by(BATCH as usize).map(move |first| {
+        let batch = maps.connections.range(first..end.min(first.saturating_add(BATCH)))?;
+        Ok((first, batch))
+    })
+}
+
+fn decode(entry: &Entry, service: &ServiceKey) -> Option<ConnectionEntry> {
+    let connection = entry.connection()?;
+    Some(ConnectionEntry {
+        key: FlowKey::new(
+            entry.client,
+            entry.client_port,
+            service.address,
+            entry.virtual_port,
+            service.protocol,
+        ),
+        connection,
+        embryonic: entry.flags & flags::EMBRYONIC != 0,
+    })
 }
 
 fn add(sum: Counters, cpu: &Counters) -> Counters {

@@ -1,4 +1,4 @@
-//! One walk through the connection tables on a blocking thread: ageing, and a census when one is due.
+//! One walk through the connection table on a blocking thread: ageing, and a census when one is due.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ impl Walk {
 }
 
 fn count(readback: &Readback, mut census: Census) -> Result<Census, MapError> {
-    for batch in readback.connections() {
+    for batch in readback.connections()? {
         for entry in batch? {
             census.see(&entry.key, &entry.connection);
         }

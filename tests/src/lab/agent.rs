@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 
-use super::identity::BPF_FILE_SYSTEM;
+use super::identity::{BPF_FILE_SYSTEM, Identity};
 use super::namespace::Namespace;
 use super::network::Network;
 use super::process::Process;
@@ -34,8 +34,13 @@ pub struct Control {
 impl Agent {
     /// Starts the agent under the lab's name and waits until it answers.
     pub fn start(network: &Network, configuration: &str) -> Result<Self> {
-        let control = Control { namespace: network.director.clone(), instance: network.identity.name() };
-        let directory = network.identity.directory();
+        Self::start_in(&network.director, &network.identity, configuration)
+    }
+
+    /// The same in a namespace of another network.
+    pub fn start_in(director: &Namespace, identity: &Identity, configuration: &str) -> Result<Self> {
+        let control = Control { namespace: director.clone(), instance: identity.name() };
+        let directory = identity.directory();
         let file = directory.join("lvs.yaml");
         fs::write(&file, configuration)?;
         let process = control.spawn(&file, &directory)?;
@@ -150,11 +155,20 @@ pub fn start_realserver(
     server: &super::network::Server,
     arguments: &[&str],
 ) -> Result<Process> {
-    let instance = format!("{}-{}", network.identity.name(), server.name);
-    let mut command = server.namespace.command(&binary("lvsd")?.to_string_lossy());
+    start_realserver_in(&server.namespace, &network.identity, &server.name, arguments)
+}
+
+/// The same in a namespace of another network, which calls the machine `name`.
+pub fn start_realserver_in(
+    namespace: &Namespace,
+    identity: &Identity,
+    name: &str,
+    arguments: &[&str],
+) -> Result<Process> {
+    let instance = format!("{}-{name}", identity.name());
+    let mut command = namespace.command(&binary("lvsd")?.to_string_lossy());
     command.arg("realserver").args(arguments).args(["--instance", &instance]);
-    let name = format!("{}-realserver", server.name);
-    let mut process = Process::start(&name, &mut command, &network.identity.directory())?;
+    let mut process = Process::start(&format!("{name}-realserver"), &mut command, &identity.directory())?;
     process.wait_for_words("ready", PATIENCE)?;
     Ok(process)
 }

@@ -13,6 +13,7 @@ pub mod command;
 pub mod configuration;
 pub mod echo;
 pub mod identity;
+pub mod interrupt;
 pub mod load;
 pub mod namespace;
 pub mod network;

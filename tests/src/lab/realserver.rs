@@ -126,7 +126,7 @@ pub fn uploaded(network: &Network, server: &str, name: &str) -> PathBuf {
 }
 
 /// Does anything in the namespace listen on this TCP port?
-fn listens(namespace: &Namespace, port: u16) -> bool {
+pub fn listens(namespace: &Namespace, port: u16) -> bool {
     namespace
         .run("ss", &["--no-header", "--listening", "--tcp", "--numeric", "sport", "=", &port.to_string()])
         .is_ok_and(|list| !list.trim().is_empty())

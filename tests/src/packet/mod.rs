@@ -7,10 +7,10 @@
 
 pub mod frame;
 mod place;
-mod program;
+pub(crate) mod program;
 pub mod show;
 mod world;
 
 pub use place::{Side, mac};
 pub use program::Verdict;
-pub use world::{Expect, Outcome, World};
+pub use world::{Expect, Outcome, Runner, World};

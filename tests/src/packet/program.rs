@@ -67,6 +67,17 @@ struct Attributes {
 /// Runs `program` once on `frame` as if it had come in by the interface with index `ingress` of the calling
 /// thread's network namespace.
 pub(super) fn run(program: BorrowedFd<'_>, ingress: u32, frame: &[u8]) -> io::Result<(Verdict, Vec<u8>)> {
+    run_rounds(program, ingress, frame, 1)
+}
+
+/// Runs it `rounds` times in a row; a round finds the frame as the one before left it. What comes back is of
+/// the last.
+pub(crate) fn run_rounds(
+    program: BorrowedFd<'_>,
+    ingress: u32,
+    frame: &[u8],
+    rounds: u32,
+) -> io::Result<(Verdict, Vec<u8>)> {
     let context = Context { data_end: frame.len() as u32, ingress_ifindex: ingress, ..Context::default() };
     let mut output = vec![0; frame.len() + HEADROOM];
     let mut attributes = Attributes {
@@ -75,7 +86,7 @@ pub(super) fn run(program: BorrowedFd<'_>, ingress: u32, frame: &[u8]) -> io::Re
         data_size_out: output.len() as u32,
         data_in: frame.as_ptr() as u64,
         data_out: output.as_mut_ptr() as u64,
-        repeat: 1,
+        repeat: rounds,
         context_size_in: size_of::<Context>() as u32,
         context_in: (&raw const context) as u64,
         ..Attributes::default()
@@ -88,4 +99,32 @@ pub(super) fn run(program: BorrowedFd<'_>, ingress: u32, frame: &[u8]) -> io::Re
     }
     output.truncate(attributes.data_size_out as usize);
     Ok((Verdict::from_action(attributes.return_value)?, output))
+}
+
+const MAP_UPDATE_ELEM: libc::c_int = 2;
+
+/// The part of `union bpf_attr` for this command.
+#[repr(C)]
+struct Element {
+    map: u32,
+    reserved: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Makes `program` the first of a program array. (aya takes none that it has not loaded itself.)
+pub(crate) fn set_target(array: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let (key, value) = (0_u32, program.as_raw_fd() as u32);
+    let mut element = Element {
+        map: array.as_raw_fd() as u32,
+        reserved: 0,
+        key: (&raw const key) as u64,
+        value: (&raw const value) as u64,
+        flags: 0,
+    };
+    // SAFETY: key and value outlive the call.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, MAP_UPDATE_ELEM, &raw mut element, size_of::<Element>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
 use lvs_common::address::Address;
 use lvs_common::cause::{Cause, Verdict as Fate};
-use lvs_common::connection::{Connection, Return};
+use lvs_common::connection::{Connection, TableState, flags};
 use lvs_common::counters::Counters;
 use lvs_common::destination::Load;
 use lvs_common::flow::FlowKey;
@@ -40,6 +41,21 @@ impl Drop for Pins {
     fn drop(&mut self) {
         // Nothing is there to remove when opening failed early.
         fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// The program, for a thread of its own.
+#[derive(Debug)]
+pub struct Runner {
+    program: OwnedFd,
+    ingress: u32,
+}
+
+impl Runner {
+    /// What the program makes of `frame`.
+    pub fn run(&self, frame: &[u8]) -> Verdict {
+        let run = program::run(self.program.as_fd(), self.ingress, frame);
+        run.unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN: {error}")).0
     }
 }
 
@@ -196,7 +212,7 @@ impl World {
     /// Tells the program the MACs of its interfaces, as attaching to them does. (Here nothing is attached:
     /// the namespace's own packets would be counted with those of the rows.)
     pub fn learn_interfaces(&self) {
-        let path = self.pins.0.join(format!("v{LAYOUT_VERSION}")).join(names::INTERFACES);
+        let path = self.pins().join(names::INTERFACES);
         let map = MapData::from_pin(path).unwrap_or_else(|error| panic!("{error}"));
         let mut map: HashMap<_, u32, Interface> =
             Map::from_map_data(map).and_then(HashMap::try_from).unwrap_or_else(|error| panic!("{error}"));
@@ -205,6 +221,11 @@ impl World {
             let written = map.insert(self.interfaces.index(side), interface, 0);
             written.unwrap_or_else(|error| panic!("{error}"));
         }
+    }
+
+    /// Where the maps are pinned.
+    pub fn pins(&self) -> PathBuf {
+        self.pins.0.join(format!("v{LAYOUT_VERSION}"))
     }
 
     /// Writes to the maps, past control.
@@ -272,7 +293,7 @@ impl World {
     /// Every connection: its key, itself, and whether it is embryonic.
     pub fn connections(&self) -> Vec<(FlowKey, Connection, bool)> {
         let readback = self.dataplane().readback();
-        let batches = readback.connections();
+        let batches = readback.connections().unwrap_or_else(|error| panic!("{error}"));
         let entries = batches.flat_map(|batch| batch.unwrap_or_else(|error| panic!("{error}")));
         entries.map(|entry| (entry.key, entry.connection, entry.embryonic)).collect()
     }
@@ -285,9 +306,17 @@ impl World {
         }
     }
 
-    pub fn returns(&self) -> Vec<(FlowKey, Return)> {
-        let readback = self.dataplane().readback();
-        readback.returns().flat_map(|batch| batch.unwrap_or_else(|error| panic!("{error}"))).collect()
+    /// The directions real server -> client that are translated back, and what the client dialled.
+    pub fn returns(&self) -> Vec<(FlowKey, (Address, u16))> {
+        let destinations = self.snapshot().destinations;
+        let translated = self.connections().into_iter().filter(|(_, one, _)| one.flags & flags::NAT != 0);
+        let back = translated.map(|(key, one, _)| {
+            let server = &destinations[&one.destination];
+            let port = if server.port == 0 { key.destination_port } else { server.port };
+            let back = FlowKey::new(server.address, port, key.source, key.source_port, key.protocol);
+            (back, (key.destination, key.destination_port))
+        });
+        back.collect()
     }
 
     /// The installed service.
@@ -343,6 +372,49 @@ impl World {
         let program = self.dataplane().director();
         program::run(program, self.interfaces.index(side), frame)
             .unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN: {error}"))
+    }
+
+    /// Runs the program by other threads, on frames that come in by `side`.
+    pub fn runner(&self, side: Side) -> Runner {
+        let program = self.dataplane().director().try_clone_to_owned();
+        Runner {
+            program: program.unwrap_or_else(|error| panic!("{error}")),
+            ingress: self.interfaces.index(side),
+        }
+    }
+
+    /// A sweeper of its own, for another thread, and the settings it needs.
+    pub fn sweeper(&self) -> (Sweeper, Settings) {
+        (self.dataplane().sweeper(), self.snapshot().settings.unwrap_or_else(Settings::defaults))
+    }
+
+    /// What the program has counted of its table.
+    pub fn table(&self) -> TableState {
+        let path = self.pins().join(names::TABLE);
+        let map = MapData::from_pin(path).unwrap_or_else(|error| panic!("{error}"));
+        let map: Array<_, TableState> =
+            Map::from_map_data(map).and_then(Array::try_from).unwrap_or_else(|error| panic!("{error}"));
+        map.get(&0, 0).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The director's program, to be run by others.
+    pub fn program(&self) -> BorrowedFd<'_> {
+        self.dataplane().director()
+    }
+
+    /// Index of the interface.
+    pub const fn interface(&self, side: Side) -> u32 {
+        self.interfaces.index(side)
+    }
+
+    /// Packets from clients and from real servers that were sent on, over all destinations.
+    pub fn packets(&self) -> u64 {
+        self.read_counters().iter().map(|one| one.packets_in + one.packets_out).sum()
+    }
+
+    /// How often this cause was counted.
+    pub fn counted(&self, cause: Cause) -> u64 {
+        self.read_causes().iter().filter(|(one, _)| *one == cause).map(|(_, count)| count).sum()
     }
 
     /// Takes causes and counters as they are: the next [`World::run`] reports what rises from here.

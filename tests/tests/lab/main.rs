@@ -1,6 +1,7 @@
 //! Real traffic through real namespaces. Needs root, and the programs of the workspace.
 
 mod alerts;
+mod bench;
 mod distribution;
 mod flood;
 mod harness;

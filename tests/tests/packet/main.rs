@@ -5,6 +5,7 @@
 
 mod answers;
 mod checksums;
+mod concurrency;
 mod connections;
 mod headers;
 mod icmp_errors;

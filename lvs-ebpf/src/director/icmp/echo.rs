@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use lvs_common::cause::Cause;
 use lvs_common::checksum::Delta;
-use lvs_ebpf::packet::{OutOfBounds, Packet};
+use lvs_ebpf::packet::{Bytes as _, OutOfBounds, Packet};
 use lvs_ebpf::parse::Network;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 

@@ -11,14 +11,15 @@ use lvs_common::checksum::Delta;
 
 use lvs_common::service::protocol;
 use lvs_common::settings::flags;
-use lvs_ebpf::packet::{OutOfBounds, Packet};
+use lvs_ebpf::packet::{Bytes as _, OutOfBounds, Packet};
 use lvs_ebpf::parse::{FRAGMENT_HEADER, IPV4, IPV6, Network, next_header};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use super::{HEADER, about};
+use crate::connection::{self, Wanted};
 use crate::rewrite::{self, Side};
 use crate::scratch::Scratch;
-use crate::{connection, lookup, next_hop, stats};
+use crate::{lookup, next_hop, stats};
 
 /// The packet quoted in an error.
 #[derive(Clone, Copy)]
@@ -42,7 +43,7 @@ pub(super) fn process(packet: &Packet, scratch: &mut Scratch) -> Result<u32, Cau
     if scratch.network.destination != key.destination {
         return Ok(about::REPLY);
     }
-    match lookup::service(&mut scratch.endpoint, &key.destination, key.destination_port, key.protocol) {
+    match lookup::service(key.destination.halves(), key.destination_port, key.protocol) {
         Some(service) => {
             scratch.service = *service;
             Ok(about::SERVICE)
@@ -120,24 +121,26 @@ pub(crate) fn to_real_server(packet: &Packet, scratch: &Scratch, index: u32) -> 
 /// A real server, or a router before it, complains about a translated packet: the client sees its own.
 #[inline(always)]
 pub(crate) fn to_client(packet: &Packet, scratch: &Scratch) -> Result<u32, Cause> {
-    if lookup::settings()?.flags & flags::SOURCES == 0 {
+    let settings = lookup::settings()?;
+    if settings.flags & flags::NAT == 0 {
         return Err(Cause::NoService);
     }
     // What looks like the client's direction is the real server's here.
     let (network, key) = (&scratch.network, &scratch.key);
-    let value = connection::find_return(key).ok_or(Cause::NoService)?;
-    let next_hop = next_hop::to_address(packet, &value.virtual_address, &network.destination)?;
+    let found = connection::find(&Wanted::answer(settings, key)).ok_or(Cause::NoService)?;
+    let virtual_address = &lookup::destination(found.destination).ok_or(Cause::Inconsistent)?.source_address;
+    let next_hop = next_hop::to_address(packet, virtual_address, &network.destination)?;
     crate::forward::check_hops(packet, network)?;
     let quote = Change {
         side: Side::Destination,
         old: &key.source,
-        new: &value.virtual_address,
-        port: value.virtual_port,
+        new: virtual_address,
+        port: found.virtual_port(),
     };
     let mut delta = translate_quote(packet, scratch, &quote).map_err(|_| Cause::Malformed)?;
     // A router's own address stays: the client may know it.
     if network.source == key.source {
-        let outer = translate_outer(packet, network, Side::Source, &value.virtual_address);
+        let outer = translate_outer(packet, network, Side::Source, virtual_address);
         delta = delta.and(outer.map_err(|_| Cause::Malformed)?);
     }
     finish(packet, network, delta).map_err(|_| Cause::Malformed)?;

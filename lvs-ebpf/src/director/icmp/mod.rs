@@ -5,7 +5,7 @@ pub(crate) mod error;
 
 use lvs_common::cause::Cause;
 use lvs_common::service::protocol;
-use lvs_ebpf::packet::Packet;
+use lvs_ebpf::packet::{Bytes as _, Packet};
 use lvs_ebpf::parse::Fragment;
 
 use crate::scratch::Scratch;

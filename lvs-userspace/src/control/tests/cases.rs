@@ -7,14 +7,15 @@ use lvs_common::address::Address;
 use lvs_common::connection::ticks;
 use lvs_common::destination::destination_flags::{BEHIND_ROUTER, NEXT_HOP_KNOWN, REMOVED};
 use lvs_common::ring::Slot;
-use lvs_common::service::{ServiceKey, owner, protocol, source_role};
-use lvs_common::settings::flags;
+use lvs_common::service::{owner, service_flags};
+use lvs_common::settings::{Settings, flags};
 use lvs_common::tcp_state::state;
 
 use super::director::{Director, key, one, pool};
 use super::model::Model;
 use super::{config, server, service};
 use crate::config::model::{Forward, RealServer, Scheduler, Timeouts};
+use crate::control::plan::key_of;
 use crate::control::{Capacity, Command, Event, NextHop, State, Summary};
 
 #[test]
@@ -32,22 +33,12 @@ fn a_first_file_is_published_from_the_inside_out() {
             Command::SetMembers { .. } => "members",
             Command::SetRing { .. } => "ring",
             Command::SetVip { .. } => "vip",
-            Command::SetSource { .. } => "source",
             Command::SetService { .. } => "service",
             other => panic!("{other:?}"),
         })
         .collect();
-    let wanted = [
-        "settings",
-        "zero destination",
-        "destination",
-        "zero service",
-        "members",
-        "ring",
-        "vip",
-        "source",
-        "service",
-    ];
+    let wanted =
+        ["settings", "zero destination", "destination", "zero service", "members", "ring", "vip", "service"];
     assert_eq!(order, wanted);
 }
 
@@ -144,7 +135,7 @@ fn a_neighbour_is_one_write_for_each_destination_and_survives_a_restart() {
         assert_eq!(value.flags, NEXT_HOP_KNOWN | BEHIND_ROUTER);
         assert_eq!((value.interface, value.mtu), (3, 1400));
         assert_eq!((value.source, value.next_hop), ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]));
-        assert_eq!(value.tunnel_source, Address::from_v4([10, 0, 0, 254]));
+        assert_eq!(value.source_address, Address::from_v4([10, 0, 0, 254]));
     }
     assert_eq!(director.handle(Event::NextHop { address, next_hop: Some(next_hop.clone()) }), []);
 
@@ -164,37 +155,134 @@ fn a_neighbour_is_one_write_for_each_destination_and_survives_a_restart() {
     assert_eq!(director.model.snapshot.destinations[&index].mtu, 1400);
 }
 
+/// The program writes it into the answers.
 #[test]
-fn sources_name_nat_servers_and_the_vips_of_the_others() {
-    let nat = RealServer { forward: Forward::Nat, port: 8080, ..server(1, 1) };
-    let every = RealServer { forward: Forward::Nat, port: 0, ..server(2, 1) };
-    let local = RealServer { forward: Forward::Local, ..server(3, 1) };
-    let mut file = config(vec![
-        service(1, 80, Scheduler::Mh, vec![nat.clone(), server(2, 1)]),
-        service(2, 80, Scheduler::Mh, vec![nat]),
-        service(3, 0, Scheduler::Mh, vec![every.clone()]),
-        service(4, 80, Scheduler::Mh, vec![every]),
-        service(5, 80, Scheduler::Mh, vec![local]),
-    ]);
+fn a_nat_server_has_the_vip_as_its_source_whatever_is_known_of_its_neighbour() {
+    let nat = RealServer { forward: Forward::Nat, ..server(1, 1) };
+    let mut file = one(Scheduler::Rr, vec![nat.clone()]);
+    // The same machine by nat and by ipip: one report is for both.
+    let ipip = RealServer { forward: Forward::Ipip, ..nat.clone() };
+    file.services.push(service(2, 80, Scheduler::Rr, vec![ipip]));
     let mut director = Director::new(&file);
-    let host = |host, port| ServiceKey::new(Address::from_v4([10, 0, 0, host]), port, protocol::TCP);
-    let sources: Vec<(ServiceKey, u32)> =
-        director.model.snapshot.sources.iter().map(|(key, source)| (*key, source.role)).collect();
-    let server = source_role::NAT_SERVER;
-    let wanted = [
-        (host(1, 8080), server),
-        (host(2, 0), server),
-        (host(2, 80), server),
-        (key(1, 80), source_role::VIP),
-    ];
-    assert_eq!(sources, wanted);
+    let sources = |director: &Director| {
+        [1, 2].map(|vip| {
+            let (index, _) = director.destinations(vip)[0];
+            director.model.snapshot.destinations[&index].source_address
+        })
+    };
+    let vip = key(1, 80).address;
+    assert_eq!(sources(&director), [vip, Address::UNSPECIFIED]);
 
-    file.services.truncate(1);
-    let commands = director.load(&file);
-    let deleted = commands.iter().filter(|command| matches!(command, Command::DeleteSource { .. })).count();
-    assert_eq!(deleted, 2, "the one that service 1 still needs stays");
-    assert!(matches!(director.load(&config(Vec::new())).last(),
-        Some(Command::SetSettings(settings)) if settings.flags & flags::SOURCES == 0));
+    let own = IpAddr::from([10, 0, 0, 254]);
+    let known = NextHop {
+        interface: 3,
+        source_mac: [2, 0, 0, 0, 0, 1],
+        next_hop_mac: Some([2, 0, 0, 0, 0, 2]),
+        behind_router: false,
+        mtu: 1500,
+        source_address: Some(own),
+    };
+    let silent = NextHop { next_hop_mac: None, ..known.clone() };
+    for (next_hop, outer) in
+        [(Some(known), own.into()), (Some(silent), own.into()), (None, Address::UNSPECIFIED)]
+    {
+        let report = Event::NextHop { address: IpAddr::from([10, 0, 0, 1]), next_hop: next_hop.clone() };
+        director.handle(report);
+        assert_eq!(sources(&director), [vip, outer], "{next_hop:?}");
+    }
+    // One that comes when the report is there already.
+    file.services.push(service(3, 80, Scheduler::Rr, vec![nat]));
+    director.load(&file);
+    let (index, _) = director.destinations(3)[0];
+    assert_eq!(director.model.snapshot.destinations[&index].source_address, key(3, 80).address);
+}
+
+/// What a packet for no service is looked at for. Whether a flag is there as long as a service needs it,
+/// the model looks after every command.
+#[test]
+fn flags_come_before_the_services_that_need_them_and_go_after_them() {
+    let by = |forward, host| RealServer { forward, ..server(host, 1) };
+    let every_port = RealServer { port: 0, ..by(Forward::Nat, 2) };
+    let services = [
+        (service(1, 80, Scheduler::Mh, vec![by(Forward::Nat, 1), by(Forward::Dr, 2)]), true),
+        (service(2, 80, Scheduler::Mh, vec![by(Forward::Nat, 1)]), false),
+        (service(3, 0, Scheduler::Mh, vec![every_port]), false),
+        (service(4, 80, Scheduler::Mh, vec![by(Forward::Ipip, 1)]), true),
+        (service(5, 80, Scheduler::Mh, vec![by(Forward::Local, 3)]), false),
+        (service(6, 80, Scheduler::Mh, Vec::new()), false),
+    ];
+    let all = config(services.iter().map(|(service, _)| service.clone()).collect());
+    let mut director = Director::new(&all);
+    for (service, answers_routed) in &services {
+        let installed = &director.model.snapshot.services[&key_of(service)];
+        let routed = installed.flags & service_flags::ANSWERS_ROUTED != 0;
+        assert_eq!(routed, *answers_routed, "{}", service.name);
+    }
+    let flags_of = |director: &Director| director.model.snapshot.settings.unwrap().flags;
+    assert_eq!(flags_of(&director), flags::NAT | flags::ANSWERS_ROUTED | flags::ANY_PORT);
+    assert_eq!(director.load(&all), []);
+
+    // Each alone, from nothing and back to nothing.
+    director.load(&config(Vec::new()));
+    let alone = [
+        flags::NAT | flags::ANSWERS_ROUTED,
+        flags::NAT,
+        flags::NAT | flags::ANY_PORT,
+        flags::ANSWERS_ROUTED,
+        0,
+        0,
+    ];
+    for ((service, _), wanted) in services.iter().zip(alone) {
+        assert_eq!(flags_of(&director), 0);
+        let file = config(vec![service.clone()]);
+        let commands = director.load(&file);
+        assert_eq!(flags_of(&director), wanted, "{}", service.name);
+        if wanted != 0 {
+            assert_eq!(settings_among(&commands), [(0, wanted)], "{}: before all else", service.name);
+        }
+        let commands = director.load(&config(Vec::new()));
+        let last = commands.len() - 1;
+        let cleared = if wanted == 0 { vec![] } else { vec![(last, 0)] };
+        assert_eq!(settings_among(&commands), cleared, "{}: after all else", service.name);
+    }
+
+    // From one to another: both while it lasts.
+    let nat = config(vec![services[2].0.clone()]);
+    let ipip = config(vec![services[3].0.clone()]);
+    director.load(&nat);
+    let commands = director.load(&ipip);
+    let both = flags::NAT | flags::ANY_PORT | flags::ANSWERS_ROUTED;
+    assert_eq!(settings_among(&commands), [(0, both), (commands.len() - 1, flags::ANSWERS_ROUTED)]);
+    // The forwarding method of one service changes.
+    let dr = config(vec![service(4, 80, Scheduler::Mh, vec![by(Forward::Nat, 1)])]);
+    let commands = director.load(&dr);
+    let both = flags::NAT | flags::ANSWERS_ROUTED;
+    assert_eq!(settings_among(&commands), [(0, both), (commands.len() - 1, flags::NAT)]);
+    assert_eq!(director.service(4).flags & service_flags::ANSWERS_ROUTED, 0);
+}
+
+/// Where among the commands the settings are written, and with which flags.
+fn settings_among(commands: &[Command]) -> Vec<(usize, u32)> {
+    let settings = commands.iter().enumerate().filter_map(|(position, command)| match command {
+        Command::SetSettings(settings) => Some((position, settings.flags)),
+        _ => None,
+    });
+    settings.collect()
+}
+
+/// A service that does not fit stays as it was, and so must what it needs.
+#[test]
+fn the_flags_of_a_service_that_is_held_back_stay() {
+    let capacity = Capacity { destinations: 2, ..Capacity::default() };
+    let nat = |host| RealServer { forward: Forward::Nat, ..server(host, 1) };
+    let mut state = State::adopt_with(Default::default(), capacity);
+    state.handle(Event::Desired(one(Scheduler::Mh, vec![nat(1)])), Duration::ZERO);
+    // Two more than fit, all of them dr.
+    state.handle(Event::Desired(one(Scheduler::Mh, pool(&[1, 1, 1]))), Duration::ZERO);
+    assert!(state.warnings()[0].contains("no free destination"), "{:?}", state.warnings());
+    let mut model = Model::default();
+    model.adopt(state.snapshot().clone());
+    model.heeds_its_services();
 }
 
 #[test]
@@ -253,13 +341,28 @@ fn what_cannot_be_right_is_built_anew() {
     }
 }
 
-/// The data plane knows the size of that map, and has set it.
+/// The data plane knows the sizes of its maps and the seed, and has set them.
 #[test]
-fn the_order_of_embryonic_connections_is_left_alone() {
+fn the_shape_of_the_connection_table_is_left_alone() {
     let file = one(Scheduler::Rr, pool(&[1]));
     let mut snapshot = Director::new(&file).model.snapshot;
-    snapshot.settings.as_mut().unwrap().embryonic_slots = 1024;
-    assert_eq!(State::adopt(snapshot).handle(Event::Desired(file), Duration::ZERO), []);
+    let shape = Settings {
+        embryonic_slots: 1024,
+        buckets: 77,
+        connections: 12,
+        seed: 0x1234_5678_9abc_def1,
+        ..snapshot.settings.unwrap()
+    };
+    snapshot.settings = Some(shape);
+    let mut state = State::adopt(snapshot);
+    assert_eq!(state.handle(Event::Desired(file.clone()), Duration::ZERO), []);
+    // Not when other settings are written either.
+    let mut shorter = file;
+    shorter.timeouts.tcp = 1;
+    let commands = state.handle(Event::Desired(shorter), Duration::ZERO);
+    let [Command::SetSettings(written)] = commands[..] else { panic!("{commands:?}") };
+    assert_eq!(Settings { timeouts: shape.timeouts, ..written }, shape);
+    assert_ne!(written, shape);
 }
 
 #[test]

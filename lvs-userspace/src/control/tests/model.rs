@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lvs_common::address::Address;
-use lvs_common::destination::destination_flags::REMOVED;
+use lvs_common::destination::{destination_flags::REMOVED, forward};
 use lvs_common::ring::Slot;
-use lvs_common::service::{MEMBERS_PER_CHUNK, Member, Service, ServiceKey};
+use lvs_common::service::{MEMBERS_PER_CHUNK, Member, Service, ServiceKey, service_flags};
 use lvs_common::settings::flags;
 
 use crate::config::model::Config;
@@ -97,7 +97,25 @@ impl Model {
             .collect()
     }
 
+    /// The answers of every server that may get a packet are recognised, and have a VIP to leave from.
+    pub(super) fn heeds_its_services(&self) {
+        let settings = self.snapshot.settings.map_or(0, |settings| settings.flags);
+        for (key, service) in &self.snapshot.services {
+            let seats = self.seats(service);
+            let servers: Vec<_> =
+                seats.iter().flatten().map(|seat| self.snapshot.destinations[&seat.destination]).collect();
+            let (nat, _) = answers(servers.iter().map(|server| server.forward));
+            let routed = service.flags & service_flags::ANSWERS_ROUTED != 0;
+            let needed = flags_for(key, nat, routed);
+            assert_eq!(settings & needed, needed, "settings lack a flag for {key:?}");
+            for server in servers.iter().filter(|server| server.forward == forward::NAT) {
+                assert_eq!(server.source_address, key.address, "answers from another address");
+            }
+        }
+    }
+
     fn check(&self, after: &Command) {
+        self.heeds_its_services();
         let (mut destinations, mut chunks, mut indices) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for (key, service) in &self.snapshot.services {
             assert!(indices.insert(service.index), "two services have one index after {after:?}");
@@ -132,6 +150,7 @@ impl Model {
         plan.replace_file(config);
         assert_eq!(self.snapshot.services.len(), plan.services.len());
         let mut vips: BTreeMap<Address, u32> = BTreeMap::new();
+        let mut needed = 0;
         for (key, wanted) in &plan.services {
             let service = &self.snapshot.services[key];
             *vips.entry(key.address).or_default() += 1;
@@ -147,15 +166,17 @@ impl Model {
                 .map(|seat| Server::of(&self.snapshot.destinations[&seat.destination]))
                 .collect();
             assert_eq!(servers, wanted.servers.keys().copied().collect());
+            let (nat, routed) = answers(servers.iter().map(|server| server.forward));
+            assert_eq!(service.flags & service_flags::ANSWERS_ROUTED != 0, routed);
+            needed |= flags_for(key, nat, routed);
             assert!(seats.last().is_none_or(Option::is_some), "the last position is free");
             self.rings_as_wanted(service, &seats);
         }
         let installed: BTreeMap<Address, u32> =
             self.snapshot.vips.iter().map(|(address, vip)| (*address, vip.services)).collect();
         assert_eq!(installed, vips);
-        assert_eq!(self.snapshot.sources, crate::control::plan::sources(plan.services.iter()));
-        let flag = self.snapshot.settings.expect("settings").flags & flags::SOURCES != 0;
-        assert_eq!(flag, !self.snapshot.sources.is_empty());
+        self.heeds_its_services();
+        assert_eq!(self.snapshot.settings.expect("settings").flags, needed);
     }
 
     fn rings_as_wanted(&self, service: &Service, seats: &[Option<Member>]) {
@@ -215,4 +236,20 @@ impl Model {
             }
         }
     }
+}
+
+/// Whether some server answers by nat, and whether some answers by itself.
+fn answers(forwards: impl Iterator<Item = u8>) -> (bool, bool) {
+    forwards.fold((false, false), |(nat, routed), forward| {
+        (nat || forward == forward::NAT, routed || matches!(forward, forward::DR | forward::IPIP))
+    })
+}
+
+/// The flags that one service needs.
+fn flags_for(key: &ServiceKey, nat: bool, routed: bool) -> u32 {
+    let any_port = key.port == 0;
+    [(nat, flags::NAT), (routed, flags::ANSWERS_ROUTED), (any_port, flags::ANY_PORT)]
+        .into_iter()
+        .filter(|(needed, _)| *needed)
+        .fold(0, |all, (_, flag)| all | flag)
 }

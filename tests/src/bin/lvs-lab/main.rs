@@ -3,7 +3,6 @@
 mod demo;
 mod kept;
 mod setting;
-mod signals;
 mod table;
 
 use std::net::IpAddr;
@@ -13,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use lvs_tests::lab::interrupt::clean_up_on_interrupt;
 use lvs_tests::lab::network::Arms;
 use lvs_tests::lab::{echo, scale};
 
@@ -97,11 +97,11 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     match Arguments::parse().command {
-        Command::Demo { keep } => signals::clean_up_on_interrupt(|| demo::run(keep)),
-        Command::Up { topology } => signals::clean_up_on_interrupt(|| kept::up(topology.into())),
+        Command::Demo { keep } => clean_up_on_interrupt(|| demo::run(keep)),
+        Command::Up { topology } => clean_up_on_interrupt(|| kept::up(topology.into())),
         Command::Exec { machine, command } => kept::exec(&machine, &command),
         Command::Pcap { machine, interface, file } => kept::pcap(&machine, &interface, &file),
-        Command::Scale { tcp, http, seconds } => signals::clean_up_on_interrupt(|| {
+        Command::Scale { tcp, http, seconds } => clean_up_on_interrupt(|| {
             println!("{}", scale::measure(tcp, http, Duration::from_secs(seconds))?);
             Ok(())
         }),

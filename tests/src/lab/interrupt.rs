@@ -4,8 +4,8 @@ use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use super::identity;
 use anyhow::Result;
-use lvs_tests::lab::identity;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,7 +15,7 @@ const INTERRUPTED: i32 = 130;
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// Does the work. SIGINT, SIGTERM or SIGHUP meanwhile removes the labs of this process and ends it.
-pub(crate) fn clean_up_on_interrupt(work: impl FnOnce() -> Result<()>) -> Result<()> {
+pub fn clean_up_on_interrupt(work: impl FnOnce() -> Result<()>) -> Result<()> {
     // Handlers, not a blocked mask: the programs that the lab starts would inherit that and never end.
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (mut interrupt, mut terminate, mut hangup) = {

@@ -223,3 +223,56 @@ fn thousands_of_checks_keep_their_time() -> Result<()> {
     ensure!(measured.descriptors < 1_000, "{measured}");
     Ok(())
 }
+
+/// A server that returns gets a tenth of its weight at first, and all of it in the end.
+#[test]
+fn a_returning_server_starts_slowly() -> Result<()> {
+    let mut balanced = Balanced::start(Shape::default(), Preparation::ByHand, |network| {
+        site(network, "wrr", ", slow_start: 4s")
+    })?;
+    let control = balanced.agent.control().clone();
+    balanced.programs[0].web.kill()?;
+    wait_for_state(&control, 0, "down")?;
+    let network = &balanced.network;
+    balanced.programs[0].web = start_web(network, &network.servers[0].namespace, "rs1")?;
+    let weights = || -> Result<Vec<u32>> {
+        let services: Services = control.json(&["services"])?;
+        Ok(services.services[0].destinations.iter().map(|destination| destination.weight).collect())
+    };
+    // Ten times as large while they grow.
+    let grows = |weights: &[u32]| weights.len() == 3 && weights[0] < 10 && weights[1..] == [10, 10];
+    let seen = wait_for("the weight to grow", PATIENCE, || weights().ok().filter(|weights| grows(weights)))?;
+    wait_until("the weight to grow further", PATIENCE, || {
+        weights().is_ok_and(|weights| weights[0] > seen[0] && grows(&weights))
+    })?;
+    wait_until("the weight to be whole", PATIENCE, || weights().is_ok_and(|weights| weights == [1, 1, 1]))?;
+    Ok(())
+}
+
+/// All checks fail at once: the pool stays, and people are told.
+#[test]
+fn when_all_fail_at_once_the_checks_are_doubted() -> Result<()> {
+    let mut balanced = Balanced::start(Shape::default(), Preparation::ByHand, |network| {
+        site(network, "rr", ", panic_threshold: 50")
+    })?;
+    let control = balanced.agent.control().clone();
+    (0..3).try_for_each(|server| wait_for_state(&control, server, "up"))?;
+    balanced.programs.iter_mut().take(3).try_for_each(|programs| programs.web.kill())?;
+    (0..3).try_for_each(|server| wait_for_state(&control, server, "down"))?;
+    let health: Health = control.json(&["health"])?;
+    ensure!(health.services[0].checks_doubted, "{health:?}");
+    let kept = health.services[0].servers.iter().filter(|server| server.phase == "held").count();
+    ensure!(kept == 3, "{health:?}");
+    let services: Services = control.json(&["services"])?;
+    ensure!(services.services[0].destinations.len() == 3, "{services:?}");
+
+    let network = &balanced.network;
+    for (server, programs) in network.servers.iter().zip(&mut balanced.programs) {
+        programs.web = start_web(network, &server.namespace, &server.name)?;
+    }
+    (0..3).try_for_each(|server| wait_for_state(&control, server, "up"))?;
+    let events: Events = control.json(&["events"])?;
+    let told = |what: &str| events.events.iter().filter(|event| event.what == what).count();
+    ensure!((told("checks doubted"), told("checks trusted")) == (1, 1), "{events:?}");
+    Ok(())
+}

@@ -1,7 +1,7 @@
 //! Every type of check against the real server from Debian's packages, and against servers that misbehave.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use lvs_tests::lab::servers::certificates::Certificates;
 use lvs_tests::lab::servers::misbehaving::{self, Manner};
 use lvs_tests::lab::servers::postfix::Postfix;
 use lvs_tests::lab::servers::{self, daemons};
-use lvs_userspace::config::model::{Check, Probe};
+use lvs_userspace::config::model::Check;
 use lvs_userspace::config::{self, Config};
 use lvs_userspace::health::probe;
 use lvs_userspace::health::watch::{Finding, Outcome};
@@ -372,6 +372,29 @@ fn a_news_server_by_its_banner() -> Result<()> {
     machine.expect(&[("nntp", "port: 119", "+nntp 200 news.lab InterNetNews")])
 }
 
+#[test]
+fn probes_by_ipv6() -> Result<()> {
+    let machine = Machine::build()?;
+    let _dns = daemons::unbound(&machine.namespace, &machine.lab)?;
+    let _ftp = daemons::vsftpd(&machine.namespace, &machine.lab)?;
+    for (kind, keys, expected) in [
+        ("icmp", "", "icmp answered"),
+        ("tcp", "port: 21", "tcp connected"),
+        ("ftp", "port: 21", "ftp 220"),
+        ("dns", "port: 53, name: www.lab", "dns 192.0.2.7"),
+        ("dns", "port: 53, name: www.lab, transport: tcp", "dns 192.0.2.7"),
+        ("udp", "port: 53, timeout: 400ms", "udp not refused"),
+    ] {
+        let check = Check { address: Ipv6Addr::LOCALHOST.into(), ..machine.check(kind, keys)? };
+        let outcome = machine.probe(&check)?;
+        ensure!(
+            outcome.finding == Finding::Passed && outcome.summary.starts_with(expected),
+            "{kind}: {outcome:?}"
+        );
+    }
+    Ok(())
+}
+
 /// From the source address that the file names.
 #[test]
 fn probes_leave_from_their_source_and_interface() -> Result<()> {
@@ -386,6 +409,7 @@ fn probes_leave_from_their_source_and_interface() -> Result<()> {
         ("http", "port: 80, interface: nowhere", "?http: cannot use the interface"),
         ("icmp", "source: 10.9.9.1", "+icmp answered"),
     ])?;
-    ensure!(matches!(machine.check("icmp", "")?.probe, Probe::Icmp));
-    Ok(())
+    // The other kind of socket, where the kernel gives leave to it.
+    machine.namespace.sysctl(&[("ipv4.ping_group_range", "0 2147483647")])?;
+    machine.expect(&[("icmp", "", "+icmp answered"), ("icmp", "source: 10.9.9.1", "+icmp answered")])
 }

@@ -16,6 +16,7 @@ use lvs_tests::lab::configuration::Configuration;
 use lvs_tests::lab::network::{Network, Shape};
 use lvs_tests::lab::realserver::{HTTP_PORT, start_web};
 use lvs_tests::lab::servers::certificates::Certificates;
+use lvs_tests::lab::servers::daemons;
 use lvs_tests::lab::servers::postfix::Postfix;
 use lvs_tests::lab::servers::rsyslog::Rsyslog;
 use lvs_tests::lab::wait::{wait_for, wait_until};
@@ -41,7 +42,7 @@ fn executable(path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Mail through Postfix with STARTTLS, syslog through rsyslog; a server that dies and returns is told both times.
+/// Mail through Postfix with STARTTLS and a login, syslog through rsyslog; a server that dies and returns is told both times.
 #[test]
 fn mail_and_syslog_arrive() -> Result<()> {
     let mut servers = None;
@@ -49,21 +50,26 @@ fn mail_and_syslog_arrive() -> Result<()> {
         let lab = network.identity.directory();
         let started = Certificates::make(&lab).and_then(|certificates| {
             let pair = (certificates.server.as_path(), certificates.server_key.as_path());
-            let postfix = Postfix::start(&network.director, &lab, Some(pair))?;
-            Ok((postfix, Rsyslog::start(&network.director, &lab)?))
+            let dovecot = daemons::dovecot(&network.director, &lab, pair)?;
+            let logins = daemons::dovecot_logins(&lab);
+            let postfix = Postfix::start(&network.director, &lab, Some((pair.0, pair.1, &logins)))?;
+            fs::write(lab.join("password"), daemons::PASSWORD)?;
+            Ok((postfix, Rsyslog::start(&network.director, &lab)?, dovecot))
         });
-        let socket = started.as_ref().map_or_else(|_| PathBuf::new(), |(_, rsyslog)| rsyslog.socket.clone());
+        let socket =
+            started.as_ref().map_or_else(|_| PathBuf::new(), |(_, rsyslog, _)| rsyslog.socket.clone());
         servers = Some(started);
         let alerts = format!(
-            "  - {{name: admin, type: mail, to: [admin@lab], from: lvsd@lab, server: 127.0.0.1, tls: starttls, ca: {}, group: 0}}
+            "  - {{name: admin, type: mail, to: [admin@lab], from: lvsd@lab, server: 127.0.0.1, tls: starttls, ca: {}, user: bob, password_file: {}, group: 0}}
   - {{name: log, type: syslog, facility: local0, socket: {}, group: 0}}
 ",
             lab.join("certificates/ca.pem").display(),
+            lab.join("password").display(),
             socket.display()
         );
         site(network, &alerts)
     })?;
-    let (postfix, rsyslog) = servers.context("not started")??;
+    let (postfix, rsyslog, _dovecot) = servers.context("not started")??;
     let name = "tcp-80-v4 10.0.0.11:80";
     balanced.programs[0].web.kill()?;
     wait_until("the first mail", PATIENCE, || postfix.mails().len() == 1)
@@ -73,6 +79,7 @@ fn mail_and_syslog_arrive() -> Result<()> {
     ensure!(mail.contains("From: lvsd@lab") && mail.contains("To: admin@lab"), "{mail}");
     ensure!(mail.contains("connection refused after"), "{mail}");
     ensure!(mail.contains("using TLSv1.3"), "not encrypted: {mail}");
+    ensure!(postfix.log().contains("sasl_username=bob"), "nobody logged in: {}", postfix.log());
 
     let network = &balanced.network;
     balanced.programs[0].web = start_web(network, &network.servers[0].namespace, "rs1")?;

@@ -139,14 +139,16 @@ fn mail_by_postfix_and_dovecot() -> Result<()> {
     let machine = Machine::build()?;
     let certificates = Certificates::make(&machine.lab)?;
     let pair = (certificates.server.as_path(), certificates.server_key.as_path());
-    let _postfix = Postfix::start(&machine.namespace, &machine.lab, Some(pair))?;
     let _dovecot = daemons::dovecot(&machine.namespace, &machine.lab, pair)?;
+    let logins = daemons::dovecot_logins(&machine.lab);
+    let _postfix = Postfix::start(&machine.namespace, &machine.lab, Some((pair.0, pair.1, &logins)))?;
     let trust = "ca: LAB/certificates/ca.pem, server_name: www.lab";
     let login = "user: bob, password_file: LAB/password";
     let wrong = "user: bob, password_file: LAB/wrong";
     machine.expect(&[
         ("smtp", "port: 25", "+smtp 220 mail.lab ESMTP"),
         ("smtp", &format!("port: 25, tls: starttls, {trust}"), "+smtp 220 mail.lab ESMTP"),
+        ("smtp", &format!("port: 25, tls: starttls, {trust}, {login}"), "+smtp 235 "),
         ("smtp", "port: 25, tls: starttls", "-smtp: TLS: "),
         ("smtp", "port: 143", "-smtp answered \"* OK"),
         ("imap", "port: 143", "+imap * OK"),
@@ -161,6 +163,7 @@ fn mail_by_postfix_and_dovecot() -> Result<()> {
         ("exchange", "port: 25, banner: '^220 ', send: \"NOOP\\r\\n\", expect: '250'", "+exchange answered"),
         ("exchange", "port: 25, banner: '^554', timeout: 300ms", "-exchange: no answer within 0.3 s"),
         // Last, since Dovecot makes everybody wait who comes from where a wrong password came from.
+        ("smtp", &format!("port: 25, timeout: 20s, tls: starttls, {trust}, {wrong}"), "-smtp answered \"535"),
         ("imap", &format!("port: 143, timeout: 10s, {wrong}"), "-imap answered \"a NO"),
         ("pop", &format!("port: 110, timeout: 10s, {wrong}"), "-pop answered \"-ERR"),
     ])

@@ -126,7 +126,8 @@ pub fn slapd(namespace: &Namespace, lab: &Path) -> Result<Process> {
     start(namespace, lab, "slapd", &mut command, ("tcp", 389))
 }
 
-/// Dovecot on ports 110 and 143, with TLS on 995 and 993; every user has [`PASSWORD`].
+/// Dovecot on ports 110 and 143, with TLS on 995 and 993; every user has [`PASSWORD`], also with those who ask
+/// at [`dovecot_logins`].
 pub fn dovecot(namespace: &Namespace, lab: &Path, (certificate, key): (&Path, &Path)) -> Result<Process> {
     let directory = directory(lab, "dovecot")?;
     fs::create_dir_all(directory.join("mail"))?;
@@ -147,17 +148,28 @@ passdb {{
   driver = static
   args = password={PASSWORD}
 }}
+service auth {{
+  unix_listener {} {{
+    mode = 0666
+  }}
+}}
 userdb {{
   driver = static
   args = uid=nobody gid=nogroup home={directory}/mail/%u
 }}
 ",
         certificate.display(),
-        key.display()
+        key.display(),
+        dovecot_logins(lab).display()
     );
     fs::write(&configuration, text)?;
     let mut command = namespace.command("dovecot");
     start(namespace, lab, "dovecot", command.arg("-F").arg("-c").arg(&configuration), ("tcp", 993))
+}
+
+/// The socket at which Dovecot answers other programs who may log in.
+pub fn dovecot_logins(lab: &Path) -> PathBuf {
+    lab.join("dovecot/logins")
 }
 
 /// FreeRADIUS on port 1812, whose clients have the secret `testing`; bob has [`PASSWORD`].

@@ -20,8 +20,9 @@ pub struct Postfix {
 }
 
 impl Postfix {
-    /// On port 25 of the namespace, with this certificate and key for STARTTLS.
-    pub fn start(namespace: &Namespace, lab: &Path, certificate: Option<(&Path, &Path)>) -> Result<Self> {
+    /// On port 25 of the namespace. `tls`: certificate and key for STARTTLS, and where Dovecot answers who may
+    /// log in then.
+    pub fn start(namespace: &Namespace, lab: &Path, tls: Option<(&Path, &Path, &Path)>) -> Result<Self> {
         let directory = directory(lab, "postfix")?;
         for child in ["queue", "data", "box", "conf"] {
             fs::create_dir_all(directory.join(child))?;
@@ -32,11 +33,13 @@ impl Postfix {
         let nobody = User::from_name("nobody")?;
         let uid = nobody.as_ref().map_or(Uid::from_raw(65_534), |user| user.uid);
         let gid = nobody.as_ref().map_or(Gid::from_raw(65_534), |user| user.gid);
-        let tls = certificate.map_or_else(String::new, |(certificate, key)| {
+        let tls = tls.map_or_else(String::new, |(certificate, key, logins)| {
             format!(
-                "smtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\nsmtpd_tls_security_level = may\nsmtpd_tls_received_header = yes\n",
+                "smtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\nsmtpd_tls_security_level = may\nsmtpd_tls_received_header = yes\n\
+                 smtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = dovecot\nsmtpd_sasl_path = {}\nsmtpd_tls_auth_only = yes\n",
                 certificate.display(),
-                key.display()
+                key.display(),
+                logins.display()
             )
         });
         let directory = directory.display();

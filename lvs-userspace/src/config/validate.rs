@@ -174,14 +174,7 @@ fn real_server(
     seen: &mut Seen<(IpAddr, u16)>,
     reader: &mut Reader,
 ) -> Option<(model::RealServer, Checks)> {
-    let forward = match &raw.forward {
-        Field::Absent => *service.forward.value()?,
-        own => *own.value()?,
-    };
-    // Both are judged before either gives up, so that both mistakes are told.
-    let address = address(&raw.address, *place, forward, service, reader);
-    let port = real_server_port(&raw.port, forward, service, reader);
-    let (address, port) = (address?, port?);
+    let (forward, address, port) = reached(&raw.forward, &raw.address, &raw.port, *place, service, reader)?;
     if let Some(line) = seen.before((address, port), *place) {
         let what = format!("{address} is in this service already, on line {line}");
         reader.mistake(*place, what, "expected each real server once; `weight` gives it a larger share");
@@ -196,6 +189,25 @@ fn real_server(
     Some((model::RealServer { address, port, weight: raw.weight.value()?.0, forward, checks }, whose))
 }
 
+/// How and where a real server or the fallback is reached.
+fn reached(
+    forward: &Field<Forward>,
+    own_address: &Field<UnicastAddress>,
+    own_port: &Field<raw::RealServerPort>,
+    place: Place,
+    service: &raw::Service,
+    reader: &mut Reader,
+) -> Option<(Forward, IpAddr, u16)> {
+    let forward = match forward {
+        Field::Absent => *service.forward.value()?,
+        own => *own.value()?,
+    };
+    // Both are judged before either gives up, so that both mistakes are told.
+    let address = address(own_address, place, forward, service, reader);
+    let port = real_server_port(own_port, forward, service, reader);
+    Some((forward, address?, port?))
+}
+
 /// Who serves while there are not enough real servers: none of those itself.
 fn fallback(
     Located { value: raw, place }: &Located<FallbackKeys>,
@@ -203,13 +215,7 @@ fn fallback(
     seen: &mut Seen<(IpAddr, u16)>,
     reader: &mut Reader,
 ) -> Option<model::RealServer> {
-    let forward = match &raw.forward {
-        Field::Absent => *service.forward.value()?,
-        own => *own.value()?,
-    };
-    let address = address(&raw.address, *place, forward, service, reader);
-    let port = real_server_port(&raw.port, forward, service, reader);
-    let (address, port) = (address?, port?);
+    let (forward, address, port) = reached(&raw.forward, &raw.address, &raw.port, *place, service, reader)?;
     if let Some(line) = seen.before((address, port), *place) {
         let what = format!("{address} is a real server of this service, on line {line}");
         reader.mistake(*place, what, "expected another one, which serves when those do not");

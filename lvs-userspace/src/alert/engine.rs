@@ -1,11 +1,14 @@
 //! Which notice is told to whom, and when. Pure: time comes in as an argument.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::message::{Item, Kind, Message};
 use super::period::LocalTime;
+use crate::config::Config;
 use crate::config::model::Alert;
 use crate::health::Notice;
 use crate::health::pool::{Mode, ServerKey, What};
@@ -21,16 +24,38 @@ struct Subject {
     family: Family,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum Family {
     Server,
     Quorum,
     Doubt,
 }
 
+impl Family {
+    /// The event with which its problems begin.
+    const fn beginning(self) -> What {
+        match self {
+            Self::Server => What::Down,
+            Self::Quorum => What::Short,
+            Self::Doubt => What::Doubted,
+        }
+    }
+}
+
+/// A problem in a form that can be kept. Times are ages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedProblem {
+    service: String,
+    server: Option<ServerKey>,
+    family: Family,
+    milliseconds: u64,
+    reason: String,
+    told: BTreeMap<String, u64>,
+}
+
 #[derive(Clone, Debug)]
 struct Problem {
-    what: What,
     since: Duration,
     reason: String,
     /// By the alert's name: when it was last told.
@@ -50,16 +75,33 @@ pub struct Engine {
     alerts: Vec<Alert>,
     problems: BTreeMap<Subject, Problem>,
     batches: BTreeMap<(String, Kind), Batch>,
+    unsaved: bool,
 }
 
 impl Engine {
-    /// The file's alerts. Problems, and who was told of them, stay.
-    pub fn configure(&mut self, alerts: Vec<Alert>) {
-        self.alerts = alerts;
+    /// The file's alerts. Problems, and who was told of them, stay; those of what the file no longer has go.
+    pub fn configure(&mut self, config: &Config) {
+        self.alerts.clone_from(&config.alerts);
+        let known: BTreeSet<_> = config
+            .services
+            .iter()
+            .flat_map(|service| {
+                let servers = service.real_servers.iter().map(|server| Some((server.address, server.port)));
+                servers.chain([None]).map(|server| (service.name.as_str(), server))
+            })
+            .collect();
+        self.problems.retain(|subject, _| {
+            known.contains(&(
+                subject.service.as_str(),
+                subject.server.map(|server| (server.address, server.port)),
+            ))
+        });
+        self.unsaved = true;
         self.batches.retain(|(name, _), _| self.alerts.iter().any(|alert| alert.name == *name));
     }
 
     pub fn note(&mut self, notice: &Notice, now: Duration) {
+        self.unsaved = true;
         let (family, is_wrong) = match notice.what {
             What::Down => (Family::Server, true),
             What::Short => (Family::Quorum, true),
@@ -82,8 +124,8 @@ impl Engine {
         if let Some(problem) = self.problems.get_mut(&subject) {
             problem.reason.clone_from(&notice.reason);
         } else if self.problems.len() < MOST_PROBLEMS {
-            let (what, reason) = (notice.what, notice.reason.clone());
-            self.problems.insert(subject, Problem { what, since: now, reason, told: BTreeMap::new() });
+            let reason = notice.reason.clone();
+            self.problems.insert(subject, Problem { since: now, reason, told: BTreeMap::new() });
         }
     }
 
@@ -99,8 +141,12 @@ impl Engine {
                 };
                 if is_due {
                     problem.told.insert(alert.name.clone(), now);
-                    let item =
-                        item(subject, problem.what, &problem.reason, now.saturating_sub(problem.since));
+                    let item = item(
+                        subject,
+                        subject.family.beginning(),
+                        &problem.reason,
+                        now.saturating_sub(problem.since),
+                    );
                     add(&mut self.batches, alert, Kind::Alert, subject.clone(), item, now);
                 }
             }
@@ -118,6 +164,34 @@ impl Engine {
             false
         });
         messages
+    }
+
+    /// Whether [`Self::save`] would tell something else since it was last asked; ages do not count.
+    pub fn take_unsaved(&mut self) -> bool {
+        std::mem::take(&mut self.unsaved)
+    }
+
+    pub fn save(&self, now: Duration) -> Vec<SavedProblem> {
+        let age = |time| u64::try_from(now.saturating_sub(time).as_millis()).unwrap_or(u64::MAX);
+        let problems = self.problems.iter().map(|(subject, problem)| SavedProblem {
+            service: subject.service.clone(),
+            server: subject.server,
+            family: subject.family,
+            milliseconds: age(problem.since),
+            reason: problem.reason.clone(),
+            told: problem.told.iter().map(|(alert, time)| (alert.clone(), age(*time))).collect(),
+        });
+        problems.collect()
+    }
+
+    /// Goes on where an engine has ended.
+    pub fn restore(&mut self, saved: Vec<SavedProblem>, now: Duration) {
+        let past = |milliseconds| now.saturating_sub(Duration::from_millis(milliseconds));
+        for SavedProblem { service, server, family, milliseconds, reason, told } in saved {
+            let told = told.into_iter().map(|(alert, age)| (alert, past(age))).collect();
+            let problem = Problem { since: past(milliseconds), reason, told };
+            self.problems.insert(Subject { service, server, family }, problem);
+        }
     }
 
     fn end(&mut self, subject: &Subject, notice: &Notice, now: Duration) {

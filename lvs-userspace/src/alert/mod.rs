@@ -11,6 +11,6 @@ pub mod period;
 mod queue;
 
 pub use courier::Courier;
-pub use engine::Engine;
+pub use engine::{Engine, SavedProblem};
 pub use message::Message;
 pub use queue::Queue;

@@ -7,7 +7,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::store::Store;
+use super::store::{State, Store};
 use crate::alert::courier::Order;
 use crate::alert::period::LocalTime;
 use crate::alert::{Courier, Engine, Queue};
@@ -42,15 +42,17 @@ impl Health {
     /// Goes on where an earlier agent has ended. Supervisor and courier must be run.
     pub(super) fn new(config: Config, store: Store) -> (Self, Supervisor, Courier) {
         let mut pool = Pool::new(config, now());
-        if let Some(saved) = store.load() {
+        let mut engine = Engine::default();
+        if let Some(State { pool: saved, problems }) = store.load() {
             pool.restore(saved, now());
+            engine.restore(problems, now());
         }
         let (supervisor, instruct, changes) = Supervisor::new(probes_at_once());
         let (courier, deliver) = Courier::new(Queue::new(store.directory().join("alerts")));
         let mut health = Self {
             pool,
             journal: Journal::default(),
-            engine: Engine::default(),
+            engine,
             courier: deliver,
             store,
             unsaved: false,
@@ -118,10 +120,6 @@ impl Health {
     /// What is to be installed now, if that is something else than before.
     pub(super) fn learn(&mut self, changes: Vec<Change>) -> Option<Config> {
         self.pool.checked(changes, now());
-        // At once, since an agent that dies now must not forget it; but no more often than the disk bears.
-        if now() >= self.saved + BETWEEN_SAVES {
-            self.save();
-        }
         self.outcome()
     }
 
@@ -133,22 +131,29 @@ impl Health {
     /// About once a second.
     pub(super) fn tick(&mut self) -> Option<Config> {
         self.pool.tick(now());
-        self.save();
         self.outcome()
     }
 
     /// Tells what happened; what is to be installed now, if that is something else than before.
     pub(super) fn outcome(&mut self) -> Option<Config> {
-        self.tell();
+        let told = self.tell();
+        // At once, since an agent that dies now must neither forget it nor tell it again; but without messages no
+        // more often than the disk bears.
+        if told || now() >= self.saved + BETWEEN_SAVES {
+            self.save();
+        }
         self.pool.take_changed().then(|| self.pool.desired())
     }
 
     /// Whether what is known is on disk now.
     pub(super) fn save(&mut self) -> bool {
-        if !self.pool.take_unsaved() && !self.unsaved {
+        // Both are asked, since each forgets that it was.
+        let changed = [self.pool.take_unsaved(), self.engine.take_unsaved(), self.unsaved];
+        if !changed.contains(&true) {
             return true;
         }
-        let saved = self.store.save(&self.pool.save(now()));
+        let state = State { pool: self.pool.save(now()), problems: self.engine.save(now()) };
+        let saved = self.store.save(&state);
         self.saved = now();
         if let Err(reason) = &saved {
             let directory = self.store.directory().display();
@@ -158,7 +163,8 @@ impl Health {
         saved.is_ok()
     }
 
-    fn tell(&mut self) {
+    /// Whether there was anything to send.
+    fn tell(&mut self) -> bool {
         for notice in self.pool.take_notices() {
             log(&notice);
             self.engine.note(&notice, now());
@@ -166,15 +172,16 @@ impl Health {
         }
         let zoned = Zoned::now();
         let unix_seconds = u64::try_from(zoned.timestamp().as_second()).unwrap_or_default();
-        for message in self.engine.due(now(), unix_seconds, &local(&zoned)) {
-            self.order(Order::Deliver(message));
-        }
+        let messages = self.engine.due(now(), unix_seconds, &local(&zoned));
+        let any = !messages.is_empty();
+        messages.into_iter().for_each(|message| self.order(Order::Deliver(message)));
+        any
     }
 
     fn configure_alerts(&mut self) {
-        let alerts = self.pool.config().alerts.clone();
-        self.engine.configure(alerts.clone());
-        self.order(Order::Configure(alerts));
+        let config = self.pool.config();
+        self.engine.configure(config);
+        self.order(Order::Configure(config.alerts.clone()));
     }
 
     fn order(&self, order: Order) {

@@ -4,9 +4,21 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use crate::alert::SavedProblem;
 use crate::health::pool::{SAVED_VERSION, Saved};
+
+/// What is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct State {
+    #[serde(flatten)]
+    pub(super) pool: Saved,
+    /// What people were told of, and what not yet.
+    #[serde(default)]
+    pub(super) problems: Vec<SavedProblem>,
+}
 
 /// `state.json` in the state directory.
 #[derive(Debug)]
@@ -29,7 +41,7 @@ impl Store {
 
     /// What was saved last. A file that makes no sense is told and left out of account: to refuse the start
     /// for it would be worse than to check all real servers anew.
-    pub(super) fn load(&self) -> Option<Saved> {
+    pub(super) fn load(&self) -> Option<State> {
         let path = self.path();
         let read = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -46,9 +58,9 @@ impl Store {
     }
 
     /// Replaces what was saved; a crash leaves the one or the other. Nothing is made for nothing.
-    pub(super) fn save(&self, saved: &Saved) -> io::Result<()> {
+    pub(super) fn save(&self, saved: &State) -> io::Result<()> {
         let path = self.path();
-        if saved.is_empty() && !path.exists() {
+        if saved.pool.is_empty() && saved.problems.is_empty() && !path.exists() {
             return Ok(());
         }
         fs::create_dir_all(&self.directory)?;
@@ -65,14 +77,14 @@ impl Store {
     }
 }
 
-fn read(file: &File) -> Result<Saved, String> {
+fn read(file: &File) -> Result<State, String> {
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     if length > Store::LARGEST {
         return Err(format!("it has {length} bytes"));
     }
-    let saved: Saved =
+    let saved: State =
         serde_json::from_reader(io::BufReader::new(file)).map_err(|error| error.to_string())?;
-    match saved.version {
+    match saved.pool.version {
         SAVED_VERSION => Ok(saved),
         other => Err(format!("it is of version {other}, this lvsd knows {SAVED_VERSION}")),
     }
@@ -95,7 +107,7 @@ mod tests {
         let text = r#"{"version": 1, "servers": [], "services": [], "checks": []}"#;
         fs::write(store.path(), text).unwrap();
         let saved = store.load().unwrap();
-        assert!(saved.is_empty());
+        assert!(saved.pool.is_empty());
         store.save(&saved).unwrap();
         assert_eq!(store.load(), Some(saved));
     }

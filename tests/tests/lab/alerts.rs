@@ -189,7 +189,7 @@ fn a_webhook_is_signed_and_survives_failures_and_restarts() -> Result<()> {
     })?;
     let listener = listener.context("not started")??;
     let (sender, requests) = mpsc::channel();
-    let statuses = ["503 Not Now", "503 Not Now", "204 Good"];
+    let statuses = ["503 Not Now", "503 Not Now", "204 Good", "200 Good"];
     let server = thread::spawn(move || -> Result<()> {
         for status in statuses {
             let (mut stream, _) = listener.accept()?;
@@ -208,10 +208,19 @@ fn a_webhook_is_signed_and_survives_failures_and_restarts() -> Result<()> {
     });
     balanced.programs[0].web.kill()?;
     let first = requests.recv_timeout(PATIENCE).with_context(|| balanced.explain())?;
+    let kept = PathBuf::from("/var/lib").join(balanced.agent.control().instance());
+    wait_until("the state to be kept", PATIENCE, || {
+        fs::read_to_string(kept.join("state.json")).is_ok_and(|state| state.contains("\"told\":{\"hook\""))
+    })?;
     balanced.agent.kill()?;
     balanced.agent.start_again()?;
     let second = requests.recv_timeout(PATIENCE).with_context(|| balanced.explain())?;
     let third = requests.recv_timeout(PATIENCE).with_context(|| balanced.explain())?;
+    // The next agent knows that people were told, and so tells of the end.
+    let network = &balanced.network;
+    balanced.programs[0].web = start_web(network, &network.servers[0].namespace, "rs1")?;
+    let end = requests.recv_timeout(PATIENCE).with_context(|| balanced.explain())?;
+    ensure!(end.contains("\"kind\":\"up\""), "{end}");
     server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     let parts = |request: &str| -> Result<(String, String)> {
         let (head, body) = request.split_once("\r\n\r\n").context("no body")?;
@@ -235,7 +244,7 @@ fn a_webhook_is_signed_and_survives_failures_and_restarts() -> Result<()> {
     let json: serde_json::Value = serde_json::from_str(&body)?;
     ensure!(json["kind"] == "alert" && json["items"][0]["server"] == "10.0.0.11:80", "{body}");
     // Nothing waits any more.
-    let waiting = PathBuf::from("/var/lib").join(balanced.agent.control().instance()).join("alerts");
+    let waiting = kept.join("alerts");
     wait_until("the queue to be empty", PATIENCE, || {
         fs::read_dir(&waiting).is_ok_and(|entries| entries.count() == 0)
     })?;

@@ -18,9 +18,17 @@ fn alert(name: &str) -> Alert {
     }
 }
 
+/// Services www and ftp of the real servers 1 and 2.
+fn config(alerts: Vec<Alert>) -> Config {
+    let text = "version: 1\ninterfaces: [eth0]\nservices:\n  \
+        - {name: www, vip: 10.0.0.3, port: 80, protocol: tcp, real_servers: &both [{address: 192.168.0.1}, {address: 192.168.0.2}]}\n  \
+        - {name: ftp, vip: 10.0.0.4, port: 80, protocol: tcp, real_servers: *both}\n";
+    Config { alerts, ..crate::config::parse(text, "test").unwrap() }
+}
+
 fn engine(alerts: Vec<Alert>) -> Engine {
     let mut engine = Engine::default();
-    engine.configure(alerts);
+    engine.configure(&config(alerts));
     engine
 }
 
@@ -147,8 +155,42 @@ fn a_reload_does_not_tell_again() {
     let mut engine = engine(vec![alert("a")]);
     engine.note(&notice("www", 1, What::Down), second(0));
     assert_eq!(sent(&mut engine, 0), ["a Alert www.1"]);
-    engine.configure(vec![alert("a"), alert("b")]);
+    engine.configure(&config(vec![alert("a"), alert("b")]));
     assert_eq!(sent(&mut engine, 1), ["b Alert www.1"]);
     engine.note(&notice("www", 1, What::Up), second(2));
     assert_eq!(sent(&mut engine, 2), ["a Up www.1", "b Up www.1"]);
+}
+
+/// Else it would be told again and again of what nobody can mend any more.
+#[test]
+fn what_the_file_no_longer_has_is_forgotten() {
+    let every = |name| Alert { every: Some(second(10)), ..alert(name) };
+    let mut engine = engine(vec![every("a")]);
+    engine.note(&notice("www", 1, What::Down), second(0));
+    engine.note(&notice("www", 2, What::Down), second(0));
+    assert_eq!(sent(&mut engine, 0), ["a Alert www.1 www.2"]);
+    let mut smaller = config(vec![every("a")]);
+    smaller.services[0].real_servers.remove(0);
+    engine.configure(&smaller);
+    assert_eq!(sent(&mut engine, 10), ["a Alert www.2"]);
+}
+
+/// The next agent tells of the end of what this one has told of, and does not tell again of what lasts.
+#[test]
+fn a_restart_changes_nothing() {
+    let alerts = || vec![Alert { every: Some(second(60)), ..alert("a") }];
+    let mut first = engine(alerts());
+    first.note(&notice("www", 1, What::Down), second(100));
+    first.note(&notice("ftp", 0, What::Short), second(100));
+    assert_eq!(sent(&mut first, 100), ["a Alert ftp www.1"]);
+    assert!(first.take_unsaved());
+    let saved = serde_json::to_string(&first.save(second(110))).unwrap();
+
+    let mut next = engine(alerts());
+    next.restore(serde_json::from_str(&saved).unwrap(), second(5_000));
+    assert_eq!(sent(&mut next, 5_000), NOTHING);
+    assert_eq!(sent(&mut next, 5_049), NOTHING);
+    assert_eq!(sent(&mut next, 5_050), ["a Alert ftp www.1"], "a minute after the first");
+    next.note(&notice("www", 1, What::Up), second(5_051));
+    assert_eq!(sent(&mut next, 5_051), ["a Up www.1"]);
 }

@@ -117,8 +117,8 @@ const _: () = assert!((FRAME_V4 - ETHERNET) % 4 == 2 && (FRAME_V6 - ETHERNET) % 
 #[inline(always)]
 fn stamp(plan: &mut Plan) {
     plan.done += 1;
-    // SAFETY: the helper takes nothing.
     if plan.done == 1 {
+        // SAFETY: the helper takes nothing.
         plan.began = unsafe { bpf_ktime_get_ns() };
     } else if plan.done == plan.rounds {
         // SAFETY: as above.

@@ -105,7 +105,7 @@ impl Packet {
         // By hand: the compiler would mix the difference of two pointers with other arithmetic.
         // SAFETY: arithmetic on registers.
         unsafe {
-            asm!("{0} -= {1}", inout(reg) self.end() => length, in(reg) self.start(),
+            asm!("{0} -= {1}", inout(reg) self.end() as usize => length, in(reg) self.start() as usize,
                 options(pure, nomem, nostack));
         }
         length

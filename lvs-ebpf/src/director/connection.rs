@@ -5,7 +5,7 @@
 //! entry settles the counts it stood for.
 
 use lvs_common::cause::Cause;
-use lvs_common::connection::{Control, Displaced, Entry, WINDOW, flags};
+use lvs_common::connection::{Control, Displaced, ENTRIES_PER_BUCKET, Entry, WINDOW, flags};
 use lvs_common::destination::{Destination, destination_flags};
 use lvs_common::settings::Settings;
 use lvs_common::tcp_state::state;
@@ -168,7 +168,7 @@ fn retire(entry: *mut Entry, place: u32, control: Control, settings: &Settings) 
         unsafe { helpers::fetch_add_u64(&raw mut (*shared).established, u64::MAX) };
     }
     let home = table::home_of(entry, control, settings);
-    if home != place / lvs_common::connection::ENTRIES_PER_BUCKET as u32 {
+    if home != place / ENTRIES_PER_BUCKET as u32 {
         // Left undone the home is looked behind in vain, no more.
         table::update_displaced(home, Displaced::minus_one);
     }
@@ -282,7 +282,7 @@ fn settle_rivals(wanted: &Wanted, place: u32, control: Control, admission: &Admi
     if rival == 0 {
         return Ok(());
     }
-    if rival >> 32 != 0 {
+    if rival & ALIKE != 0 {
         // SAFETY: an entry of the table.
         unsafe { lvs_retire(place, control.0, 1) };
         return Err(Cause::NatCollision);
@@ -298,9 +298,11 @@ fn settle_rivals(wanted: &Wanted, place: u32, control: Control, admission: &Admi
     Ok(())
 }
 
-/// Looks in the window of what the scratch value wants for another entry of the same flow: its place plus 1. In
-/// the upper half 1, if it is no entry of the same flow but of one that looks the same to the real server of
-/// `destination`.
+/// Marks the place of a rival that is no entry of the same flow.
+const ALIKE: u64 = 1 << 32;
+
+/// Looks in the window of what the scratch value wants for another entry of the same flow: its place plus 1. With
+/// [`ALIKE`], if it is no entry of the same flow but of one that looks the same to the real server of `destination`.
 ///
 /// # Safety
 /// None but that the kernel calls it so.
@@ -317,8 +319,8 @@ unsafe extern "C" fn lvs_rival(own: u32, nat: u32, destination: u32) -> u64 {
             continue;
         }
         let number = table::bucket_at(wanted.home(), distance, settings);
-        for index in 0..lvs_common::connection::ENTRIES_PER_BUCKET as u32 {
-            let place = number * lvs_common::connection::ENTRIES_PER_BUCKET as u32 + index;
+        for index in 0..ENTRIES_PER_BUCKET as u32 {
+            let place = number * ENTRIES_PER_BUCKET as u32 + index;
             let Some(entry) = table::at(place) else { continue };
             if place == own {
                 continue;
@@ -326,7 +328,7 @@ unsafe extern "C" fn lvs_rival(own: u32, nat: u32, destination: u32) -> u64 {
             match wanted.rivals(entry, nat != 0, destination) {
                 table::Rival::None => {}
                 table::Rival::Same => return place as u64 + 1,
-                table::Rival::Alike => return 1 << 32 | place as u64 + 1,
+                table::Rival::Alike => return ALIKE | (place as u64 + 1),
             }
         }
     }

@@ -2,12 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
 
 use super::figure;
-use super::kernel::{maps, whole_kernel};
+use super::kernel::maps;
 use crate::bench::Options;
 use crate::bench::figure::Figure;
 use crate::packet::frame::{Ip, Link, Tcp, tcp_flag};
@@ -19,14 +18,10 @@ const LOST: f64 = 0.0001;
 const STEPS: u32 = 16;
 /// Goal for an IPv4 connection, both directions of a nat connection counted.
 const GOAL: f64 = 96.0;
-const WAIT: Duration = Duration::from_millis(200);
-const MOST_WAITS: u32 = 20;
-const NOISE: u64 = 128 << 10;
 /// Connections in a table that takes next to nothing.
 const SMALL: u32 = 1024;
 const ACCOUNTED: &str = "by the kernel's account of the maps, less that of small tables; full: where one of \
                          10 000 connections would be lost";
-const WHOLE: &str = "growth of the whole kernel's memory: other users of the machine count too";
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -79,8 +74,6 @@ struct Filled {
     connections: u32,
     /// Of the maps, by the kernel's account.
     accounted: i64,
-    /// By how much the whole kernel has grown.
-    grown: i64,
 }
 
 pub(super) fn figures(options: &Options) -> Result<Vec<Figure>> {
@@ -89,14 +82,12 @@ pub(super) fn figures(options: &Options) -> Result<Vec<Figure>> {
     for case in CASES {
         // Apart from the table itself, a director takes the same with small and large ones.
         let small = in_thread(move || fill(&case, SMALL, 0))?;
-        let Filled { connections, accounted, grown } = in_thread(move || fill(&case, size, size))?;
+        let Filled { connections, accounted } = in_thread(move || fill(&case, size, size))?;
         ensure!(connections > 0, "{}: the table of {size} loses entries from the first on", case.name);
         let each = |bytes: i64| bytes as f64 / f64::from(connections);
         let name = format!("a tracked connection: {}", case.name);
         let bytes = each(accounted - small.accounted);
-        figures.push(Figure { goal: case.goal, ..figure(name.clone(), "bytes", bytes, Some(ACCOUNTED)) });
-        let bytes = each(grown - small.grown);
-        figures.push(figure(format!("{name}, whole kernel"), "bytes", bytes, Some(WHOLE)));
+        figures.push(Figure { goal: case.goal, ..figure(name, "bytes", bytes, Some(ACCOUNTED)) });
         let full = Figure {
             better: crate::bench::figure::Better::Higher,
             ..figure(
@@ -118,12 +109,11 @@ fn fill(case: &Case, size: u32, wanted: u32) -> Result<Filled> {
          forward: {}, real_servers: [{{address: \"{}\"}}]}}\n",
         case.vip, case.forward, case.server
     );
-    let before = settled()?.cast_signed();
     let limits = format!("connections: {size}, embryonic: 1024, destinations: 64");
     let world = World::with_limits(&services, &limits);
     let look = |connections| -> Result<Filled> {
         let accounted = maps(&world.pins())?.total.cast_signed();
-        Ok(Filled { connections, accounted, grown: whole_kernel()?.cast_signed() - before })
+        Ok(Filled { connections, accounted })
     };
     let mut filled = look(0)?;
     let step = size / STEPS;
@@ -137,20 +127,6 @@ fn fill(case: &Case, size: u32, wanted: u32) -> Result<Filled> {
         filled = look(inserted)?;
     }
     Ok(filled)
-}
-
-/// The whole kernel's memory once what was given up before has come back, which the kernel takes its time for.
-fn settled() -> Result<u64> {
-    let mut before = whole_kernel()?;
-    for _ in 0..MOST_WAITS {
-        thread::sleep(WAIT);
-        let now = whole_kernel()?;
-        if now.abs_diff(before) < NOISE {
-            return Ok(now);
-        }
-        before = now;
-    }
-    Ok(before)
 }
 
 /// The first two packets of a connection.

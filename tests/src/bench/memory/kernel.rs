@@ -36,13 +36,6 @@ fn accounted(map: &MapData) -> Result<u64> {
     number(&text, "memlock:").with_context(|| format!("{path} names no memory"))
 }
 
-/// Memory of the whole kernel that cannot be given back, in bytes: every user of the machine has a part.
-pub(super) fn whole_kernel() -> Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let parts = ["SUnreclaim:", "VmallocUsed:", "Percpu:"].map(|name| number(&text, name));
-    parts.into_iter().try_fold(0, |sum, part| Some(sum + part? * 1024)).context("/proc/meminfo lacks a line")
-}
-
 fn number(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
@@ -57,6 +50,5 @@ mod tests {
         assert_eq!(number("map_type:\t1\nmemlock:\t4096\n", "memlock:"), Some(4096));
         assert_eq!(number("SUnreclaim:      23680 kB\n", "SUnreclaim:"), Some(23_680));
         assert_eq!(number("", "memlock:"), None);
-        assert!(whole_kernel().unwrap() > 0);
     }
 }

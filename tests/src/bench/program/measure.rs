@@ -16,6 +16,8 @@ const ADMITTED_AT_ONCE: u32 = 16_384;
 const FIRST_NEW: u32 = 16_000_000;
 /// Packets of a million that may miss their entry, since its window in the table was full.
 const MISSES: u64 = 100;
+/// The same where the table is as full as it may be, and new flows come all the time.
+const MISSES_WHEN_FULL: u64 = 500;
 
 pub(super) struct Bench {
     rounds: Rounds,
@@ -82,8 +84,8 @@ impl Bench {
         println!("{:<60} {:7.1} ns", case.name, median(&samples));
         let note = (missed > 0).then(|| format!("{missed} packets found no place in the table"));
         self.cases.push(Figure {
-            reference: Some(reference),
-            goal: case.goal,
+            reference: case.limit.is_none().then_some(reference),
+            goal: case.goal.or(case.limit),
             note,
             ..figure(case.name.clone(), samples)
         });
@@ -145,7 +147,8 @@ impl Bench {
             return Ok(0);
         }
         let missed = packets.saturating_sub(sent);
-        ensure!(missed * 1_000_000 <= MISSES * packets, "{sent} of {packets} packets were sent on");
+        let most = if case.traffic == Traffic::NewIntoFull { MISSES_WHEN_FULL } else { MISSES };
+        ensure!(missed * 1_000_000 <= most * packets, "{sent} of {packets} packets were sent on");
         let grown = run.frame.len() - case.scene.request(DATA).len();
         let expected = match (case.scene.forward, case.scene.family) {
             ("ipip", Family::V4) => 20,

@@ -1,7 +1,5 @@
 //! The director and the packets of one case.
 
-use std::fmt::Write as _;
-
 use lvs_common::limits;
 
 use crate::packet::frame::{Ip, Link, Tcp, tcp_flag};
@@ -93,12 +91,10 @@ impl Scene {
     /// The list of services of a configuration. The first server or all but the first take new flows, or all.
     fn yaml(&self, takers: Takers) -> String {
         let mut text = String::new();
+        let Self { forward, scheduler, track, .. } = self;
         for service in 0..self.services {
             let (vip, protocol) = (self.vip(service), self.protocol());
-            let Self { forward, scheduler, track, .. } = self;
-            // A string takes it all.
-            let _ = write!(
-                text,
+            text += &format!(
                 "  - {{name: s{service}, vip: '{vip}', port: 80, protocol: {protocol}, scheduler: {scheduler}, \
                  forward: {forward}, track: {track}, real_servers: ["
             );
@@ -108,7 +104,7 @@ impl Scene {
                     Takers::First => server == 0,
                     Takers::Others => server != 0,
                 });
-                let _ = write!(text, "{{address: '{}', weight: {weight}}}, ", self.server(server + 1));
+                text += &format!("{{address: '{}', weight: {weight}}}, ", self.server(server + 1));
             }
             text += "]}\n";
         }

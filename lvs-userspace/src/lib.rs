@@ -5,12 +5,16 @@
 //! [`runtime`] puts them together in `lvsd`; [`api`] is what it answers, [`cli`] is `lvsctl`, which asks.
 #![deny(unsafe_code)]
 
+pub mod alert;
 pub mod api;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dataplane;
+pub mod health;
 pub mod network;
+mod program;
 pub mod realserver;
 pub mod runtime;
 pub mod scheduler;
+pub mod tls;

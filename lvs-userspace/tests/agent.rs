@@ -60,6 +60,7 @@ impl Drop for Lab {
         // Nothing to remove where the agent has ended in order.
         fs::remove_dir_all(Path::new("/sys/fs/bpf").join(&self.instance)).ok();
         fs::remove_dir_all(Path::new("/run").join(&self.instance)).ok();
+        fs::remove_dir_all(Path::new("/var/lib").join(&self.instance)).ok();
     }
 }
 

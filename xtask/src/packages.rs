@@ -32,6 +32,23 @@ pub(crate) const LAB: &[Tool] = &[
     tool("iperf3", "iperf3"),
     tool("dig", "bind9-dnsutils"),
     tool("ping", "iputils-ping"),
+    tool("openssl", "openssl"),
+    tool("postfix", "postfix"),
+    tool("rsyslogd", "rsyslog"),
+    tool("/usr/lib/mon/alert.d/mail.alert", "mon"),
+    tool("fping", "fping"),
+    tool("/usr/lib/nagios/plugins/check_http", "monitoring-plugins-basic"),
+    tool("vsftpd", "vsftpd"),
+    tool("unbound", "unbound"),
+    tool("redis-server", "redis-server"),
+    tool("mariadbd", "mariadb-server"),
+    tool("/usr/lib/postgresql", "postgresql"),
+    tool("slapd", "slapd"),
+    tool("/usr/lib/dovecot/imap", "dovecot-imapd"),
+    tool("/usr/lib/dovecot/pop3", "dovecot-pop3d"),
+    tool("freeradius", "freeradius"),
+    tool("kamailio", "kamailio"),
+    tool("etcd", "etcd-server"),
 ];
 
 /// What the benchmark compares the balancer with, and the loads it puts on.

@@ -4,6 +4,7 @@
 //! straight from the maps, on threads of their own.
 
 mod connections;
+mod health;
 pub mod model;
 mod overview;
 mod server;
@@ -13,6 +14,9 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::oneshot;
 
+use crate::health::journal;
+use crate::health::pool::{Mode, Selection, ServiceView};
+
 pub use overview::{Overview, Usage};
 pub(crate) use server::listen;
 pub use server::{Api, serve};
@@ -21,6 +25,20 @@ pub use server::{Api, serve};
 #[derive(Debug)]
 pub enum Request {
     Describe(oneshot::Sender<Overview>),
+    /// Who serves, service by service.
+    Health(oneshot::Sender<Vec<ServiceView>>),
+    /// The latest `limit` notices after that number.
+    Events {
+        after: u64,
+        limit: usize,
+        answer: oneshot::Sender<Vec<journal::Entry>>,
+    },
+    /// Drains, disables or enables a real server.
+    Maintain {
+        selection: Selection,
+        mode: Mode,
+        answer: oneshot::Sender<Result<model::Maintained, model::Failure>>,
+    },
     /// Reads the file again; an error leaves everything as it was.
     Reload(oneshot::Sender<Result<model::Reloaded, model::Failure>>),
     /// `keep_forwarding`: programs and maps stay, for the next agent.

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::pool::Mode;
+
 /// `GET /v1/services`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Services {
@@ -170,6 +172,133 @@ pub struct Table {
     pub name: String,
     pub used: u64,
     pub capacity: u64,
+}
+
+/// `GET /v1/health`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    pub services: Vec<ServiceHealth>,
+    pub pace: Pace,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceHealth {
+    pub name: String,
+    /// It has not enough real servers: a fallback serves if there is one.
+    pub quorum_lost: bool,
+    /// Too many real servers are down: the checks are doubted.
+    pub checks_doubted: bool,
+    pub servers: Vec<ServerHealth>,
+}
+
+/// One real server of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerHealth {
+    pub address: IpAddr,
+    /// Port on the real server; 0 = the one the client dialled.
+    pub port: u16,
+    /// `unchecked`, `untested`, `up` or `down`.
+    pub state: String,
+    /// `serving`, `starting`, `out`, `recovering` or `held`.
+    pub phase: String,
+    /// `enabled`, `drained` or `disabled`.
+    pub mode: String,
+    /// How long it has been in that state.
+    pub seconds: u64,
+    /// The evidence for it; empty without any.
+    pub reason: String,
+    /// As in the file.
+    pub weight: u32,
+    /// As it is to be installed; `null` when the real server is left out.
+    pub installed_weight: Option<u32>,
+    pub checks: Vec<Check>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// As in the file: `tcp`, `http`, ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What is probed: `192.168.0.1:80/.testpage`.
+    pub target: String,
+    /// `untested`, `up` or `down`.
+    pub state: String,
+    pub seconds: u64,
+    /// `null` before the first result.
+    pub last: Option<Probe>,
+    /// Latest results in a row that contradict the state.
+    pub contrary: u32,
+    pub probes: u64,
+    pub failures: u64,
+}
+
+/// One result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    pub passed: bool,
+    /// Whether it says anything about the server: not if the agent's own side was at fault.
+    pub conclusive: bool,
+    pub summary: String,
+    pub microseconds: u64,
+}
+
+/// How well the probes of all checks keep time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Begun since the agent's start.
+    pub probes: u64,
+    pub running: usize,
+    pub most_running: usize,
+    /// How many began so late; the last class has no `within_milliseconds`.
+    pub late: Vec<Late>,
+    pub latest_milliseconds: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Late {
+    pub within_milliseconds: Option<u64>,
+    pub probes: u64,
+}
+
+/// `GET /v1/events?after=NUMBER&limit=N`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Events {
+    /// Oldest first.
+    pub events: Vec<Event>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts from 1 since the agent's start.
+    pub number: u64,
+    /// Since 1970.
+    pub unix_milliseconds: u64,
+    pub service: String,
+    /// `null` when it is about the service as a whole.
+    pub server: Option<Endpoint>,
+    /// `down`, `recovering`, `up`, `enabled`, `drained`, `disabled`, `quorum lost`, `quorum regained`, `checks
+    /// doubted` or `checks trusted`.
+    pub what: String,
+    pub reason: String,
+}
+
+/// Body of `POST /v1/maintenance`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// An address, or an address and the real server's port.
+    pub server: String,
+    /// Name of the one service meant; all of them without one.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// `enabled`, `drained` or `disabled`.
+    pub mode: Mode,
+}
+
+/// Answer of `POST /v1/maintenance`, given when the mode is in force and on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintained {
+    /// Services in which the real server has that mode now.
+    pub services: usize,
 }
 
 /// `POST /v1/reload`

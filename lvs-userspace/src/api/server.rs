@@ -11,16 +11,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::connections::{Decoder, Filter};
-use super::model::{Failure, Stop};
+use super::model::{Events, Failure, Health, Maintained, Maintenance, Stop};
 use super::overview::Overview;
-use super::{Request, stats};
+use super::{Request, health, stats};
 use crate::dataplane::{MapError, Readback};
+use crate::health::Instruction;
+use crate::health::pool::Selection;
 
 /// Pieces of a long answer on their way.
 const PIECES: usize = 8;
@@ -30,6 +32,8 @@ const PIECES: usize = 8;
 pub struct Api {
     pub requests: mpsc::Sender<Request>,
     pub readback: Readback,
+    /// To the supervisor of health checks.
+    pub checks: mpsc::UnboundedSender<Instruction>,
 }
 
 /// Answers on `socket` until `end` is ready and the requests under way are answered.
@@ -59,6 +63,9 @@ fn router(api: Api) -> Router {
         .route("/v1/stats", get(read_stats))
         .route("/v1/connections", get(connections))
         .route("/v1/status", get(status))
+        .route("/v1/health", get(read_health))
+        .route("/v1/events", get(events))
+        .route("/v1/maintenance", post(maintain))
         .route("/v1/reload", post(reload))
         .route("/v1/stop", post(stop))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is no such resource"))
@@ -112,6 +119,41 @@ async fn read<T: Serialize + Send + 'static>(
     let overview = ask(&api, Request::Describe).await?;
     let read = spawn_blocking(move || work(&overview, &api.readback)).await;
     Ok(Json(read.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??))
+}
+
+async fn read_health(State(api): State<Api>) -> Answer<Health> {
+    let services = ask(&api, Request::Health).await?;
+    let (sender, answer) = oneshot::channel();
+    api.checks.send(Instruction::Describe(sender)).map_err(|_| Problem::ending())?;
+    let (checks, pace) = answer.await.map_err(|_| Problem::ending())?;
+    Ok(Json(health::health(&services, checks, pace)))
+}
+
+async fn maintain(State(api): State<Api>, Json(wanted): Json<Maintenance>) -> Answer<Maintained> {
+    let Maintenance { server, service, mode } = wanted;
+    let Some(selection) = Selection::parse(&server, service) else {
+        let what = format!("{server} is no address, with or without a port; names are not looked up");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what));
+    };
+    match ask(&api, |answer| Request::Maintain { selection, mode, answer }).await? {
+        Ok(maintained) => Ok(Json(maintained)),
+        Err(failure) => Err(Problem { status: StatusCode::UNPROCESSABLE_ENTITY, failure }),
+    }
+}
+
+/// Which events are asked for.
+#[derive(Debug, Deserialize)]
+struct Since {
+    #[serde(default)]
+    after: u64,
+    limit: Option<usize>,
+}
+
+async fn events(State(api): State<Api>, Query(since): Query<Since>) -> Answer<Events> {
+    let Since { after, limit } = since;
+    let limit = limit.unwrap_or(usize::MAX);
+    let entries = ask(&api, |answer| Request::Events { after, limit, answer }).await?;
+    Ok(Json(Events { events: entries.into_iter().map(health::event).collect() }))
 }
 
 async fn services(State(api): State<Api>) -> impl IntoResponse {

@@ -20,6 +20,9 @@ struct Arguments {
     /// Keeps several agents on one machine apart: names their pins, socket and lock
     #[arg(long, value_name = "NAME", default_value = "lvs")]
     instance: String,
+    /// Where verdicts and maintenance are kept for the next agent [default: /var/lib/<instance>]
+    #[arg(long, value_name = "DIRECTORY")]
+    state_directory: Option<PathBuf>,
     /// Accept interfaces whose driver has no XDP: several times slower
     #[arg(long)]
     allow_generic: bool,
@@ -61,13 +64,20 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { config, instance, allow_generic, keep_forwarding, role, .. } = arguments;
+    let Arguments { config, instance, state_directory, allow_generic, keep_forwarding, role, .. } = arguments;
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = tokio.block_on(async {
         match (role, config) {
             (Some(Role::Realserver(options)), _) => realserver::run(options).await?,
             (None, Some(config)) => {
-                runtime::run(runtime::Options { config, instance, allow_generic, keep_forwarding }).await?;
+                runtime::run(runtime::Options {
+                    config,
+                    instance,
+                    state_directory,
+                    allow_generic,
+                    keep_forwarding,
+                })
+                .await?;
             }
             (None, None) => anyhow::bail!("--config is missing"),
         }

@@ -2,6 +2,8 @@
 
 mod client;
 mod connections;
+mod events;
+mod health;
 mod services;
 mod stats;
 mod status;
@@ -19,6 +21,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::api::model;
 use crate::config::{self, Diagnostics};
 use crate::control::Summary;
+use crate::health::pool::Mode;
 
 use client::{Client, escape};
 
@@ -50,6 +53,20 @@ enum Command {
     Connections(Wanted),
     /// Why packets did not simply go to a real server
     Causes,
+    /// Every check of a real server: its last result, and what follows from it
+    Health,
+    /// What happened to real servers, the latest last
+    Events {
+        /// At the most so many
+        #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+        limit: u64,
+    },
+    /// Give a real server no new connections; those it has go on
+    Drain(Maintained),
+    /// Take a real server out
+    Disable(Maintained),
+    /// End `drain` and `disable`: the checks decide again
+    Enable(Maintained),
     /// The agent itself: interfaces, how full its tables are, warnings
     Status,
     /// Read a configuration and say what would come of it; needs no agent
@@ -64,6 +81,16 @@ enum Command {
         #[arg(long)]
         keep_forwarding: bool,
     },
+}
+
+#[derive(Debug, Args)]
+struct Maintained {
+    /// Its address, or address and port
+    #[arg(value_name = "SERVER")]
+    server: String,
+    /// In this service only
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -109,6 +136,13 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Services => show(json, agent.get("/v1/services").await?, services::render),
         Command::Causes => show(json, agent.get("/v1/stats").await?, stats::render_causes),
         Command::Status => show(json, agent.get("/v1/status").await?, status::render),
+        Command::Health => show(json, agent.get("/v1/health").await?, health::render),
+        Command::Events { limit } => {
+            show(json, agent.get(&format!("/v1/events?limit={limit}")).await?, events::render)
+        }
+        Command::Drain(wanted) => maintain(&agent, json, wanted, Mode::Drained).await,
+        Command::Disable(wanted) => maintain(&agent, json, wanted, Mode::Disabled).await,
+        Command::Enable(wanted) => maintain(&agent, json, wanted, Mode::Enabled).await,
         Command::Stats { interval } => watch(&agent, json, interval).await,
         Command::Connections(wanted) => {
             let service = wanted.service.map(|name| format!("&service={}", escape(&name)));
@@ -135,6 +169,13 @@ fn show<T: DeserializeOwned>(
         return print(String::from_utf8_lossy(&answer).trim_end());
     }
     print(&render(&serde_json::from_slice(&answer)?))
+}
+
+async fn maintain(agent: &Client, json: bool, wanted: Maintained, mode: Mode) -> Result<(), Error> {
+    let Maintained { server, service } = wanted;
+    let body = serde_json::to_vec(&model::Maintenance { server: server.clone(), service, mode })?;
+    let answer = agent.post("/v1/maintenance", body).await?;
+    show(json, answer, |maintained| health::render_maintained(maintained, &server, mode))
 }
 
 async fn watch(agent: &Client, json: bool, seconds: Option<u64>) -> Result<(), Error> {

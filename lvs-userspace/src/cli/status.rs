@@ -57,7 +57,7 @@ fn warnings(warnings: &[String]) -> String {
 }
 
 /// `3 days 02:15:09`
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     let clock = format!("{:02}:{:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     match seconds / 86_400 {
         0 => clock,

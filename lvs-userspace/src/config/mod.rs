@@ -4,7 +4,9 @@
 //! `validate` and `totals` (values against each other) -> [`model::Config`]. Each stage goes on after a
 //! mistake with what it has, so that one run tells them all.
 
+mod alerts;
 mod diagnostics;
+mod health;
 pub mod model;
 mod nearest;
 mod raw;

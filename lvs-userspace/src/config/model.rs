@@ -1,6 +1,18 @@
 //! The validated configuration: what cannot work cannot be built.
 
+mod alert;
+mod health;
+mod probe;
+
 use std::net::IpAddr;
+use std::sync::Arc;
+
+pub use alert::{Alert, AlertChannel, MailAlert, ProgramAlert, SyslogAlert, WebhookAlert};
+pub use health::{Check, Flaps, Health, OnDown, Require, Timing};
+pub use probe::{
+    Convention, DnsProbe, ExchangeProbe, ExternalProbe, GrpcProbe, HttpProbe, LdapProbe, Login, Probe,
+    RadiusProbe, Secure, SipProbe, SqlProbe, TextProbe, TextProtocol, TlsMode, Transport, UdpProbe,
+};
 
 /// A whole file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +23,8 @@ pub struct Config {
     pub limits: Limits,
     /// Distinct by (vip, port, protocol) and by name.
     pub services: Vec<Service>,
+    /// Distinct by name.
+    pub alerts: Vec<Alert>,
 }
 
 /// Idle times of connections, in seconds (as `ipvsadm --set tcp tcpfin udp`).
@@ -100,6 +114,7 @@ pub struct Service {
     pub track_always: bool,
     /// Distinct by (address, port); may be empty (clients are refused).
     pub real_servers: Vec<RealServer>,
+    pub health: Health,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,4 +125,6 @@ pub struct RealServer {
     /// 0 = takes no new flow.
     pub weight: u32,
     pub forward: Forward,
+    /// What tells whether it serves; without any it always does.
+    pub checks: Vec<Arc<Check>>,
 }

@@ -2,6 +2,8 @@
 
 use serde_json::{Value as Json, json};
 
+use super::alerts::raw::Alerts;
+use super::health::raw::{Checks, Health};
 use super::model::{self, Forward, Protocol, Scheduler};
 use super::record::{List, Read, record};
 use super::scalar::{InterfaceName, Number, ServiceName, UnicastAddress, Version};
@@ -36,6 +38,8 @@ record! {
         default limits: Limits = json!({});
         /// What clients dial. `[]` for none.
         required services: Services;
+        /// Who is told when real servers fail.
+        default alerts: Alerts = json!([]);
     }
 }
 
@@ -82,6 +86,8 @@ record! {
         default track: Track = Track::Auto.word();
         /// Who answers. `[]` for none: clients are refused.
         required real_servers: RealServers;
+        /// Who watches the real servers, and what follows when one fails.
+        default health: Health = json!({});
     }
 }
 
@@ -96,6 +102,8 @@ record! {
         default weight: Weight = 1;
         /// How a packet reaches this real server, if not as the service says.
         optional forward: Forward;
+        /// How this real server is checked, instead of the service's checks. `[]` for not at all.
+        optional checks: Checks;
     }
 }
 

@@ -98,6 +98,40 @@ impl Reader {
         Some(Entries { place: node.place, keys, found })
     }
 
+    /// The word under `type`, one of `words`, and the map without it.
+    pub(super) fn tagged<T: Read>(
+        &mut self,
+        node: &Node,
+        words: &[&'static str],
+    ) -> Option<(&'static str, Node)> {
+        let Value::Map(map) = &node.value else {
+            self.unexpected::<T>(node);
+            return None;
+        };
+        let (tags, rest): (Vec<_>, Vec<_>) = map.iter().cloned().partition(|(key, _)| key.is_text("type"));
+        let Some((first, given)) = tags.first() else {
+            let remedy = format!("expected one of {}", words.join(", "));
+            self.mistake(node.place, "missing key `type`", remedy);
+            return None;
+        };
+        for (again, _) in &tags[1..] {
+            let what = format!("`type` is here twice, first on line {}", first.place.line);
+            self.mistake(again.place, what, "expected each key once");
+        }
+        let word = words.iter().copied().find(|word| given.is_text(word));
+        if word.is_none() {
+            let near = match &given.value {
+                Value::Text(text) => nearest(text, words.iter().copied()),
+                _ => None,
+            };
+            let hint = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+            let remedy = format!("{hint}expected one of {}", words.join(", "));
+            let what = format!("{} is not known", given.describe());
+            self.in_key("type", |reader| reader.mistake(given.place, what, remedy));
+        }
+        Some((word?, Node { value: Value::Map(rest), place: node.place }))
+    }
+
     fn unknown_key(&mut self, key: &Node, keys: &[&str]) {
         let name = match &key.value {
             Value::Text(text) => text.clone(),
@@ -233,8 +267,8 @@ macro_rules! record {
     }) => {
         $(#[doc = $about])+
         #[derive(Debug)]
-        pub(super) struct $name {
-            $($(#[doc = $doc])+ pub(super) $key: $crate::config::record::Field<$type>,)+
+        pub(in crate::config) struct $name {
+            $($(#[doc = $doc])+ pub(in crate::config) $key: $crate::config::record::Field<$type>,)+
         }
 
         impl $crate::config::record::Read for $name {
@@ -287,3 +321,52 @@ macro_rules! record {
     };
 }
 pub(super) use record;
+
+/// Declares a map of one of several kinds, told apart by its key `type`: an enum of the maps' records. Every
+/// record has its own keys; `type` is none of them.
+macro_rules! variants {
+    ($(#[doc = $about:literal])+ $name:ident { $($variant:ident = $word:literal: $record:ty;)+ }) => {
+        $(#[doc = $about])+
+        #[derive(Debug)]
+        pub(in crate::config) enum $name {
+            $($variant(Box<$record>),)+
+        }
+
+        impl $crate::config::record::Read for $name {
+            fn expected() -> String {
+                format!("a map with the key type (one of {})", [$($word),+].join(", "))
+            }
+
+            fn read(
+                node: &$crate::config::yaml::Node,
+                reader: &mut $crate::config::record::Reader,
+            ) -> Option<Self> {
+                let (word, rest) = reader.tagged::<Self>(node, &[$($word),+])?;
+                match word {
+                    $($word => <$record as $crate::config::record::Read>::read(&rest, reader).map(|record| Self::$variant(Box::new(record))),)+
+                    _ => None,
+                }
+            }
+
+            fn schema() -> serde_json::Value {
+                let one_of = [$(($word, <$record as $crate::config::record::Read>::schema())),+];
+                let one_of: Vec<serde_json::Value> = one_of
+                    .into_iter()
+                    .map(|(word, schema)| $crate::config::record::tagged_schema(word, schema))
+                    .collect();
+                serde_json::json!({ "oneOf": one_of })
+            }
+        }
+    };
+}
+pub(super) use variants;
+
+/// The schema of one kind of map: that of its record, and its `type`.
+pub(super) fn tagged_schema(word: &str, mut schema: Json) -> Json {
+    schema["properties"]["type"] = json!({ "const": word });
+    match schema["required"].as_array_mut() {
+        Some(required) => required.push("type".into()),
+        None => schema["required"] = json!(["type"]),
+    }
+    schema
+}

@@ -67,6 +67,28 @@ impl<const LEAST: u32, const MOST: u32> Read for Number<LEAST, MOST> {
     }
 }
 
+/// Yes or no.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Switch(pub(super) bool);
+
+impl Read for Switch {
+    fn expected() -> String {
+        "true or false".to_owned()
+    }
+
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let Value::Bool(value) = node.value else {
+            reader.unexpected::<Self>(node);
+            return None;
+        };
+        Some(Self(value))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "boolean" })
+    }
+}
+
 /// What services are called.
 #[derive(Clone, Debug)]
 pub(super) struct ServiceName(pub(super) String);
@@ -216,7 +238,7 @@ impl Read for UnicastAddress {
 }
 
 /// The text of a node that should be `T`.
-fn read_text<'a, T: Read>(node: &'a Node, reader: &mut Reader) -> Option<&'a str> {
+pub(super) fn read_text<'a, T: Read>(node: &'a Node, reader: &mut Reader) -> Option<&'a str> {
     match &node.value {
         Value::Text(text) => return Some(text),
         Value::Integer(_) | Value::Float(_) | Value::Bool(_) => {

@@ -4,9 +4,13 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 
+use super::alerts::validate::alerts;
+use super::health::raw::Fallback as FallbackKeys;
+use super::health::validate as health;
 use super::model::{self, Config, Forward};
 use super::raw;
 use super::record::{Field, Located, Reader};
+use super::scalar::UnicastAddress;
 use super::totals;
 use super::words::Track;
 use super::yaml::Place;
@@ -19,12 +23,14 @@ pub(super) fn config(file: &raw::File, reader: &mut Reader) -> Option<Config> {
     if let (Field::Given(listed), Some(services), Some(limits)) = (&file.services, &services, limits) {
         totals::check(services, limits, listed.place, reader);
     }
+    let alerts = reader.in_key("alerts", |reader| alerts(file.alerts.value()?, services.as_deref(), reader));
     file.version.value()?;
     Some(Config {
         interfaces: interfaces?,
         timeouts: file.timeouts.value().and_then(timeouts)?,
         limits: limits?,
         services: services?,
+        alerts: alerts?,
     })
 }
 
@@ -91,6 +97,10 @@ fn services(file: &raw::File, reader: &mut Reader) -> Option<Vec<model::Service>
 }
 
 fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
+    let templates = reader.in_key("health", |reader| {
+        let checks = raw.health.value()?.checks.value()?;
+        reader.in_key("checks", |reader| health::templates(checks, reader))
+    });
     let mut seen = Seen::default();
     let mut real_servers = Vec::new();
     for (index, located) in raw.real_servers.value()?.iter() {
@@ -99,6 +109,20 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
         });
         real_servers.extend(real_server);
     }
+    if let Some(templates) = templates {
+        share_checks(&templates, &mut real_servers, reader);
+    }
+    let health = reader.in_key("health", |reader| {
+        let health = raw.health.value()?;
+        let fallback = match &health.fallback {
+            Field::Absent => None,
+            field => {
+                let located = field.located()?;
+                Some(reader.in_key("fallback", |reader| fallback(located, raw, &mut seen, reader))?)
+            }
+        };
+        health::health(health, fallback, reader)
+    });
     Some(model::Service {
         name: raw.name.value()?.0.clone(),
         vip: raw.vip.value()?.0,
@@ -106,8 +130,37 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
         protocol: *raw.protocol.value()?,
         scheduler: *raw.scheduler.value()?,
         track_always: *raw.track.value()? == Track::Always,
-        real_servers,
+        real_servers: real_servers.into_iter().map(|(real_server, _)| real_server).collect(),
+        health: health?,
     })
+}
+
+/// Gives the service's checks to the real servers that have none of their own. What is wrong with one of
+/// them is told for the first real server that it does not fit.
+fn share_checks(
+    templates: &[health::Template],
+    real_servers: &mut [(model::RealServer, Checks)],
+    reader: &mut Reader,
+) {
+    let inheriting = real_servers.iter_mut().filter(|(_, checks)| *checks == Checks::OfTheService);
+    for (real_server, _) in inheriting {
+        let before = reader.findings.len();
+        real_server.checks = reader.in_key("health", |reader| {
+            reader.in_key("checks", |reader| {
+                health::checks(templates, real_server.address, real_server.port, reader)
+            })
+        });
+        if reader.findings.len() > before {
+            break;
+        }
+    }
+}
+
+/// Whose checks a real server has.
+#[derive(PartialEq, Eq)]
+enum Checks {
+    OfTheService,
+    Own,
 }
 
 /// The port of a service; its reader let no number through that does not fit.
@@ -120,32 +173,66 @@ fn real_server(
     service: &raw::Service,
     seen: &mut Seen<(IpAddr, u16)>,
     reader: &mut Reader,
-) -> Option<model::RealServer> {
-    let forward = match &raw.forward {
-        Field::Absent => *service.forward.value()?,
-        own => *own.value()?,
-    };
-    // Both are judged before either gives up, so that both mistakes are told.
-    let address = address(raw, *place, forward, service, reader);
-    let port = real_server_port(raw, forward, service, reader);
-    let (address, port) = (address?, port?);
+) -> Option<(model::RealServer, Checks)> {
+    let (forward, address, port) = reached(&raw.forward, &raw.address, &raw.port, *place, service, reader)?;
     if let Some(line) = seen.before((address, port), *place) {
         let what = format!("{address} is in this service already, on line {line}");
         reader.mistake(*place, what, "expected each real server once; `weight` gives it a larger share");
     }
-    Some(model::RealServer { address, port, weight: raw.weight.value()?.0, forward })
+    let (whose, checks) = match &raw.checks {
+        Field::Absent => (Checks::OfTheService, Vec::new()),
+        field => reader.in_key("checks", |reader| {
+            let templates = health::templates(field.value()?, reader)?;
+            Some((Checks::Own, health::checks(&templates, address, port, reader)))
+        })?,
+    };
+    Some((model::RealServer { address, port, weight: raw.weight.value()?.0, forward, checks }, whose))
+}
+
+/// How and where a real server or the fallback is reached.
+fn reached(
+    forward: &Field<Forward>,
+    own_address: &Field<UnicastAddress>,
+    own_port: &Field<raw::RealServerPort>,
+    place: Place,
+    service: &raw::Service,
+    reader: &mut Reader,
+) -> Option<(Forward, IpAddr, u16)> {
+    let forward = match forward {
+        Field::Absent => *service.forward.value()?,
+        own => *own.value()?,
+    };
+    // Both are judged before either gives up, so that both mistakes are told.
+    let address = address(own_address, place, forward, service, reader);
+    let port = real_server_port(own_port, forward, service, reader);
+    Some((forward, address?, port?))
+}
+
+/// Who serves while there are not enough real servers: none of those itself.
+fn fallback(
+    Located { value: raw, place }: &Located<FallbackKeys>,
+    service: &raw::Service,
+    seen: &mut Seen<(IpAddr, u16)>,
+    reader: &mut Reader,
+) -> Option<model::RealServer> {
+    let (forward, address, port) = reached(&raw.forward, &raw.address, &raw.port, *place, service, reader)?;
+    if let Some(line) = seen.before((address, port), *place) {
+        let what = format!("{address} is a real server of this service, on line {line}");
+        reader.mistake(*place, what, "expected another one, which serves when those do not");
+    }
+    Some(model::RealServer { address, port, weight: 1, forward, checks: Vec::new() })
 }
 
 /// The address, also where it is wrong beside the service's.
 fn address(
-    raw: &raw::RealServer,
+    raw: &Field<UnicastAddress>,
     place: Place,
     forward: Forward,
     service: &raw::Service,
     reader: &mut Reader,
 ) -> Option<IpAddr> {
     let vip = service.vip.value().map(|vip| vip.0);
-    let Located { value: given, place } = match (&raw.address, forward) {
+    let Located { value: given, place } = match (raw, forward) {
         (Field::Absent, Forward::Local) => return vip,
         (Field::Absent, _) => {
             let remedy = "expected an IPv4 or IPv6 address";
@@ -184,13 +271,13 @@ fn address(
 
 /// The port on the real server: the service's own unless nat translates it, also where another is given.
 fn real_server_port(
-    raw: &raw::RealServer,
+    raw: &Field<raw::RealServerPort>,
     forward: Forward,
     service: &raw::Service,
     reader: &mut Reader,
 ) -> Option<u16> {
     let dialled = port(service);
-    let Located { value: given, place } = match &raw.port {
+    let Located { value: given, place } = match raw {
         Field::Absent => return dialled,
         field => field.located()?,
     };
@@ -210,7 +297,7 @@ fn real_server_port(
 }
 
 /// What there was before, and on which line.
-struct Seen<K>(HashMap<K, u32>);
+pub(super) struct Seen<K>(HashMap<K, u32>);
 
 impl<K> Default for Seen<K> {
     fn default() -> Self {
@@ -220,7 +307,7 @@ impl<K> Default for Seen<K> {
 
 impl<K: Eq + Hash> Seen<K> {
     /// The line on which `key` was seen first, if it was seen.
-    fn before(&mut self, key: K, place: Place) -> Option<u32> {
+    pub(super) fn before(&mut self, key: K, place: Place) -> Option<u32> {
         use std::collections::hash_map::Entry;
         match self.0.entry(key) {
             Entry::Occupied(first) => Some(*first.get()),

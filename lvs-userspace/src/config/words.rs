@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value as Json, json};
 
-use super::model::{Forward, Protocol, Scheduler};
+use super::model::{Convention, Forward, OnDown, Protocol, Require, Scheduler, TlsMode, Transport};
 use super::nearest::nearest;
 use super::record::{Read, Reader};
 use super::yaml::{Node, Value};
@@ -96,4 +96,30 @@ words!(pub Forward {
 words!(pub(super) Track {
     Auto = "auto": "those that need it";
     Always = "always": "every one, also where the hash alone would find the real server";
+});
+
+words!(pub Require {
+    All = "all": "every one";
+    Any = "any": "at least one";
+});
+
+words!(pub OnDown {
+    Remove = "remove": "it is taken out, and its connections go to the others, which reset them";
+    Quiesce = "quiesce" also "quiescent": "its weight becomes 0: no new connections, the old ones stay with it";
+});
+
+words!(pub TlsMode {
+    None = "none": "not encrypted";
+    Starttls = "starttls": "encrypted on a connection that begins without";
+    Tls = "tls" also "smtps" "ssl": "encrypted from the first byte on";
+});
+
+words!(pub Transport {
+    Udp = "udp": "over UDP";
+    Tcp = "tcp": "over TCP";
+});
+
+words!(pub Convention {
+    Mon = "mon": "as mon calls its monitors";
+    Nagios = "nagios" also "icinga" "monitoring-plugins": "as Nagios calls its plugins";
 });

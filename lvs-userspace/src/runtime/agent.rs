@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::ageing::{Found, Walk};
+use super::health::Health;
 use super::installed::Installed;
 use super::next_hops::NextHops;
 use super::{Error, Options, advice, notify, read};
@@ -18,6 +19,7 @@ use crate::api::{Overview, Request, Usage, model};
 use crate::config::Config;
 use crate::control::Event;
 use crate::dataplane::monotonic_nanoseconds;
+use crate::health::pool::{Mode, Selection};
 use lvs_common::settings::Settings;
 
 /// Between the end of a walk through the connection tables and the next, at the least.
@@ -56,6 +58,7 @@ pub(super) struct Agent {
     options: Options,
     installed: Installed,
     next_hops: NextHops,
+    health: Health,
     /// Configured interfaces that the machine has, and their indices.
     present: BTreeMap<String, u32>,
     /// About the machine; those about the plan are in the state.
@@ -69,7 +72,7 @@ pub(super) struct Agent {
 
 impl Agent {
     /// `installed` holds what an earlier agent left, if anything.
-    pub(super) fn new(options: Options, installed: Installed, next_hops: NextHops) -> Self {
+    pub(super) fn new(options: Options, installed: Installed, next_hops: NextHops, health: Health) -> Self {
         let dataplane = &installed.dataplane;
         let readback = dataplane.readback();
         let (embryonic_capacity, established_capacity) = readback.connection_capacities();
@@ -82,6 +85,7 @@ impl Agent {
             options,
             installed,
             next_hops,
+            health,
             present: BTreeMap::new(),
             advice: Vec::new(),
             usage,
@@ -94,7 +98,7 @@ impl Agent {
     /// Publishes the configuration's services, then brings the program to its interfaces.
     pub(super) async fn begin(&mut self) -> Result<(), Error> {
         let config = self.installed.config.clone();
-        self.next_hops.prepare(&config).await;
+        self.next_hops.prepare(self.health.config()).await;
         let known: Vec<_> = self.next_hops.events().collect();
         for event in known {
             self.installed.handle(event, &self.next_hops)?;
@@ -107,6 +111,7 @@ impl Agent {
             info!(interface = attachment.interface, mode = ?attachment.mode, "the program is on");
         }
         self.take_advice();
+        self.health.watch();
         Ok(())
     }
 
@@ -115,7 +120,7 @@ impl Agent {
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut walking: Option<JoinHandle<Found>> = None;
-        let mut network_watched = true;
+        let (mut network_watched, mut health_watched) = (true, true);
         let by_signal = End { keep_forwarding: self.options.keep_forwarding, asked_by: None };
         loop {
             tokio::select! {
@@ -127,6 +132,15 @@ impl Agent {
                 }
                 Some(request) = requests.recv() => match request {
                     Request::Describe(answer) => drop(answer.send(self.overview())),
+                    Request::Health(answer) => {
+                        drop(answer.send(self.health.describe()));
+                    }
+                    Request::Events { after, limit, answer } => {
+                        drop(answer.send(self.health.journal.after(after, limit)));
+                    }
+                    Request::Maintain { selection, mode, answer } => {
+                        drop(answer.send(self.maintain(&selection, mode)));
+                    }
                     Request::Reload(answer) => {
                         let reloaded = self.reload().await;
                         drop(answer.send(reloaded.map_err(|error| model::Failure { error: error.to_string() })));
@@ -145,11 +159,23 @@ impl Agent {
                         error!("the network is no longer watched: restart lvsd with --keep-forwarding");
                     }
                 },
+                changes = self.health.changes(), if health_watched => match changes {
+                    Some(changes) => {
+                        let desired = self.health.learn(changes);
+                        self.install(desired);
+                    }
+                    None => {
+                        health_watched = false;
+                        error!("real servers are no longer checked: restart lvsd with --keep-forwarding");
+                    }
+                },
                 found = async { walking.as_mut()?.await.ok() }, if walking.is_some() => {
                     walking = None;
                     self.walked(found);
                 }
                 _ = tick.tick() => {
+                    let desired = self.health.tick();
+                    self.install(desired);
                     self.handle(Event::Tick);
                     self.follow_interfaces();
                     if walking.is_none() && Instant::now() >= self.next_walk {
@@ -161,7 +187,8 @@ impl Agent {
     }
 
     /// Ends the agent's part; see [`crate::dataplane::Dataplane::close`].
-    pub(super) fn close(self, keep_forwarding: bool) -> Result<(), Error> {
+    pub(super) fn close(mut self, keep_forwarding: bool) -> Result<(), Error> {
+        self.health.save();
         Ok(self.installed.dataplane.close(keep_forwarding)?)
     }
 
@@ -169,6 +196,33 @@ impl Agent {
         if let Err(reason) = self.installed.handle(event, &self.next_hops) {
             error!(%reason, "the kernel does not hold what the configuration wants; trying again soon");
         }
+    }
+
+    /// Carries out what has become known of real servers. What the kernel refuses is tried again soon, as
+    /// after any event.
+    fn install(&mut self, desired: Option<Config>) {
+        if let Some(desired) = desired {
+            self.installed.config = desired.clone();
+            self.handle(Event::Desired(desired));
+        }
+    }
+
+    /// In force and on disk when it is answered.
+    fn maintain(&mut self, selection: &Selection, mode: Mode) -> Result<model::Maintained, model::Failure> {
+        let services = self.health.maintain(selection, mode);
+        if services == 0 {
+            let port = selection.port.map_or_else(String::new, |port| format!(" with port {port}"));
+            let service = selection.service.as_ref().map_or("any service", |name| name);
+            let error = format!("{}{port} is no real server of {service}", selection.address);
+            return Err(model::Failure { error });
+        }
+        let desired = self.health.outcome();
+        self.install(desired);
+        if !self.health.save() {
+            let error = "it is in force, but would not survive the agent; its log has the reason".to_owned();
+            return Err(model::Failure { error });
+        }
+        Ok(model::Maintained { services })
     }
 
     /// Reads the file again; after an error everything is as it was.
@@ -197,8 +251,12 @@ impl Agent {
         for event in changed {
             self.handle(event);
         }
-        let installed = self.exchange(config, &before);
-        self.next_hops.settle(&self.installed.config);
+        let pool = self.health.planned(config);
+        let installed = self.exchange(pool.desired(), &before);
+        if installed.is_ok() {
+            self.health.adopt(pool);
+        }
+        self.next_hops.settle(self.health.config());
         let changes = installed?;
         self.take_advice();
         Ok(model::Reloaded {
@@ -245,7 +303,7 @@ impl Agent {
 
     fn take_advice(&mut self) {
         self.present = present(&self.installed.config);
-        let config = &self.installed.config;
+        let config = self.health.config();
         let mut advice = advice::of(config, self.installed.dataplane.attachments());
         advice.extend(advice::tunnel_sources(config, |address| self.next_hops.source_of(address)));
         for warning in advice.iter().filter(|warning| !self.advice.contains(warning)) {

@@ -8,11 +8,13 @@ mod advice;
 mod ageing;
 mod agent;
 mod error;
+mod health;
 mod installed;
 mod lock;
 mod neighbours;
 mod next_hops;
 mod notify;
+mod store;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,9 +34,11 @@ use crate::network::{Network, Resolver};
 
 use agent::{Agent, End, Signals};
 pub use error::Error;
+use health::Health;
 use installed::Installed;
 use lock::InstanceLock;
 use next_hops::NextHops;
+use store::Store;
 
 /// Requests of the API on their way to the agent.
 const REQUESTS: usize = 64;
@@ -47,10 +51,18 @@ pub struct Options {
     pub config: PathBuf,
     /// Keeps several agents of one machine apart.
     pub instance: String,
+    /// Where it keeps what must survive it; `/var/lib/<instance>` if not given.
+    pub state_directory: Option<PathBuf>,
     /// Interfaces whose driver has no XDP run in the slower generic mode.
     pub allow_generic: bool,
     /// The end of the agent is not the end of forwarding.
     pub keep_forwarding: bool,
+}
+
+impl Options {
+    fn state_directory(&self) -> PathBuf {
+        self.state_directory.clone().unwrap_or_else(|| Path::new("/var/lib").join(&self.instance))
+    }
 }
 
 /// Runs until SIGTERM, SIGINT or a request to stop.
@@ -99,10 +111,14 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
             return Err(error.into());
         }
     };
-    let installed = Installed::new(dataplane, state, config);
-    let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports));
+    let (health, supervisor, courier) = Health::new(config, Store::new(options.state_directory()));
+    let installed = Installed::new(dataplane, state, health.desired());
+    let checks = health.instruct();
+    let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports), health);
     let begun = async {
         tokio::spawn(neighbours::resolve(requests?, network));
+        tokio::spawn(supervisor.run());
+        tokio::spawn(courier.run());
         agent.begin().await?;
         api::listen(&path).map_err(|source| Error::File { path: path.clone(), source })
     };
@@ -114,7 +130,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
         }
     };
     let (requests, received) = mpsc::channel(REQUESTS);
-    let server = Server::start(socket, Api { requests, readback });
+    let server = Server::start(socket, Api { requests, readback, checks });
     info!(socket = %path.display(), "ready");
     notify::notify("READY=1");
 

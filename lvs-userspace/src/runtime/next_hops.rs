@@ -146,7 +146,8 @@ fn event(address: IpAddr, known: &Known) -> control::Event {
 }
 
 fn real_servers(config: &Config) -> BTreeSet<IpAddr> {
-    let servers = config.services.iter().flat_map(|service| &service.real_servers);
+    let services = config.services.iter();
+    let servers = services.flat_map(|service| service.real_servers.iter().chain(&service.health.fallback));
     servers.filter(|server| server.forward != Forward::Local).map(|server| server.address).collect()
 }
 

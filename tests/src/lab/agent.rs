@@ -54,6 +54,10 @@ impl Agent {
         self.process.wait_until("to answer lvsctl", PATIENCE, || control.run(&["services"]).is_ok())
     }
 
+    pub fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
     pub const fn control(&self) -> &Control {
         &self.control
     }

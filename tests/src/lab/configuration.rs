@@ -12,6 +12,8 @@ pub struct Configuration {
     /// Room for connections of which only a SYN was seen, if not the default.
     pub embryonic: Option<u32>,
     pub services: Vec<Service>,
+    /// The items of `alerts`, indented by two; empty for none.
+    pub alerts: String,
 }
 
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub struct Service {
     /// `dr`, `nat`, `ipip` or `local`.
     pub forward: &'static str,
     pub real_servers: Vec<RealServer>,
+    /// The value of `health`, on one line; empty for none.
+    pub health: String,
 }
 
 #[derive(Clone, Debug)]
@@ -41,7 +45,7 @@ impl Configuration {
     /// For the director of this network.
     pub fn new(network: &Network, services: Vec<Service>) -> Self {
         let interfaces = network.director_interfaces().iter().map(|name| (*name).to_owned()).collect();
-        Self { interfaces, embryonic: None, services }
+        Self { interfaces, embryonic: None, services, alerts: String::new() }
     }
 
     /// Gives every destination on the machine the weight, in every service.
@@ -61,17 +65,23 @@ impl fmt::Display for Configuration {
         if let Some(embryonic) = self.embryonic {
             writeln!(out, "limits: {{ embryonic: {embryonic} }}")?;
         }
+        if !self.alerts.is_empty() {
+            writeln!(out, "alerts:\n{}", self.alerts)?;
+        }
         if self.services.is_empty() {
             return writeln!(out, "services: []");
         }
         writeln!(out, "services:")?;
         for service in &self.services {
-            let Service { name, vip, port, protocol, scheduler, forward, real_servers } = service;
+            let Service { name, vip, port, protocol, scheduler, forward, real_servers, health } = service;
             writeln!(
                 out,
                 "  - name: {name}\n    vip: \"{vip}\"\n    port: {port}\n    protocol: {protocol}"
             )?;
             writeln!(out, "    scheduler: {scheduler}\n    forward: {forward}")?;
+            if !health.is_empty() {
+                writeln!(out, "    health: {health}")?;
+            }
             if real_servers.is_empty() {
                 writeln!(out, "    real_servers: []")?;
                 continue;
@@ -107,11 +117,13 @@ mod tests {
             scheduler: "wrr",
             forward: "nat",
             real_servers,
+            health: String::new(),
         };
         let configuration = Configuration {
             interfaces: vec!["eth0".into(), "eth1".into()],
             embryonic: Some(1000),
             services: vec![service("web", vec![server(3, Some(8080))]), service("empty", vec![])],
+            alerts: String::new(),
         };
         let expected = r#"version: 1
 interfaces: [eth0, eth1]

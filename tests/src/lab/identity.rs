@@ -22,6 +22,8 @@ use super::wait::wait_until;
 /// Where pins are; the agent mounts it when nobody has.
 pub const BPF_FILE_SYSTEM: &str = "/sys/fs/bpf";
 const RUN: &str = "/run";
+/// Where agents keep what survives them.
+const STATE: &str = "/var/lib";
 const NAMESPACES: &str = "/run/netns";
 const PREFIX: &str = "lvs-";
 /// Says, in a lab's directory, that it outlives its maker: only `lvs-lab down` removes it.
@@ -131,7 +133,7 @@ pub fn remove(id: &str) -> Result<()> {
     for namespace in &namespaces {
         run(Command::new("ip").args(["netns", "del", namespace]))?;
     }
-    for place in [BPF_FILE_SYSTEM, RUN] {
+    for place in [BPF_FILE_SYSTEM, RUN, STATE] {
         for child in children(Path::new(place))? {
             // An agent of the lab is called as the lab, or has a name that goes on with a dash.
             if child == name || child.starts_with(&format!("{name}-")) {

@@ -59,6 +59,8 @@ pub struct Report {
     pub failures: u64,
     /// The first few of them: what happened, and how long after the start.
     pub examples: Vec<String>,
+    /// When the last of them began, after the start.
+    pub last_failure: Option<Duration>,
     /// The longest exchange: a lost packet shows here as a second or more.
     pub slowest: Duration,
 }
@@ -114,6 +116,7 @@ impl Report {
         self.failures += other.failures;
         self.examples.extend(other.examples);
         self.examples.truncate(EXAMPLES);
+        self.last_failure = self.last_failure.max(other.last_failure);
         self.slowest = self.slowest.max(other.slowest);
     }
 }
@@ -187,6 +190,7 @@ fn exchange(plan: Plan, shared: &Shared) -> Report {
             Ok(server) => *report.servers.entry(server).or_default() += 1,
             Err(error) => {
                 report.failures += 1;
+                report.last_failure = Some(begin - start);
                 if report.examples.len() < EXAMPLES {
                     report.examples.push(format!("after {:.1} s: {error:#}", start.elapsed().as_secs_f64()));
                 }

@@ -19,5 +19,7 @@ pub mod namespace;
 pub mod network;
 pub mod process;
 pub mod realserver;
+pub mod scale;
+pub mod servers;
 pub mod wait;
 pub mod xdp_pass;

@@ -35,29 +35,20 @@ impl Programs {
     /// machine's own and the VIPs, which need not exist yet.
     pub fn start(network: &Network, namespace: &Namespace, name: &str, addresses: &[IpAddr]) -> Result<Self> {
         let lab = network.identity.directory();
-        let directory = lab.join(name);
-        fs::create_dir_all(directory.join("upload"))?;
-        let configuration = directory.join("nginx.conf");
-        fs::write(&configuration, nginx_configuration(name, &directory, &large_file(&lab)?))?;
         namespace.sysctl(&[("ipv4.ip_nonlocal_bind", "1"), ("ipv6.ip_nonlocal_bind", "1")])?;
 
-        let mut web = namespace.command("nginx");
-        web.arg("-c").arg(&configuration).arg("-p").arg(&directory).args(["-e", "stderr"]);
         let mut echo = namespace.command(&binary("lvs-lab")?.to_string_lossy());
         echo.args(["echo", name]).args(addresses.iter().map(IpAddr::to_string));
         let mut iperf = namespace.command("iperf3");
         iperf.args(["--server", "--port", &IPERF_PORT.to_string()]);
         let start = |program: &str, command| Process::start(&format!("{name}-{program}"), command, &lab);
         let mut programs = Self {
-            web: start("nginx", &mut web)?,
+            web: start_web(network, namespace, name)?,
             echo: start("echo", &mut echo)?,
             iperf: start("iperf3", &mut iperf)?,
         };
 
-        for (process, port) in [(&mut programs.web, HTTP_PORT), (&mut programs.iperf, IPERF_PORT)] {
-            process
-                .wait_until(&format!("to listen on port {port}"), PATIENCE, || listens(namespace, port))?;
-        }
+        wait_until_listening(&mut programs.iperf, namespace, IPERF_PORT)?;
         programs.echo.wait_for_words("ready", PATIENCE)?;
         Ok(programs)
     }
@@ -68,6 +59,24 @@ impl Programs {
         self.echo.detach();
         self.iperf.detach();
     }
+}
+
+/// Starts the web server alone and waits until it serves.
+pub fn start_web(network: &Network, namespace: &Namespace, name: &str) -> Result<Process> {
+    let lab = network.identity.directory();
+    let directory = lab.join(name);
+    fs::create_dir_all(directory.join("upload"))?;
+    let configuration = directory.join("nginx.conf");
+    fs::write(&configuration, nginx_configuration(name, &directory, &large_file(&lab)?))?;
+    let mut web = namespace.command("nginx");
+    web.arg("-c").arg(&configuration).arg("-p").arg(&directory).args(["-e", "stderr"]);
+    let mut process = Process::start(&format!("{name}-nginx"), &mut web, &lab)?;
+    wait_until_listening(&mut process, namespace, HTTP_PORT)?;
+    Ok(process)
+}
+
+fn wait_until_listening(process: &mut Process, namespace: &Namespace, port: u16) -> Result<()> {
+    process.wait_until(&format!("to listen on port {port}"), PATIENCE, || listens(namespace, port))
 }
 
 /// Starts the programs of every real server.
@@ -147,6 +156,7 @@ http {{
         listen [::]:{OTHER_HTTP_PORT};
         add_header x-server {name};
         location / {{ return 200 \"{name}\\n\"; }}
+        location = /.testpage {{ return 200 \"this is a test page\\n\"; }}
         location = /large {{ alias {large}; }}
         # Five seconds long, so that something can happen meanwhile.
         location = /slow {{ alias {large}; limit_rate 4m; }}

@@ -1,13 +1,16 @@
 //! Real traffic through real namespaces. Needs root, and the programs of the workspace.
 
+mod alerts;
 mod bench;
 mod distribution;
 mod flood;
 mod harness;
+mod health;
 mod lifecycle;
 mod methods;
 mod mtu;
 mod operator;
+mod probes;
 mod refusal;
 mod reload;
 mod router;

@@ -15,7 +15,7 @@ use lvs_tests::lab::realserver::{self, HTTP_PORT, IPERF_PORT, OTHER_HTTP_PORT, P
 pub(crate) struct Balanced {
     pub(crate) agent: Agent,
     _prepared: Vec<Process>,
-    _programs: Vec<Programs>,
+    pub(crate) programs: Vec<Programs>,
     pub(crate) network: Network,
 }
 
@@ -63,7 +63,7 @@ impl Balanced {
         let configuration = configuration(&network);
         let agent = Agent::start(&network, &configuration.to_string())
             .with_context(|| format!("with this configuration:\n{configuration}"))?;
-        Ok(Self { agent, _prepared: prepared, _programs: programs, network })
+        Ok(Self { agent, _prepared: prepared, programs, network })
     }
 }
 
@@ -121,6 +121,7 @@ pub(crate) fn service(
         scheduler,
         forward,
         real_servers,
+        health: String::new(),
     }
 }
 

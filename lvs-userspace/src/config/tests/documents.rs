@@ -9,6 +9,8 @@ use super::*;
 
 const SCHEMA: &str = "docs/configuration.schema.json";
 const MANUAL: &str = "docs/configuration.md";
+/// What has a page of its own.
+const PAGES: [&str; 3] = [MANUAL, "docs/health.md", "docs/alerts.md"];
 
 /// Writes the schema instead of comparing it.
 const UPDATE: &str = "LVS_UPDATE_SCHEMA";
@@ -47,7 +49,13 @@ fn blocks(manual: &str) -> Vec<Block<'_>> {
 /// A block of YAML is a whole file. With a block of text below it, that is what lvsd says about it.
 #[test]
 fn the_manual_shows_what_lvsd_says() {
-    let manual = fs::read_to_string(repository(MANUAL)).unwrap();
+    for page in PAGES {
+        shows_what_lvsd_says(page);
+    }
+}
+
+fn shows_what_lvsd_says(page: &str) {
+    let manual = fs::read_to_string(repository(page)).unwrap();
     let blocks = blocks(&manual);
     let mut shown = 0;
     for (index, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "yaml") {
@@ -55,27 +63,28 @@ fn the_manual_shows_what_lvsd_says() {
         match (parse(block.text, "lvs.yaml"), said) {
             (Ok(_), None) => {}
             (Err(diagnostics), Some(said)) => assert_eq!(diagnostics.to_string(), said.text),
-            (Ok(_), Some(said)) => panic!("{MANUAL}: nothing is wrong where this is shown:\n{}", said.text),
-            (Err(diagnostics), None) => panic!("{MANUAL}: a wrong file is shown:\n{diagnostics}"),
+            (Ok(_), Some(said)) => panic!("{page}: nothing is wrong where this is shown:\n{}", said.text),
+            (Err(diagnostics), None) => panic!("{page}: a wrong file is shown:\n{diagnostics}"),
         }
         shown += 1;
     }
-    assert!(shown > 0, "{MANUAL} shows no file");
+    assert!(shown > 0, "{page} shows no file");
 }
 
 /// Every key has a row that names its default, its range and its words.
 #[test]
 fn the_manual_explains_every_key() {
-    let manual = fs::read_to_string(repository(MANUAL)).unwrap();
+    let manual = PAGES.map(|page| fs::read_to_string(repository(page)).unwrap()).concat();
     let mut pending = vec![schema()];
     while let Some(part) = pending.pop() {
+        pending.extend(part["oneOf"].as_array().into_iter().flatten().cloned());
         for (key, property) in part["properties"].as_object().into_iter().flatten() {
             let facts = facts(property);
             let head = format!("| `{key}` |");
             let explained = manual
                 .lines()
                 .any(|line| line.starts_with(&head) && facts.iter().all(|fact| line.contains(fact.as_str())));
-            assert!(explained, "{MANUAL} has no row that begins with {head} and names {facts:?}");
+            assert!(explained, "{PAGES:?} have no row that begins with {head} and names {facts:?}");
             pending.push(if property["items"].is_object() { &property["items"] } else { property }.clone());
         }
     }

@@ -22,7 +22,7 @@ type Row = (&'static str, &'static str, &'static str, &'static [&'static str]);
 type File = (&'static str, &'static str, &'static [&'static str]);
 
 /// Position and message of every mistake in `text`.
-fn said(text: &str) -> Vec<String> {
+pub(super) fn said(text: &str) -> Vec<String> {
     let Err(diagnostics) = parse(text, "lvs.yaml") else { return Vec::new() };
     let line = |mistake: &super::Mistake| match mistake.position {
         Some((line, column)) => format!("{line}:{column}: {mistake}"),
@@ -55,11 +55,11 @@ const ROWS: &[Row] = &[
     ]),
     ("a key that is no key, near none",
      "    port: 80\n", "    port: 80\n    colour: red\n", &[
-        "7:5: unknown key \"colour\", at services[0]; expected one of name, vip, port, protocol, scheduler, forward, track, real_servers",
+        "7:5: unknown key \"colour\", at services[0]; expected one of name, vip, port, protocol, scheduler, forward, track, real_servers, health",
     ]),
     ("a key that is not text",
      "    port: 80\n", "    port: 80\n    8080: 80\n", &[
-        "7:5: unknown key \"8080\", at services[0]; expected one of name, vip, port, protocol, scheduler, forward, track, real_servers",
+        "7:5: unknown key \"8080\", at services[0]; expected one of name, vip, port, protocol, scheduler, forward, track, real_servers, health",
     ]),
     ("a key twice",
      "    port: 80\n", "    port: 80\n    port: 81\n", &[
@@ -222,11 +222,11 @@ const ROWS: &[Row] = &[
     ]),
     ("a real server that is no map",
      "{address: 192.168.0.1}", "192.168.0.1", &[
-        "9:9: found the text \"192.168.0.1\", at services[0].real_servers[0]; expected a map with the keys address, port, weight, forward",
+        "9:9: found the text \"192.168.0.1\", at services[0].real_servers[0]; expected a map with the keys address, port, weight, forward, checks",
     ]),
     ("nothing where a list belongs",
      "\n      - {address: 192.168.0.1}", "", &[
-        "8:17: found nothing, at services[0].real_servers; expected a list (`[]` for none), each item a map with the keys address, port, weight, forward",
+        "8:17: found nothing, at services[0].real_servers; expected a list (`[]` for none), each item a map with the keys address, port, weight, forward, checks",
     ]),
     ("a weight out of range",
      "192.168.0.1}", "192.168.0.1, weight: 65536}", &[
@@ -317,16 +317,16 @@ const ROWS: &[Row] = &[
 #[rustfmt::skip]
 const FILES: &[File] = &[
     ("an empty file", "", &[
-        "1:1: found nothing, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services",
+        "1:1: found nothing, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts",
     ]),
     ("only a comment", "# nothing yet\n", &[
-        "2:1: found nothing, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services",
+        "2:1: found nothing, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts",
     ]),
     ("a word", "hello\n", &[
-        "1:1: found the text \"hello\", at the top level; expected a map with the keys version, interfaces, timeouts, limits, services",
+        "1:1: found the text \"hello\", at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts",
     ]),
     ("a list", "- 1\n", &[
-        "1:1: found a list, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services",
+        "1:1: found a list, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts",
     ]),
     ("an unclosed bracket", "version: 1\ninterfaces: [eth0\n", &[
         "2:13: unclosed bracket '['; expected one document of valid YAML",

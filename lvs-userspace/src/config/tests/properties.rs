@@ -10,7 +10,7 @@ use super::*;
 
 /// A configuration as YAML, every key spelled out.
 fn written(config: &Config) -> String {
-    let Config { interfaces, timeouts, limits, services } = config;
+    let Config { interfaces, timeouts, limits, services, alerts: _ } = config;
     let mut text = format!(
         "version: 1\ninterfaces: {interfaces:?}\n\
          timeouts: {{tcp: {}, tcp_fin: {}, udp: {}}}\n\
@@ -24,7 +24,7 @@ fn written(config: &Config) -> String {
         if services.is_empty() { " []" } else { "" },
     );
     for service in services {
-        let Service { name, vip, port, protocol, scheduler, track_always, real_servers } = service;
+        let Service { name, vip, port, protocol, scheduler, track_always, real_servers, health: _ } = service;
         let track = if *track_always { "always" } else { "auto" };
         write!(
             text,
@@ -32,7 +32,7 @@ fn written(config: &Config) -> String {
              track: {track}, real_servers: ["
         )
         .unwrap();
-        for RealServer { address, port, weight, forward } in real_servers {
+        for RealServer { address, port, weight, forward, checks: _ } in real_servers {
             write!(text, "{{address: \"{address}\", weight: {weight}, forward: {forward}").unwrap();
             if *forward == Forward::Nat && *port != 0 {
                 write!(text, ", port: {port}").unwrap();
@@ -87,10 +87,19 @@ prop_compose! {
                 Forward::Dr | Forward::Nat => numbered(v6, false, index as u16),
             };
             let port = if forward == Forward::Nat && port != 0 { own_port } else { port };
-            RealServer { address, port, weight, forward }
+            RealServer { address, port, weight, forward, checks: Vec::new() }
         });
         let name = format!("s{number}");
-        Service { name, vip, port, protocol, scheduler, track_always, real_servers: real_servers.collect() }
+        Service {
+            name,
+            vip,
+            port,
+            protocol,
+            scheduler,
+            track_always,
+            real_servers: real_servers.collect(),
+            health: Health::default(),
+        }
     }
 }
 
@@ -114,6 +123,7 @@ prop_compose! {
             timeouts: Timeouts { tcp, tcp_fin, udp },
             limits: Limits { connections, embryonic, destinations },
             services,
+            alerts: Vec::new(),
         }
     }
 }

@@ -17,6 +17,7 @@ fn config(services: Vec<Service>) -> Config {
         timeouts: Timeouts::default(),
         limits: Limits::default(),
         services,
+        alerts: Vec::new(),
     }
 }
 
@@ -30,10 +31,17 @@ fn service(vip: u8, port: u16, scheduler: Scheduler, real_servers: Vec<RealServe
         scheduler,
         track_always: false,
         real_servers,
+        health: Default::default(),
     }
 }
 
 /// The real server 10.0.0.`host`:80.
 fn server(host: u8, weight: u32) -> RealServer {
-    RealServer { address: IpAddr::from([10, 0, 0, host]), port: 80, weight, forward: Forward::Dr }
+    RealServer {
+        address: IpAddr::from([10, 0, 0, host]),
+        port: 80,
+        weight,
+        forward: Forward::Dr,
+        checks: Vec::new(),
+    }
 }

@@ -85,6 +85,7 @@ fn start_agent(topology: &Topology) -> Result<Agent> {
         interfaces: vec!["eth0".into(), "eth1".into()],
         embryonic: None,
         services: services.collect(),
+        alerts: String::new(),
     };
     Agent::start_in(&topology.director, &topology.identity, &configuration.to_string())
 }
@@ -103,6 +104,7 @@ fn service(method: &Method, family: Family) -> Service {
         scheduler: "mh",
         forward: method.forward,
         real_servers: vec![RealServer { address: Some(server), port: None, weight: 1 }],
+        health: String::new(),
     }
 }
 

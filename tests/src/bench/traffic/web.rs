@@ -150,11 +150,13 @@ impl Bed {
                 port: None,
                 weight: 1,
             }],
+            health: String::new(),
         });
         let configuration = Configuration {
             interfaces: vec!["eth0".into(), "eth1".into()],
             embryonic: None,
             services: services.collect(),
+            alerts: String::new(),
         };
         let agent = Agent::start_in(&topology.director, &topology.identity, &configuration.to_string())?;
         Ok(Self { agent: Some(agent), processes, topology })

@@ -5,10 +5,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use lvs_tests::lab::address::Family;
 use lvs_tests::lab::client::{Exchange, TcpFlow};
 use lvs_tests::lab::load::{Load, Plan, Report};
 use lvs_tests::lab::network::{Arms, Network, Server};
+use lvs_tests::lab::realserver::start_web;
 use lvs_tests::lab::wait::wait_until;
+use lvs_userspace::api::model::Health;
 
 use crate::setting::{Dialled, Setting, WEIGHTS, configuration, dialled};
 use crate::table::render;
@@ -26,8 +29,9 @@ pub(crate) fn run(keep: bool) -> Result<()> {
     distribution(&setting.network)?;
     drain(&setting)?;
     crash(&mut setting)?;
+    death(&mut setting)?;
 
-    println!("\n4. what the balancer has counted (lvsctl stats, without the lines of single real servers)\n");
+    println!("\n5. what the balancer has counted (lvsctl stats, without the lines of single real servers)\n");
     let stats = setting.agent.control().run(&["stats"])?;
     stats.lines().filter(|line| !line.trim_start().starts_with("->")).for_each(|line| println!("{line}"));
     if keep {
@@ -110,6 +114,51 @@ fn crash(setting: &mut Setting) -> Result<()> {
     loads.wait_for_more("load after the restart")?;
     says_hello(&setting.network, &mut flow)?;
     loads.stop("over crash and restart")?;
+    Ok(())
+}
+
+/// Act 4: a web server dies under load and comes back.
+fn death(setting: &mut Setting) -> Result<()> {
+    let control = setting.agent.control().clone();
+    let dead = &setting.network.servers[2];
+    let addresses = Family::BOTH.map(|family| dead.address(family));
+    let (name, namespace) = (dead.name.clone(), dead.namespace.clone());
+    println!("4. nginx on {name} is killed (SIGKILL) while load runs, and started again");
+    let are = |state: &str| {
+        let health: Health = control.json(&["health"])?;
+        let servers = health.services.into_iter().flat_map(|service| service.servers);
+        let mut states =
+            servers.filter(|server| addresses.contains(&server.address) && !server.checks.is_empty());
+        Ok::<_, anyhow::Error>(states.all(|server| server.state == state))
+    };
+    let web = dialled(&setting.network).into_iter().find(|dialled| dialled.exchange == Exchange::Http);
+    let target = web.context("no service has a web server")?.target();
+    let client = setting.network.client.clone();
+    let load = Load::start(&client, Plan::background(Exchange::Http, target));
+    wait_until("load before the death", PATIENCE, || load.ended() >= ENOUGH)?;
+    let begin = Instant::now();
+    setting.programs[2].web.kill()?;
+    wait_until("the dead server to be taken out", PATIENCE, || are("down").unwrap_or(false))?;
+    let detected = begin.elapsed();
+    let report = load.stop()?;
+    println!(
+        "   taken out of every service after {} ms; {} of {} requests to {target} failed until then",
+        detected.as_millis(),
+        report.failures,
+        report.failures + report.answers()
+    );
+    let loads = Background::start(&setting.network);
+    loads.wait_for_more("load without the dead server")?;
+    loads.stop("without it")?;
+    let begin = Instant::now();
+    setting.programs[2].web = start_web(&setting.network, &namespace, &name)?;
+    wait_until("the server to return", PATIENCE, || are("up").unwrap_or(false))?;
+    println!("   started again, and back in every service after {} ms", begin.elapsed().as_millis());
+    let loads = Background::start(&setting.network);
+    loads.wait_for_more("load after the return")?;
+    loads.stop("after its return")?;
+    println!("   what `lvsctl events` says:");
+    control.run(&["events", "--limit", "4"])?.lines().for_each(|line| println!("     {line}"));
     Ok(())
 }
 

@@ -8,12 +8,13 @@ mod table;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use lvs_tests::lab::echo;
 use lvs_tests::lab::interrupt::clean_up_on_interrupt;
 use lvs_tests::lab::network::Arms;
+use lvs_tests::lab::{echo, scale};
 
 /// A client, a director and three real servers in network namespaces.
 #[derive(Debug, Parser)]
@@ -44,6 +45,17 @@ enum Command {
     },
     /// Record the packets of an interface into a file, until Ctrl-C.
     Pcap { machine: String, interface: String, file: PathBuf },
+    /// Measure many health checks from one agent: processor, memory, lateness.
+    Scale {
+        /// Checks by tcp, each of a real server of its own.
+        #[arg(long, default_value_t = 10_000)]
+        tcp: u32,
+        /// Checks by http besides.
+        #[arg(long, default_value_t = 1_000)]
+        http: u32,
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+    },
     /// Remove the lab that is up, and whatever killed runs left.
     Down,
     /// Serve the lab's TCP and UDP echo and its name server (the lab starts this itself).
@@ -89,6 +101,10 @@ fn run() -> Result<()> {
         Command::Up { topology } => clean_up_on_interrupt(|| kept::up(topology.into())),
         Command::Exec { machine, command } => kept::exec(&machine, &command),
         Command::Pcap { machine, interface, file } => kept::pcap(&machine, &interface, &file),
+        Command::Scale { tcp, http, seconds } => clean_up_on_interrupt(|| {
+            println!("{}", scale::measure(tcp, http, Duration::from_secs(seconds))?);
+            Ok(())
+        }),
         Command::Down => kept::down(),
         Command::Echo { name, addresses } => echo::serve(&name, &addresses),
     }

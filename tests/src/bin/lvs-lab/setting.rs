@@ -32,6 +32,10 @@ pub(crate) const METHODS: [Method; 3] = [
 /// Weights of rs1, rs2 and rs3.
 pub(crate) const WEIGHTS: [u32; 3] = [1, 2, 3];
 
+/// Web servers are watched by their test page.
+const WEB_HEALTH: &str = "{checks: [{type: http, path: /.testpage, body: test page, interval: 500ms, \
+                          fast_interval: 100ms, timeout: 500ms, rise: 2, fall: 3}]}";
+
 /// In this order they end: the agent first, the network last.
 #[derive(Debug)]
 pub(crate) struct Setting {
@@ -111,6 +115,7 @@ pub(crate) fn dialled(network: &Network) -> Vec<Dialled> {
                     scheduler,
                     forward,
                     real_servers: real_servers.collect(),
+                    health: if exchange == Exchange::Http { WEB_HEALTH.to_owned() } else { String::new() },
                 };
                 services.push(Dialled { service, exchange, tolerance });
             }

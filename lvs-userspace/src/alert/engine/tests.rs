@@ -1,0 +1,196 @@
+use std::net::IpAddr;
+
+use super::*;
+use crate::alert::period::Period;
+use crate::config::model::{AlertChannel, SyslogAlert};
+
+fn alert(name: &str) -> Alert {
+    Alert {
+        name: name.to_owned(),
+        services: Vec::new(),
+        real_servers: Vec::new(),
+        period: Period::default(),
+        after: Duration::ZERO,
+        every: None,
+        up: true,
+        group: Duration::ZERO,
+        channel: AlertChannel::Syslog(SyslogAlert { facility: 16, socket: "/dev/log".into() }),
+    }
+}
+
+/// Services www and ftp of the real servers 1 and 2.
+fn config(alerts: Vec<Alert>) -> Config {
+    let text = "version: 1\ninterfaces: [eth0]\nservices:\n  \
+        - {name: www, vip: 10.0.0.3, port: 80, protocol: tcp, real_servers: &both [{address: 192.168.0.1}, {address: 192.168.0.2}]}\n  \
+        - {name: ftp, vip: 10.0.0.4, port: 80, protocol: tcp, real_servers: *both}\n";
+    Config { alerts, ..crate::config::parse(text, "test").unwrap() }
+}
+
+fn engine(alerts: Vec<Alert>) -> Engine {
+    let mut engine = Engine::default();
+    engine.configure(&config(alerts));
+    engine
+}
+
+fn notice(service: &str, host: u8, what: What) -> Notice {
+    let server = ServerKey {
+        vip: IpAddr::from([10, 0, 0, 3]),
+        service_port: 80,
+        protocol: 6,
+        address: IpAddr::from([192, 168, 0, host]),
+        port: 80,
+    };
+    let server = Some(server).filter(|_| host > 0);
+    Notice { service: service.to_owned(), server, what, reason: "reason".to_owned() }
+}
+
+const AT_NINE: LocalTime =
+    LocalTime { year: 2026, month: 1, day: 1, year_day: 1, weekday: 5, hour: 9, minute: 0, second: 0 };
+
+fn second(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Alert, kind, and last bytes of the real servers of every message.
+fn sent_at(engine: &mut Engine, at: u64, hour: u32) -> Vec<String> {
+    let local = LocalTime { hour, ..AT_NINE };
+    let messages = engine.due(second(at), 1_000_000 + at, &local).into_iter();
+    messages
+        .map(|message| {
+            let whom: Vec<_> = message
+                .items
+                .iter()
+                .map(|item| match item.server {
+                    Some(SocketAddr::V4(server)) => format!("{}.{}", item.service, server.ip().octets()[3]),
+                    _ => item.service.clone(),
+                })
+                .collect();
+            format!("{} {:?} {}", message.alert, message.kind, whom.join(" "))
+        })
+        .collect()
+}
+
+fn sent(engine: &mut Engine, at: u64) -> Vec<String> {
+    sent_at(engine, at, 9)
+}
+
+const NOTHING: [&str; 0] = [];
+
+#[test]
+fn an_upalert_follows_an_alert_only() {
+    let mut engine = engine(vec![Alert { after: second(10), ..alert("a") }]);
+    engine.note(&notice("www", 1, What::Down), second(0));
+    assert_eq!(sent(&mut engine, 9), NOTHING);
+    engine.note(&notice("www", 1, What::Up), second(9));
+    assert_eq!(sent(&mut engine, 20), NOTHING, "it was over before anybody was told");
+    engine.note(&notice("www", 1, What::Down), second(20));
+    assert_eq!(sent(&mut engine, 30), ["a Alert www.1"]);
+    engine.note(&notice("www", 1, What::Recovering), second(40));
+    assert_eq!(sent(&mut engine, 40), NOTHING);
+    engine.note(&notice("www", 1, What::Up), second(50));
+    assert_eq!(sent(&mut engine, 50), ["a Up www.1"]);
+    assert_eq!(sent(&mut engine, 60), NOTHING);
+}
+
+#[test]
+fn an_alert_is_repeated_while_the_problem_lasts() {
+    let mut engine = engine(vec![Alert { every: Some(second(60)), up: false, ..alert("a") }]);
+    engine.note(&notice("www", 0, What::Short), second(0));
+    let times: Vec<_> = (0..200).filter(|at| !sent(&mut engine, *at).is_empty()).collect();
+    assert_eq!(times, [0, 60, 120, 180]);
+    engine.note(&notice("www", 0, What::Enough), second(200));
+    assert_eq!(sent(&mut engine, 300), NOTHING, "no upalert is wanted");
+}
+
+#[test]
+fn outside_its_period_an_alert_waits() {
+    let period = Period::parse("hr {9am-4pm}").unwrap();
+    let mut engine = engine(vec![Alert { period, ..alert("a") }, alert("b")]);
+    engine.note(&notice("www", 1, What::Down), second(0));
+    assert_eq!(sent_at(&mut engine, 0, 8), ["b Alert www.1"]);
+    assert_eq!(sent_at(&mut engine, 10, 8), NOTHING);
+    assert_eq!(sent_at(&mut engine, 20, 9), ["a Alert www.1"]);
+}
+
+#[test]
+fn a_dead_rack_is_one_message() {
+    let mut engine = engine(vec![Alert { group: second(5), ..alert("a") }]);
+    engine.note(&notice("www", 1, What::Down), second(0));
+    assert_eq!(sent(&mut engine, 0), NOTHING);
+    engine.note(&notice("ftp", 1, What::Down), second(2));
+    engine.note(&notice("www", 2, What::Down), second(3));
+    assert_eq!(sent(&mut engine, 4), NOTHING);
+    // One of them was only a moment away: nobody hears of it.
+    engine.note(&notice("www", 2, What::Up), second(4));
+    assert_eq!(sent(&mut engine, 5), ["a Alert www.1 ftp.1"]);
+    engine.note(&notice("www", 1, What::Up), second(6));
+    engine.note(&notice("ftp", 1, What::Up), second(7));
+    assert_eq!(sent(&mut engine, 11), ["a Up www.1 ftp.1"]);
+}
+
+#[test]
+fn alerts_are_for_the_services_and_servers_they_name() {
+    let www = Alert { services: vec!["www".to_owned()], ..alert("www") };
+    let one = Alert { real_servers: vec![IpAddr::from([192, 168, 0, 1])], ..alert("one") };
+    let mut engine = engine(vec![www, one]);
+    engine.note(&notice("ftp", 1, What::Down), second(0));
+    engine.note(&notice("www", 2, What::Down), second(0));
+    engine.note(&notice("ftp", 0, What::Short), second(0));
+    assert_eq!(sent(&mut engine, 0), ["one Alert ftp.1", "www Alert www.2"]);
+}
+
+#[test]
+fn maintenance_silences() {
+    let mut engine = engine(vec![Alert { every: Some(second(10)), ..alert("a") }]);
+    engine.note(&notice("www", 1, What::Down), second(0));
+    assert_eq!(sent(&mut engine, 0), ["a Alert www.1"]);
+    engine.note(&notice("www", 1, What::Maintained(Mode::Disabled)), second(5));
+    assert_eq!(sent(&mut engine, 60), NOTHING);
+    engine.note(&notice("www", 1, What::Up), second(70));
+    assert_eq!(sent(&mut engine, 70), NOTHING);
+}
+
+#[test]
+fn a_reload_does_not_tell_again() {
+    let mut engine = engine(vec![alert("a")]);
+    engine.note(&notice("www", 1, What::Down), second(0));
+    assert_eq!(sent(&mut engine, 0), ["a Alert www.1"]);
+    engine.configure(&config(vec![alert("a"), alert("b")]));
+    assert_eq!(sent(&mut engine, 1), ["b Alert www.1"]);
+    engine.note(&notice("www", 1, What::Up), second(2));
+    assert_eq!(sent(&mut engine, 2), ["a Up www.1", "b Up www.1"]);
+}
+
+/// Else it would be told again and again of what nobody can mend any more.
+#[test]
+fn what_the_file_no_longer_has_is_forgotten() {
+    let every = |name| Alert { every: Some(second(10)), ..alert(name) };
+    let mut engine = engine(vec![every("a")]);
+    engine.note(&notice("www", 1, What::Down), second(0));
+    engine.note(&notice("www", 2, What::Down), second(0));
+    assert_eq!(sent(&mut engine, 0), ["a Alert www.1 www.2"]);
+    let mut smaller = config(vec![every("a")]);
+    smaller.services[0].real_servers.remove(0);
+    engine.configure(&smaller);
+    assert_eq!(sent(&mut engine, 10), ["a Alert www.2"]);
+}
+
+/// The next agent tells of the end of what this one has told of, and does not tell again of what lasts.
+#[test]
+fn a_restart_changes_nothing() {
+    let alerts = || vec![Alert { every: Some(second(60)), ..alert("a") }];
+    let mut first = engine(alerts());
+    first.note(&notice("www", 1, What::Down), second(100));
+    first.note(&notice("ftp", 0, What::Short), second(100));
+    assert_eq!(sent(&mut first, 100), ["a Alert ftp www.1"]);
+    assert!(first.take_unsaved());
+    let saved = serde_json::to_string(&first.save(second(110))).unwrap();
+
+    let mut next = engine(alerts());
+    next.restore(serde_json::from_str(&saved).unwrap(), second(5_000));
+    assert_eq!(sent(&mut next, 5_000), NOTHING);
+    assert_eq!(sent(&mut next, 5_049), NOTHING);
+    assert_eq!(sent(&mut next, 5_050), ["a Alert ftp www.1"], "a minute after the first");
+    next.note(&notice("www", 1, What::Up), second(5_051));
+    assert_eq!(sent(&mut next, 5_051), ["a Up www.1"]);
+}

@@ -1,0 +1,223 @@
+//! Checks: what is read, and what is said about mistakes.
+
+use super::mistakes::said;
+use super::model::{Flaps, OnDown, Require};
+use super::*;
+
+/// A service with this under `health`, and further keys of its second real server.
+fn file(health: &str, real_server: &str) -> String {
+    format!(
+        "version: 1
+interfaces: [eth0]
+services:
+  - name: www
+    vip: 10.0.0.3
+    port: 80
+    protocol: tcp
+    health: {health}
+    real_servers:
+      - {{address: 192.168.0.1}}
+      - {{address: 192.168.0.2{real_server}}}
+"
+    )
+}
+
+fn service(health: &str, real_server: &str) -> Service {
+    parse(&file(health, real_server), "lvs.yaml").unwrap().services.remove(0)
+}
+
+fn tcp(last: u8, port: u16) -> Arc<Check> {
+    let address = [192, 168, 0, last].into();
+    Arc::new(Check {
+        address,
+        port,
+        source: None,
+        interface: None,
+        timing: Timing::default(),
+        probe: Probe::Tcp,
+    })
+}
+
+#[test]
+fn a_service_gives_its_checks_to_its_real_servers() {
+    let www = service("{checks: [{type: tcp}, {type: tcp, port: 81}]}", "");
+    assert_eq!(www.real_servers[0].checks, [tcp(1, 80), tcp(1, 81)]);
+    assert_eq!(www.real_servers[1].checks, [tcp(2, 80), tcp(2, 81)]);
+    assert_eq!((www.health.require, www.health.on_down), (Require::All, OnDown::Remove));
+}
+
+#[test]
+fn a_real_server_may_have_checks_of_its_own() {
+    let own = ", checks: [{type: tcp, port: 8080, address: 192.168.0.9}]";
+    let www = service("{checks: [{type: tcp}], require: any, on_down: quiesce}", own);
+    assert_eq!(www.real_servers[0].checks, [tcp(1, 80)]);
+    assert_eq!(www.real_servers[1].checks, [tcp(9, 8080)]);
+    assert_eq!((www.health.require, www.health.on_down), (Require::Any, OnDown::Quiesce));
+    assert_eq!(service("{checks: [{type: tcp}]}", ", checks: []").real_servers[1].checks, []);
+}
+
+#[test]
+fn every_key_of_a_service_is_read() {
+    let www = service(
+        "{recovery_delay: 30s, slow_start: 1m, flaps: {limit: 5, hold: 1h}, quorum: 2, quorum_recovery: 3, \
+         fallback: {forward: local}, panic_threshold: 40}",
+        "",
+    );
+    let fallback = RealServer {
+        address: address("10.0.0.3"),
+        port: 80,
+        weight: 1,
+        forward: Forward::Local,
+        checks: Vec::new(),
+    };
+    let expected = Health {
+        require: Require::All,
+        on_down: OnDown::Remove,
+        recovery_delay: second(30),
+        slow_start: second(60),
+        flaps: Some(Flaps { limit: 5, within: second(600), hold: second(3600) }),
+        quorum: 2,
+        quorum_recovery: 3,
+        fallback: Some(fallback),
+        panic_threshold: 40,
+    };
+    assert_eq!(www.health, expected);
+    let www = service("{quorum: 2, fallback: {address: 192.168.0.9, port: 81, forward: nat}}", "");
+    assert_eq!(www.health.quorum_recovery, 2);
+    assert_eq!(
+        www.health.fallback.map(|fallback| (fallback.address, fallback.port)),
+        Some((address("192.168.0.9"), 81))
+    );
+}
+
+#[test]
+fn every_key_of_an_http_check_is_read() {
+    let www = service(
+        "{checks: [{type: http, path: '/a?b=c', method: HEAD, host: 'www.example.org:8080', \
+         headers: ['X-Probe: yes'], status: [200, 300-399], body: test page, body_regex: 'a+b', \
+         body_sha256: 00000000000000000000000000000000000000000000000000000000000000ff, \
+         source: 192.168.0.200, interface: eth1, interval: 10, fast_interval: 0.5, timeout: 1500ms, \
+         rise: 4, fall: 5, jitter: 0}]}",
+        "",
+    );
+    let mut digest = [0; 32];
+    digest[31] = 255;
+    let text = |text: &str| Some(text.to_owned());
+    let expected = Check {
+        address: address("192.168.0.1"),
+        port: 80,
+        source: Some(address("192.168.0.200")),
+        interface: text("eth1"),
+        timing: Timing {
+            interval: Duration::from_secs(10),
+            fast_interval: Duration::from_millis(500),
+            timeout: Duration::from_millis(1500),
+            rise: 4,
+            fall: 5,
+            jitter: 0,
+        },
+        probe: Probe::Http(Box::new(HttpProbe {
+            method: "HEAD".to_owned(),
+            path: "/a?b=c".to_owned(),
+            host: text("www.example.org:8080"),
+            headers: vec![("X-Probe".to_owned(), "yes".to_owned())],
+            status: vec![(200, 200), (300, 399)],
+            body: text("test page"),
+            body_regex: text("a+b"),
+            body_sha256: Some(digest),
+            http2: false,
+            secure: None,
+            expiry_warning: Duration::ZERO,
+        })),
+    };
+    assert_eq!(www.real_servers[0].checks, [Arc::new(expected)]);
+}
+
+#[test]
+fn mistakes_in_checks_are_told_at_their_place() {
+    assert_eq!(said(&file("{checks: [{type: tcp}]}", "")), [""; 0]);
+    for (health, expected) in ROWS {
+        assert_eq!(said(&file(health, "")), *expected, "{health}");
+    }
+    // Once, although both real servers lack it.
+    let every_port = file("{checks: [{type: tcp}]}", "").replace("port: 80", "port: 0");
+    assert_eq!(
+        said(&every_port),
+        [
+            "8:23: missing key `port`, at services[0].health.checks[0]; expected the port to probe: the service takes every port"
+        ]
+    );
+    let own = said(&file("{}", ", checks: [{type: tcp, source: '2001:db8::1'}, {}]"));
+    assert_eq!(
+        own,
+        [
+            "11:77: missing key `type`, at services[0].real_servers[1].checks[1]; expected one of icmp, tcp, udp, http, https, dns, smtp, ftp, imap, pop, nntp, exchange, redis, mysql, pgsql, ldap, radius, sip, grpc, external",
+        ]
+    );
+    let own = said(&file("{}", ", checks: [{type: tcp, source: '2001:db8::1'}]"));
+    assert_eq!(
+        own,
+        [
+            "11:61: 2001:db8::1 is not of the same IP version as 192.168.0.2, which is probed, at services[0].real_servers[1].checks[0].source; expected an IPv4 address",
+        ]
+    );
+}
+
+#[rustfmt::skip]
+const ROWS: &[(&str, &[&str])] = &[
+    ("{checks: [{type: htpp}]}", &[
+        "8:30: \"htpp\" is not known, at services[0].health.checks[0].type; did you mean `http`? expected one of icmp, tcp, udp, http, https, dns, smtp, ftp, imap, pop, nntp, exchange, redis, mysql, pgsql, ldap, radius, sip, grpc, external",
+    ]),
+    ("{checks: [tcp]}", &[
+        "8:23: found the text \"tcp\", at services[0].health.checks[0]; expected a map with the key type (one of icmp, tcp, udp, http, https, dns, smtp, ftp, imap, pop, nntp, exchange, redis, mysql, pgsql, ldap, radius, sip, grpc, external)",
+    ]),
+    ("{checks: [{type: tcp, type: http}]}", &[
+        "8:35: `type` is here twice, first on line 8, at services[0].health.checks[0]; expected each key once",
+    ]),
+    ("{checks: [{type: tcp, path: /}]}", &[
+        "8:35: unknown key \"path\", at services[0].health.checks[0]; expected one of port, address, source, interface, interval, fast_interval, timeout, rise, fall, jitter",
+    ]),
+    ("{checks: [{type: tcp, interval: 10ms, timeout: soon, rise: 0}]}", &[
+        "8:45: \"10ms\" is out of range, at services[0].health.checks[0].interval; expected a time from 50ms to 1d, such as 500ms, 2s or 1m",
+        "8:60: found the text \"soon\", at services[0].health.checks[0].timeout; expected a time from 10ms to 10m, such as 500ms, 2s or 1m",
+        "8:72: 0 is out of range, at services[0].health.checks[0].rise; expected a whole number from 1 to 1000",
+    ]),
+    ("{checks: [{type: tcp, interval: 1s, fast_interval: 2s}]}", &[
+        "8:64: 2 s is longer than the interval of 1 s, at services[0].health.checks[0].fast_interval; expected a shorter time: it is for servers in doubt",
+    ]),
+    ("{checks: [{type: http, path: testpage, method: get, host: 'a b'}]}", &[
+        "8:42: \"testpage\" is no path on a web server, at services[0].health.checks[0].path; expected a path that begins with a slash, with special characters percent-encoded",
+        "8:60: \"get\" is no HTTP method, at services[0].health.checks[0].method; expected an HTTP method such as GET or HEAD",
+        "8:71: \"a b\" is no host's name, at services[0].health.checks[0].host; expected a host's name, with a port if need be",
+    ]),
+    ("{checks: [{type: http, status: [99, 300-200, ok], headers: ['Host: a', 'Connection: x', 'none']}]}", &[
+        "8:45: found 99, at services[0].health.checks[0].status[0]; expected a status code from 100 to 599, or a range such as 200-399",
+        "8:49: found the text \"300-200\", at services[0].health.checks[0].status[1]; expected a status code from 100 to 599, or a range such as 200-399",
+        "8:58: found the text \"ok\", at services[0].health.checks[0].status[2]; expected a status code from 100 to 599, or a range such as 200-399",
+        "8:73: the header Host, at services[0].health.checks[0].headers[0]; expected the key `host` for it",
+        "8:84: \"Connection: x\" is no header that can be set, at services[0].health.checks[0].headers[1]; expected a header as text, \"Name: value\"",
+        "8:101: \"none\" is no header that can be set, at services[0].health.checks[0].headers[2]; expected a header as text, \"Name: value\"",
+    ]),
+    ("{checks: [{type: http, body: '', body_regex: 'a(', body_sha256: abc}]}", &[
+        "8:42: empty text, at services[0].health.checks[0].body; expected text on one line, of 1 to 4096 bytes",
+        "8:58: \"a(\" is no regular expression: unclosed group, at services[0].health.checks[0].body_regex; expected a regular expression",
+        "8:77: found the text \"abc\", at services[0].health.checks[0].body_sha256; expected 64 hexadecimal digits, as sha256sum prints them",
+    ]),
+    ("{quorum: 3, quorum_recovery: 2, panic_threshold: 101, recovery_delay: -1}", &[
+        "8:42: 2 real servers are less than the quorum of 3, at services[0].health.quorum_recovery; expected 3 or more",
+        "8:62: 101 is out of range, at services[0].health.panic_threshold; expected a whole number from 0 to 100",
+        "8:83: -1 is out of range, at services[0].health.recovery_delay; expected a time from 0ms to 1d, such as 500ms, 2s or 1m",
+    ]),
+    ("{fallback: {address: 192.168.0.1}}", &[
+        "8:24: 192.168.0.1 is a real server of this service, on line 10, at services[0].health.fallback; expected another one, which serves when those do not",
+    ]),
+    ("{fallback: {port: 81}, flaps: {limit: 0}}", &[
+        "8:24: missing key `address`, at services[0].health.fallback; expected an IPv4 or IPv6 address",
+        "8:31: a port of its own with `forward: dr`, which leaves the port as it is, at services[0].health.fallback.port; expected no port here; only nat can translate one port to another",
+        "8:51: 0 is out of range, at services[0].health.flaps.limit; expected a whole number from 1 to 1000",
+    ]),
+    ("{require: most, on_down: quiescent}", &[
+        "8:23: \"most\" is not known, at services[0].health.require; expected one of all, any",
+        "8:38: \"quiescent\" is not known, at services[0].health.on_down; did you mean `quiesce`? expected one of remove, quiesce",
+    ]),
+];

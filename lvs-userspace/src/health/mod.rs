@@ -1,0 +1,21 @@
+//! Watches real servers and decides who serves.
+//!
+//! [`supervisor`] starts the probes that are due ([`probe`]: IO only) and hands each result to [`watch`],
+//! where [`threshold`] turns results in a row into a standing, up or down. [`pool`] makes of the standings
+//! of all checks, and of what the file says, the configuration that is installed. All but the supervisor
+//! and the probes is pure: time comes in as an argument.
+
+mod hexadecimal;
+pub mod journal;
+pub mod pool;
+pub mod probe;
+mod schedule;
+pub mod supervisor;
+pub mod threshold;
+pub mod watch;
+
+pub use journal::Journal;
+pub use pool::{Notice, Pool};
+pub use supervisor::{Instruction, Supervisor};
+pub use threshold::Standing;
+pub use watch::{Change, CheckView, Finding, Pace};

@@ -1,0 +1,157 @@
+//! Verdicts, reloads and what is installed then.
+
+mod invariants;
+mod returns;
+
+use std::net::IpAddr;
+
+use super::*;
+use crate::config::model::{
+    Forward, Health, Limits, OnDown, Probe, Protocol, RealServer, Require, Scheduler, Timeouts, Timing,
+};
+
+fn check(host: u8, port: u16) -> Arc<Check> {
+    let address = IpAddr::from([10, 0, 0, host]);
+    Arc::new(Check {
+        address,
+        port,
+        source: None,
+        interface: None,
+        timing: Timing::default(),
+        probe: Probe::Tcp,
+    })
+}
+
+/// Checked on its port 80.
+fn real_server(host: u8, weight: u32) -> RealServer {
+    let address = IpAddr::from([10, 0, 0, host]);
+    RealServer { address, port: 80, weight, forward: Forward::Dr, checks: vec![check(host, 80)] }
+}
+
+fn service(name: &str, port: u16, hosts: &[u8]) -> Service {
+    Service {
+        name: name.to_owned(),
+        vip: IpAddr::from([192, 0, 2, 1]),
+        port,
+        protocol: Protocol::Tcp,
+        scheduler: Scheduler::Rr,
+        track_always: false,
+        real_servers: hosts.iter().map(|host| real_server(*host, u32::from(*host))).collect(),
+        health: Health::default(),
+    }
+}
+
+fn config(services: Vec<Service>) -> Config {
+    Config {
+        interfaces: vec!["eth0".to_owned()],
+        timeouts: Timeouts::default(),
+        limits: Limits::default(),
+        services,
+        alerts: Vec::new(),
+    }
+}
+
+fn second(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn change(host: u8, port: u16, standing: Standing) -> Change {
+    Change { check: check(host, port), standing, evidence: "evidence".to_owned() }
+}
+
+/// Last byte of the address and weight of every real server that is to be installed.
+fn installed(pool: &Pool) -> Vec<Vec<(u8, u32)>> {
+    let last = |address| match address {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(_) => 0,
+    };
+    let services = pool.desired().services.into_iter();
+    services
+        .map(|service| {
+            service.real_servers.iter().map(|server| (last(server.address), server.weight)).collect()
+        })
+        .collect()
+}
+
+/// Service, last byte and word of every notice.
+fn told(pool: &mut Pool) -> Vec<String> {
+    let notices = pool.take_notices().into_iter();
+    notices
+        .map(|notice| {
+            let server = notice.server.map_or_else(String::new, |server| format!(" {server}"));
+            format!("{}{server} {}", notice.service, notice.what.word())
+        })
+        .collect()
+}
+
+#[test]
+fn a_dead_server_is_taken_out_and_put_back() {
+    let mut pool = Pool::new(config(vec![service("www", 80, &[1, 2])]), second(0));
+    assert!(pool.take_changed());
+    assert_eq!(installed(&pool), [[(1, 1), (2, 2)]], "untested servers serve");
+    pool.checked([change(1, 80, Standing::Up)], second(1));
+    assert!(!pool.take_changed(), "the first success changes nothing");
+    assert_eq!(told(&mut pool), [""; 0]);
+    pool.checked([change(1, 80, Standing::Down)], second(5));
+    assert!(pool.take_changed());
+    assert_eq!(installed(&pool), [[(2, 2)]]);
+    assert_eq!(told(&mut pool), ["www 10.0.0.1:80 down"]);
+    pool.checked([change(1, 80, Standing::Up)], second(9));
+    assert!(pool.take_changed());
+    assert_eq!(installed(&pool), [[(1, 1), (2, 2)]]);
+    assert_eq!(told(&mut pool), ["www 10.0.0.1:80 up"]);
+}
+
+#[test]
+fn a_quiesced_server_stays_with_weight_0() {
+    let mut www = service("www", 80, &[1, 2]);
+    www.health.on_down = OnDown::Quiesce;
+    let mut pool = Pool::new(config(vec![www]), second(0));
+    pool.checked([change(2, 80, Standing::Down)], second(1));
+    assert_eq!(installed(&pool), [[(1, 1), (2, 0)]]);
+}
+
+#[test]
+fn one_check_speaks_for_every_service_that_has_it() {
+    let mut other = service("other", 81, &[1]);
+    other.real_servers[0].checks.push(check(1, 81));
+    other.health.require = Require::Any;
+    let mut pool = Pool::new(config(vec![service("www", 80, &[1, 2]), other]), second(0));
+    assert_eq!(pool.checks().len(), 3);
+    pool.checked([change(1, 80, Standing::Down)], second(1));
+    assert_eq!(installed(&pool), [vec![(2, 2)], vec![(1, 1)]], "any check will do for the other");
+    pool.checked([change(1, 81, Standing::Down)], second(2));
+    assert_eq!(installed(&pool), [vec![(2, 2)], vec![]]);
+    assert_eq!(told(&mut pool), ["www 10.0.0.1:80 down", "other 10.0.0.1:80 down", "other quorum lost"]);
+}
+
+#[test]
+fn a_reload_keeps_verdicts_of_unchanged_checks() {
+    let mut pool = Pool::new(config(vec![service("www", 80, &[1, 2])]), second(0));
+    pool.checked([change(1, 80, Standing::Down)], second(1));
+    pool.take_notices();
+    pool.configure(config(vec![service("renamed", 80, &[1, 2, 3])]), second(2));
+    assert_eq!(installed(&pool), [[(2, 2), (3, 3)]]);
+    assert_eq!(told(&mut pool), [""; 0]);
+    let view = pool.describe(second(4));
+    assert_eq!((view[0].servers[0].for_time, view[0].servers[0].installed_weight), (second(3), None));
+
+    // Another definition is another check: it knows nothing yet.
+    let mut slower = service("renamed", 80, &[1, 2]);
+    let timing = Timing { interval: second(60), ..Timing::default() };
+    slower.real_servers[0].checks = vec![Arc::new(Check { timing, ..(*check(1, 80)).clone() })];
+    pool.configure(config(vec![slower]), second(5));
+    assert_eq!(installed(&pool), [[(1, 1), (2, 2)]]);
+    assert_eq!(told(&mut pool), ["renamed 10.0.0.1:80 up"]);
+    pool.checked([change(1, 80, Standing::Down)], second(6));
+    assert_eq!(installed(&pool), [[(1, 1), (2, 2)]], "the former check is gone");
+}
+
+#[test]
+fn a_server_without_checks_always_serves() {
+    let mut www = service("www", 80, &[1]);
+    www.real_servers[0].checks.clear();
+    let pool = Pool::new(config(vec![www]), second(0));
+    assert_eq!((installed(&pool), pool.checks().len()), (vec![vec![(1, 1)]], 0));
+    assert_eq!(pool.describe(second(1))[0].servers[0].verdict, verdict::Verdict::Unchecked);
+}

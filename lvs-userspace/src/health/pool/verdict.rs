@@ -1,0 +1,88 @@
+//! From the standings of a real server's checks to a verdict on it. Pure.
+
+use serde::{Deserialize, Serialize};
+
+use super::Known;
+use crate::config::model::Require;
+use crate::health::threshold::Standing;
+
+/// What is held true of a real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It has no checks, and serves.
+    Unchecked,
+    /// Not all of its checks have had a result; it serves until one says otherwise.
+    Untested,
+    Up,
+    Down,
+}
+
+impl Verdict {
+    pub(super) const fn serves(self) -> bool {
+        !matches!(self, Self::Down)
+    }
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unchecked => "unchecked",
+            Self::Untested => "untested",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// The verdict, and the evidence of the check that decides it.
+pub(super) fn of<'a>(require: Require, checks: impl Iterator<Item = &'a Known>) -> (Verdict, &'a str) {
+    // The standing that decides alone, and the one that all must have for the opposite.
+    let (decisive, unanimous) = match require {
+        Require::All => ((Standing::Down, Verdict::Down), Verdict::Up),
+        Require::Any => ((Standing::Up, Verdict::Up), Verdict::Down),
+    };
+    let mut verdict = (Verdict::Unchecked, "");
+    for known in checks {
+        if known.standing == decisive.0 {
+            return (decisive.1, &known.evidence);
+        }
+        verdict = match (verdict.0, known.standing) {
+            (_, Standing::Untested) | (Verdict::Untested, _) => (Verdict::Untested, ""),
+            _ => (unanimous, &known.evidence),
+        };
+    }
+    verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_are_combined() {
+        use Standing::{Down, Untested, Up};
+        let verdict = |require, standings: &[Standing]| {
+            let known: Vec<_> = standings
+                .iter()
+                .map(|standing| Known { standing: *standing, evidence: format!("{standing:?}") })
+                .collect();
+            let (verdict, evidence) = of(require, known.iter());
+            (verdict, evidence.to_owned())
+        };
+        for (standings, all, any) in [
+            (&[][..], (Verdict::Unchecked, ""), (Verdict::Unchecked, "")),
+            (&[Untested], (Verdict::Untested, ""), (Verdict::Untested, "")),
+            (&[Up], (Verdict::Up, "Up"), (Verdict::Up, "Up")),
+            (&[Down], (Verdict::Down, "Down"), (Verdict::Down, "Down")),
+            (&[Up, Down], (Verdict::Down, "Down"), (Verdict::Up, "Up")),
+            (&[Down, Up], (Verdict::Down, "Down"), (Verdict::Up, "Up")),
+            (&[Up, Untested], (Verdict::Untested, ""), (Verdict::Up, "Up")),
+            (&[Untested, Up], (Verdict::Untested, ""), (Verdict::Up, "Up")),
+            (&[Untested, Down], (Verdict::Down, "Down"), (Verdict::Untested, "")),
+            (&[Down, Untested, Down], (Verdict::Down, "Down"), (Verdict::Untested, "")),
+        ] {
+            let owned = |(verdict, evidence): (Verdict, &str)| (verdict, evidence.to_owned());
+            assert_eq!(verdict(Require::All, standings), owned(all), "all of {standings:?}");
+            assert_eq!(verdict(Require::Any, standings), owned(any), "any of {standings:?}");
+        }
+    }
+}

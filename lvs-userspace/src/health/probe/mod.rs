@@ -1,0 +1,107 @@
+//! One attempt, one outcome. All the IO of health checks is here, and nothing is decided.
+
+mod dial;
+mod dns;
+mod exchange;
+mod external;
+mod grpc;
+mod http;
+mod http2;
+mod icmp;
+mod ldap;
+mod mysql;
+mod pgsql;
+mod radius;
+mod redis;
+mod sip;
+mod talk;
+mod tcp;
+mod text;
+mod udp;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::watch::{Finding, Outcome};
+use crate::config::model::{Check, Probe};
+use crate::tls;
+
+/// Programs that run at the same time; others wait for their turn.
+static PROGRAMS: Semaphore = Semaphore::const_new(64);
+
+/// Why a probe did not pass.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error("no connection within {} s", .0.as_secs_f64())]
+    NoConnection(Duration),
+    #[error("no answer within {} s", .0.as_secs_f64())]
+    NoAnswer(Duration),
+    /// The agent's own side: no socket, no such interface, no such source address.
+    #[error("{what}: {}", .error.kind())]
+    Local { what: &'static str, error: io::Error },
+    /// The agent's own side as well: a file, a program.
+    #[error("{0}")]
+    Own(String),
+    #[error("{}", .0.kind())]
+    Connecting(io::Error),
+    #[error("TLS: {0}")]
+    Tls(tls::Error),
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// The server has answered, but not as it should.
+    #[error("{0}")]
+    Unexpected(String),
+}
+
+impl Failure {
+    /// The agent's own side is at fault; the server may be well or not.
+    const fn is_own(&self) -> bool {
+        use tls::Error::{Authorities, File, Name};
+        matches!(self, Self::Local { .. } | Self::Own(_) | Self::Tls(Authorities(_) | File { .. } | Name(_)))
+    }
+}
+
+/// Probes once; takes as long as the check's timeout allows and no longer.
+pub async fn run(check: &Check) -> Outcome {
+    // Nobody closes it, and without a turn the program is run all the same.
+    let _turn = match check.probe {
+        Probe::External(_) => PROGRAMS.acquire().await.ok(),
+        _ => None,
+    };
+    let begun = Instant::now();
+    let result = timeout(check.timing.timeout, attempt(check)).await;
+    let result = result.unwrap_or(Err(Failure::NoAnswer(check.timing.timeout)));
+    let word = check.probe.word();
+    let (finding, summary) = match result {
+        Ok(answer) => (Finding::Passed, format!("{word} {answer}")),
+        Err(Failure::Unexpected(answer)) => (Finding::Failed, format!("{word} {answer}")),
+        Err(failure) if failure.is_own() => (Finding::Inconclusive, format!("{word}: {failure}")),
+        Err(failure) => (Finding::Failed, format!("{word}: {failure}")),
+    };
+    Outcome { finding, summary, took: begun.elapsed() }
+}
+
+/// What was found to be right, in a few words.
+async fn attempt(check: &Check) -> Result<String, Failure> {
+    match &check.probe {
+        Probe::Icmp => icmp::probe(check).await,
+        Probe::Tcp => tcp::probe(check).await,
+        Probe::Udp(probe) => udp::probe(check, probe).await,
+        Probe::Http(probe) => http::probe(check, probe).await,
+        Probe::Dns(probe) => dns::probe(check, probe).await,
+        Probe::Text(probe) => text::probe(check, probe).await,
+        Probe::Exchange(probe) => exchange::probe(check, probe).await,
+        Probe::Redis(login) => redis::probe(check, login.as_ref()).await,
+        Probe::Mysql(probe) => mysql::probe(check, probe).await,
+        Probe::Pgsql(probe) => pgsql::probe(check, probe).await,
+        Probe::Ldap(probe) => ldap::probe(check, probe).await,
+        Probe::Radius(probe) => radius::probe(check, probe).await,
+        Probe::Sip(probe) => sip::probe(check, probe).await,
+        Probe::Grpc(probe) => grpc::probe(check, probe).await,
+        Probe::External(probe) => external::probe(check, probe).await,
+    }
+}

@@ -1,0 +1,398 @@
+//! The table of checks: what is due, what is running, what is known. Pure; [`super::supervisor`] does the
+//! probing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::schedule::Schedule;
+use super::threshold::{Standing, Streak};
+use crate::config::model::Check;
+
+/// What a probe has found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    Passed,
+    Failed,
+    /// Nothing about the server: the agent's own side was at fault (no socket, no file, no program). Nobody
+    /// is taken out or put back for that.
+    Inconclusive,
+}
+
+/// The result of one probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub finding: Finding,
+    /// For people: `http 503`.
+    pub summary: String,
+    pub took: Duration,
+}
+
+/// The standing of a check has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub check: Arc<Check>,
+    pub standing: Standing,
+    /// Why: `http 503 after 12 ms, 3 of 3`.
+    pub evidence: String,
+}
+
+/// What the end of a probe has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    pub change: Option<Change>,
+    /// The first of its probes in a row that found out nothing.
+    pub is_blind_now: bool,
+}
+
+/// One check as it stands.
+#[derive(Clone, Debug)]
+pub struct CheckView {
+    pub check: Arc<Check>,
+    pub standing: Standing,
+    /// How long it has stood so.
+    pub for_time: Duration,
+    pub last: Option<Outcome>,
+    /// Latest results in a row that contradict the standing.
+    pub contrary: u32,
+    pub probes: u64,
+    pub failures: u64,
+}
+
+/// How well the probes keep time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    pub probes: u64,
+    pub running: usize,
+    pub most_running: usize,
+    /// Begun so many milliseconds late or less: 1, 10, 100, 1000, more.
+    pub late: [u64; 5],
+    pub latest: Duration,
+}
+
+/// Upper ends of the classes of [`Pace::late`] but the last.
+pub const LATE_CLASSES: [Duration; 4] = [
+    Duration::from_millis(1),
+    Duration::from_millis(10),
+    Duration::from_millis(100),
+    Duration::from_millis(1000),
+];
+
+/// Stands for a running probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    place: usize,
+    /// Tells a check from one that had its place before.
+    generation: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    check: Arc<Check>,
+    generation: u64,
+    streak: Streak,
+    since: Duration,
+    last: Option<Outcome>,
+    schedule: Schedule,
+    /// When the running probe began.
+    begun: Option<Duration>,
+    probes: u64,
+    failures: u64,
+}
+
+/// All checks that are watched.
+#[derive(Debug, Default)]
+pub struct Watch {
+    entries: Vec<Option<Entry>>,
+    free: Vec<usize>,
+    places: BTreeMap<Arc<Check>, usize>,
+    due: BTreeSet<(Duration, usize)>,
+    generation: u64,
+    pace: Pace,
+}
+
+impl Watch {
+    /// Watches these checks and no others. What is known of one that stays, stays; one that is new begins
+    /// with the standing it is given.
+    pub fn set(&mut self, wanted: BTreeMap<Arc<Check>, Standing>, now: Duration) {
+        let gone: Vec<_> = self
+            .places
+            .iter()
+            .filter(|(check, _)| !wanted.contains_key(*check))
+            .map(|(_, place)| *place)
+            .collect();
+        for place in gone {
+            if let Some(entry) = self.entries[place].take() {
+                self.places.remove(&entry.check);
+                self.free.push(place);
+            }
+        }
+        self.due.retain(|(_, place)| self.entries[*place].is_some());
+        for (check, standing) in wanted {
+            if !self.places.contains_key(&check) {
+                self.add(check, standing, now);
+            }
+        }
+    }
+
+    fn add(&mut self, check: Arc<Check>, standing: Standing, now: Duration) {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            self.entries.len() - 1
+        });
+        self.generation += 1;
+        let schedule = Schedule::new(&check);
+        self.due.insert((now + schedule.first(&check.timing), place));
+        self.places.insert(Arc::clone(&check), place);
+        self.entries[place] = Some(Entry {
+            check,
+            generation: self.generation,
+            streak: Streak::new(standing),
+            since: now,
+            last: None,
+            schedule,
+            begun: None,
+            probes: 0,
+            failures: 0,
+        });
+    }
+
+    /// When the next probe is due.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// A check whose probe is due; it counts as running from now on.
+    pub fn begin(&mut self, now: Duration) -> Option<(Ticket, Arc<Check>)> {
+        let (due, place) = self.due.first().copied().filter(|(due, _)| *due <= now)?;
+        self.due.pop_first();
+        let entry = self.entries[place].as_mut()?;
+        entry.begun = Some(now);
+        self.pace.begin(now.saturating_sub(due));
+        Some((Ticket { place, generation: entry.generation }, Arc::clone(&entry.check)))
+    }
+
+    /// The probe has ended; what changes by it. Nothing does if the check is no longer watched.
+    pub fn end(&mut self, ticket: Ticket, outcome: Outcome, now: Duration) -> Ended {
+        self.pace.running -= 1;
+        let entry = self.entries[ticket.place].as_mut().filter(|entry| entry.generation == ticket.generation);
+        let Some(entry) = entry else { return Ended::default() };
+        let timing = entry.check.timing;
+        entry.probes += 1;
+        entry.failures += u64::from(outcome.finding == Finding::Failed);
+        let change = entry.count(&outcome, now);
+        let was_blind = entry.last.as_ref().is_some_and(|last| last.finding == Finding::Inconclusive);
+        let is_blind_now = outcome.finding == Finding::Inconclusive && !was_blind;
+        entry.last = Some(outcome);
+        let begun = entry.begun.take().unwrap_or(now);
+        let next = begun + entry.schedule.next(&timing, entry.streak.contrary() > 0);
+        self.due.insert((next.max(now), ticket.place));
+        Ended { change, is_blind_now }
+    }
+
+    pub fn describe(&self, now: Duration) -> Vec<CheckView> {
+        let views =
+            self.places.values().filter_map(|place| self.entries[*place].as_ref()).map(|entry| CheckView {
+                check: Arc::clone(&entry.check),
+                standing: entry.streak.standing(),
+                for_time: now.saturating_sub(entry.since),
+                last: entry.last.clone(),
+                contrary: entry.streak.contrary(),
+                probes: entry.probes,
+                failures: entry.failures,
+            });
+        views.collect()
+    }
+
+    pub const fn pace(&self) -> Pace {
+        self.pace
+    }
+}
+
+impl Entry {
+    fn count(&mut self, outcome: &Outcome, now: Duration) -> Option<Change> {
+        let passed = match outcome.finding {
+            Finding::Passed => true,
+            Finding::Failed => false,
+            Finding::Inconclusive => return None,
+        };
+        let timing = self.check.timing;
+        let needed = match (self.streak.standing(), passed) {
+            (Standing::Untested, _) => 1,
+            (_, true) => timing.rise,
+            (_, false) => timing.fall,
+        };
+        if !self.streak.record(passed, timing.rise, timing.fall) {
+            return None;
+        }
+        self.since = now;
+        Some(Change {
+            check: Arc::clone(&self.check),
+            standing: self.streak.standing(),
+            evidence: evidence(outcome, needed),
+        })
+    }
+}
+
+impl Pace {
+    fn begin(&mut self, late: Duration) {
+        self.probes += 1;
+        self.running += 1;
+        self.most_running = self.most_running.max(self.running);
+        self.latest = self.latest.max(late);
+        let class = LATE_CLASSES.iter().position(|end| late <= *end).unwrap_or(LATE_CLASSES.len());
+        self.late[class] += 1;
+    }
+}
+
+/// `http 503 after 12 ms, 3 of 3`
+fn evidence(outcome: &Outcome, needed: u32) -> String {
+    let Outcome { summary, took, .. } = outcome;
+    let in_a_row = if needed > 1 { format!(", {needed} of {needed}") } else { String::new() };
+    format!("{summary} after {} ms{in_a_row}", took.as_millis())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::config::model::{Probe, Timing};
+
+    pub(crate) fn check(host: u32) -> Check {
+        Check {
+            address: Ipv4Addr::from(0x0a00_0000 + host).into(),
+            port: 80,
+            source: None,
+            interface: None,
+            timing: Timing::default(),
+            probe: Probe::Tcp,
+        }
+    }
+
+    fn wanted(hosts: &[u32]) -> BTreeMap<Arc<Check>, Standing> {
+        hosts.iter().map(|host| (Arc::new(check(*host)), Standing::Untested)).collect()
+    }
+
+    fn outcome(passed: bool) -> Outcome {
+        let summary = if passed { "connected" } else { "refused" }.to_owned();
+        let finding = if passed { Finding::Passed } else { Finding::Failed };
+        Outcome { finding, summary, took: Duration::from_millis(12) }
+    }
+
+    /// Runs the next probe with this result; when, and what changed.
+    fn step(watch: &mut Watch, passed: bool) -> (Duration, Option<Change>) {
+        let now = watch.next_due().unwrap();
+        let (ticket, _) = watch.begin(now).unwrap();
+        (now, watch.end(ticket, outcome(passed), now).change)
+    }
+
+    #[test]
+    fn a_change_tells_its_evidence() {
+        let mut watch = Watch::default();
+        watch.set(wanted(&[1]), Duration::ZERO);
+        assert_eq!(watch.begin(Duration::ZERO).map(|_| ()), None, "the first probe has its own time");
+        let changes: Vec<_> = [true, true, false, false, false, false, true, true]
+            .into_iter()
+            .filter_map(|passed| step(&mut watch, passed).1)
+            .map(|change| (change.standing, change.evidence))
+            .collect();
+        let expected = [
+            (Standing::Up, "connected after 12 ms"),
+            (Standing::Down, "refused after 12 ms, 3 of 3"),
+            (Standing::Up, "connected after 12 ms, 2 of 2"),
+        ];
+        assert_eq!(changes, expected.map(|(standing, evidence)| (standing, evidence.to_owned())));
+    }
+
+    #[test]
+    fn doubt_makes_the_next_probe_come_sooner() {
+        let mut watch = Watch::default();
+        watch.set(wanted(&[1]), Duration::ZERO);
+        step(&mut watch, true);
+        let (first, _) = step(&mut watch, false);
+        let gap = (watch.next_due().unwrap() - first).as_secs_f64();
+        assert!((0.9..=1.1).contains(&gap), "{gap}");
+        let (second, _) = step(&mut watch, true);
+        let gap = (watch.next_due().unwrap() - second).as_secs_f64();
+        assert!((4.5..=5.5).contains(&gap), "{gap}");
+    }
+
+    #[test]
+    fn a_reload_keeps_what_is_known_of_unchanged_checks() {
+        let mut watch = Watch::default();
+        watch.set(wanted(&[1, 2]), Duration::ZERO);
+        step(&mut watch, false);
+        step(&mut watch, false);
+        let later = Duration::from_secs(60);
+        watch.set(wanted(&[2, 3]), later);
+        let views = watch.describe(later);
+        let stands: Vec<_> = views.iter().map(|view| (view.check.address, view.standing)).collect();
+        assert_eq!(
+            stands,
+            [([10, 0, 0, 2].into(), Standing::Down), ([10, 0, 0, 3].into(), Standing::Untested)]
+        );
+    }
+
+    #[test]
+    fn the_result_of_a_check_that_is_gone_counts_for_nobody() {
+        let mut watch = Watch::default();
+        watch.set(wanted(&[1]), Duration::ZERO);
+        let now = Duration::from_secs(1);
+        let (ticket, _) = watch.begin(now).unwrap();
+        // Another check takes the place.
+        watch.set(wanted(&[2]), now);
+        assert_eq!(watch.end(ticket, outcome(false), now), Ended::default());
+        assert_eq!(watch.describe(now)[0].standing, Standing::Untested);
+        assert_eq!(watch.pace().running, 0);
+        watch.set(BTreeMap::new(), now);
+        assert_eq!((watch.next_due(), watch.describe(now).len()), (None, 0));
+    }
+
+    /// The agent's own trouble is nobody's verdict, and is told once.
+    #[test]
+    fn what_is_inconclusive_counts_for_nothing() {
+        let mut watch = Watch::default();
+        watch.set(wanted(&[1]), Duration::ZERO);
+        let mut blinds = Vec::new();
+        let none = Outcome { finding: Finding::Inconclusive, ..outcome(false) };
+        for (round, finding) in
+            [Some(true), None, None, Some(false), None, Some(false)].into_iter().enumerate()
+        {
+            let now = watch.next_due().unwrap();
+            let (ticket, _) = watch.begin(now).unwrap();
+            let ended = watch.end(ticket, finding.map_or_else(|| none.clone(), outcome), now);
+            assert_eq!(ended.change.is_some(), round == 0, "round {round}");
+            blinds.extend(ended.is_blind_now.then_some(round));
+        }
+        assert_eq!(blinds, [1, 4]);
+        // Two failures with nothing between them but silence: a third one decides.
+        assert_eq!(step(&mut watch, false).1.unwrap().standing, Standing::Down);
+    }
+
+    #[test]
+    fn lateness_is_counted_in_classes() {
+        let mut watch = Watch::default();
+        watch.set(wanted(&[1, 2, 3]), Duration::ZERO);
+        let due = watch.due.last().unwrap().0;
+        while let Some((ticket, _)) = watch.begin(due) {
+            watch.end(ticket, outcome(true), due);
+        }
+        let pace = watch.pace();
+        assert_eq!((pace.probes, pace.most_running, pace.late.iter().sum::<u64>()), (3, 1, 3));
+        assert!(pace.latest < Duration::from_secs(1));
+    }
+
+    /// A probe that takes longer than its interval is followed by the next at once, not by two.
+    #[test]
+    fn a_slow_probe_is_not_overtaken() {
+        let mut watch = Watch::default();
+        watch.set(wanted(&[1]), Duration::ZERO);
+        let begun = watch.next_due().unwrap();
+        let (ticket, _) = watch.begin(begun).unwrap();
+        assert_eq!(watch.next_due(), None);
+        let late = begun + Duration::from_secs(600);
+        watch.end(ticket, outcome(true), late);
+        assert_eq!(watch.next_due(), Some(late));
+    }
+}

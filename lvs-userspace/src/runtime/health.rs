@@ -1,0 +1,233 @@
+//! The pool, the supervisor that watches for it, what people are told, and what is kept on disk.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::Zoned;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::store::{State, Store};
+use crate::alert::courier::Order;
+use crate::alert::period::LocalTime;
+use crate::alert::{Courier, Engine, Queue};
+use crate::config::Config;
+use crate::dataplane::monotonic_nanoseconds;
+use crate::health::pool::{Mode, Selection, ServiceView};
+use crate::health::{Change, Instruction, Journal, Notice, Pool, Supervisor};
+
+/// Descriptors for all but probes: maps, sockets of the API, programs.
+const OTHER_DESCRIPTORS: u64 = 1_024;
+/// The rest waits for the next tick.
+const BETWEEN_SAVES: Duration = Duration::from_secs(1);
+/// More probes at a time than this would be a sign of something else.
+const MOST_AT_ONCE: u64 = 16_384;
+const LEAST_AT_ONCE: u64 = 64;
+
+pub(super) struct Health {
+    pool: Pool,
+    pub(super) journal: Journal,
+    engine: Engine,
+    courier: mpsc::UnboundedSender<Order>,
+    store: Store,
+    /// The disk holds less than the pool knows.
+    unsaved: bool,
+    /// When it was written last.
+    saved: Duration,
+    instruct: mpsc::UnboundedSender<Instruction>,
+    changes: mpsc::Receiver<Change>,
+}
+
+impl Health {
+    /// Goes on where an earlier agent has ended. Supervisor and courier must be run.
+    pub(super) fn new(config: Config, store: Store) -> (Self, Supervisor, Courier) {
+        let mut pool = Pool::new(config, now());
+        let mut engine = Engine::default();
+        if let Some(State { pool: saved, problems }) = store.load() {
+            pool.restore(saved, now());
+            engine.restore(problems, now());
+        }
+        let (supervisor, instruct, changes) = Supervisor::new(probes_at_once());
+        let (courier, deliver) = Courier::new(Queue::new(store.directory().join("alerts")));
+        let mut health = Self {
+            pool,
+            journal: Journal::default(),
+            engine,
+            courier: deliver,
+            store,
+            unsaved: false,
+            saved: Duration::ZERO,
+            instruct,
+            changes,
+        };
+        health.configure_alerts();
+        health.tell();
+        (health, supervisor, courier)
+    }
+
+    /// For those who ask about checks.
+    pub(super) fn instruct(&self) -> mpsc::UnboundedSender<Instruction> {
+        self.instruct.clone()
+    }
+
+    /// The file in force.
+    pub(super) const fn config(&self) -> &Config {
+        self.pool.config()
+    }
+
+    /// What is to be installed.
+    pub(super) fn desired(&self) -> Config {
+        self.pool.desired()
+    }
+
+    pub(super) fn describe(&self) -> Vec<ServiceView> {
+        self.pool.describe(now())
+    }
+
+    /// Has the supervisor watch what the pool wants.
+    pub(super) fn watch(&self) {
+        // A supervisor that is gone is noticed by `changes`.
+        self.instruct.send(Instruction::Watch(self.pool.checks())).ok();
+    }
+
+    /// The pool for another file, which is in force once it is [`Self::adopt`]ed.
+    pub(super) fn planned(&self, config: Config) -> Pool {
+        let mut pool = self.pool.clone();
+        pool.configure(config, now());
+        pool
+    }
+
+    /// `pool` is installed already.
+    pub(super) fn adopt(&mut self, pool: Pool) {
+        self.pool = pool;
+        self.pool.take_changed();
+        self.configure_alerts();
+        self.watch();
+        self.tell();
+        self.save();
+    }
+
+    /// The next changes: as many as there are by now, since each installation takes its time. `None` when
+    /// nobody watches any more.
+    pub(super) async fn changes(&mut self) -> Option<Vec<Change>> {
+        let mut changes = vec![self.changes.recv().await?];
+        while let Ok(change) = self.changes.try_recv() {
+            changes.push(change);
+        }
+        Some(changes)
+    }
+
+    /// What is to be installed now, if that is something else than before.
+    pub(super) fn learn(&mut self, changes: Vec<Change>) -> Option<Config> {
+        self.pool.checked(changes, now());
+        self.outcome()
+    }
+
+    /// Sets the mode of real servers; how many there are. The rest is [`Self::outcome`].
+    pub(super) fn maintain(&mut self, selection: &Selection, mode: Mode) -> usize {
+        self.pool.maintain(selection, mode, now())
+    }
+
+    /// About once a second.
+    pub(super) fn tick(&mut self) -> Option<Config> {
+        self.pool.tick(now());
+        self.outcome()
+    }
+
+    /// Tells what happened; what is to be installed now, if that is something else than before.
+    pub(super) fn outcome(&mut self) -> Option<Config> {
+        let told = self.tell();
+        // At once, since an agent that dies now must neither forget it nor tell it again; but without messages no
+        // more often than the disk bears.
+        if told || now() >= self.saved + BETWEEN_SAVES {
+            self.save();
+        }
+        self.pool.take_changed().then(|| self.pool.desired())
+    }
+
+    /// Whether what is known is on disk now.
+    pub(super) fn save(&mut self) -> bool {
+        // Both are asked, since each forgets that it was.
+        let changed = [self.pool.take_unsaved(), self.engine.take_unsaved(), self.unsaved];
+        if !changed.contains(&true) {
+            return true;
+        }
+        let state = State { pool: self.pool.save(now()), problems: self.engine.save(now()) };
+        let saved = self.store.save(&state);
+        self.saved = now();
+        if let Err(reason) = &saved {
+            let directory = self.store.directory().display();
+            error!(%directory, %reason, "verdicts and maintenance would not survive the agent");
+        }
+        self.unsaved = saved.is_err();
+        saved.is_ok()
+    }
+
+    /// Whether there was anything to send.
+    fn tell(&mut self) -> bool {
+        for notice in self.pool.take_notices() {
+            log(&notice);
+            self.engine.note(&notice, now());
+            self.journal.add(notice, SystemTime::now());
+        }
+        let zoned = Zoned::now();
+        let unix_seconds = u64::try_from(zoned.timestamp().as_second()).unwrap_or_default();
+        let messages = self.engine.due(now(), unix_seconds, &local(&zoned));
+        let any = !messages.is_empty();
+        messages.into_iter().for_each(|message| self.order(Order::Deliver(message)));
+        any
+    }
+
+    fn configure_alerts(&mut self) {
+        let config = self.pool.config();
+        self.engine.configure(config);
+        self.order(Order::Configure(config.alerts.clone()));
+    }
+
+    fn order(&self, order: Order) {
+        if self.courier.send(order).is_err() {
+            error!("nobody is told any more: restart lvsd with --keep-forwarding");
+        }
+    }
+}
+
+/// Since the machine's start, so that times mean the same to the next agent.
+fn now() -> Duration {
+    Duration::from_nanos(monotonic_nanoseconds())
+}
+
+fn local(zoned: &Zoned) -> LocalTime {
+    // None of them is negative.
+    let number = |value: i8| u32::from(value.unsigned_abs());
+    LocalTime {
+        year: u32::from(zoned.year().unsigned_abs()),
+        month: number(zoned.month()),
+        day: number(zoned.day()),
+        year_day: u32::from(zoned.day_of_year().unsigned_abs()),
+        weekday: number(zoned.weekday().to_sunday_one_offset()),
+        hour: number(zoned.hour()),
+        minute: number(zoned.minute()),
+        second: number(zoned.second()),
+    }
+}
+
+fn log(notice: &Notice) {
+    let Notice { service, server, what, reason } = notice;
+    let server = server.map_or_else(String::new, |server| format!(", real server {server}"));
+    match what.is_alarming() {
+        true => warn!("service {service}{server}: {}: {reason}", what.word()),
+        false => info!("service {service}{server}: {}: {reason}", what.word()),
+    }
+}
+
+/// As many as there are descriptors for, after asking for as many of those as this process may have.
+fn probes_at_once() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(LEAST_AT_ONCE, |(soft, hard)| {
+        match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+            Ok(()) => hard,
+            Err(_) => soft,
+        }
+    });
+    let at_once = limit.saturating_sub(OTHER_DESCRIPTORS).clamp(LEAST_AT_ONCE, MOST_AT_ONCE);
+    usize::try_from(at_once).unwrap_or(usize::MAX)
+}

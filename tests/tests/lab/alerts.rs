@@ -1,0 +1,259 @@
+//! People are told, by every way there is.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lvs_tests::lab::address::Family;
+use lvs_tests::lab::command::run_with_input;
+use lvs_tests::lab::configuration::Configuration;
+use lvs_tests::lab::network::{Network, Shape};
+use lvs_tests::lab::realserver::{HTTP_PORT, start_web};
+use lvs_tests::lab::servers::certificates::Certificates;
+use lvs_tests::lab::servers::daemons;
+use lvs_tests::lab::servers::postfix::Postfix;
+use lvs_tests::lab::servers::rsyslog::Rsyslog;
+use lvs_tests::lab::wait::{wait_for, wait_until};
+
+use crate::setup::{Balanced, Preparation, real_servers, service};
+
+const FAMILY: Family = Family::V4;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn site(network: &Network, alerts: &str) -> Configuration {
+    let mut service = service(FAMILY, HTTP_PORT, "tcp", "rr", "dr", real_servers(network, FAMILY));
+    service.health =
+        "{checks: [{type: tcp, interval: 200ms, fast_interval: 100ms, timeout: 500ms, rise: 2, fall: 2}]}"
+            .to_owned();
+    let mut configuration = Configuration::new(network, vec![service]);
+    configuration.alerts = alerts.to_owned();
+    configuration
+}
+
+fn executable(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// Mail through Postfix with STARTTLS and a login, syslog through rsyslog; a server that dies and returns is told both times.
+#[test]
+fn mail_and_syslog_arrive() -> Result<()> {
+    let mut servers = None;
+    let mut balanced = Balanced::start(Shape::default(), Preparation::ByHand, |network| {
+        let lab = network.identity.directory();
+        let started = Certificates::make(&lab).and_then(|certificates| {
+            let pair = (certificates.server.as_path(), certificates.server_key.as_path());
+            let dovecot = daemons::dovecot(&network.director, &lab, pair)?;
+            let logins = daemons::dovecot_logins(&lab);
+            let postfix = Postfix::start(&network.director, &lab, Some((pair.0, pair.1, &logins)))?;
+            fs::write(lab.join("password"), daemons::PASSWORD)?;
+            Ok((postfix, Rsyslog::start(&network.director, &lab)?, dovecot))
+        });
+        let socket =
+            started.as_ref().map_or_else(|_| PathBuf::new(), |(_, rsyslog, _)| rsyslog.socket.clone());
+        servers = Some(started);
+        let alerts = format!(
+            "  - {{name: admin, type: mail, to: [admin@lab], from: lvsd@lab, server: 127.0.0.1, tls: starttls, ca: {}, user: bob, password_file: {}, group: 0}}
+  - {{name: log, type: syslog, facility: local0, socket: {}, group: 0}}
+",
+            lab.join("certificates/ca.pem").display(),
+            lab.join("password").display(),
+            socket.display()
+        );
+        site(network, &alerts)
+    })?;
+    let (postfix, rsyslog, _dovecot) = servers.context("not started")??;
+    let name = "tcp-80-v4 10.0.0.11:80";
+    balanced.programs[0].web.kill()?;
+    wait_until("the first mail", PATIENCE, || postfix.mails().len() == 1)
+        .with_context(|| format!("{}\n{}", balanced.explain(), postfix.log()))?;
+    let mail = postfix.mails().remove(0);
+    ensure!(mail.contains(&format!("Subject: ALERT {name} down")), "{mail}");
+    ensure!(mail.contains("From: lvsd@lab") && mail.contains("To: admin@lab"), "{mail}");
+    ensure!(mail.contains("connection refused after"), "{mail}");
+    ensure!(mail.contains("using TLSv1.3"), "not encrypted: {mail}");
+    ensure!(postfix.log().contains("sasl_username=bob"), "nobody logged in: {}", postfix.log());
+
+    let network = &balanced.network;
+    balanced.programs[0].web = start_web(network, &network.servers[0].namespace, "rs1")?;
+    wait_until("the second mail", PATIENCE, || {
+        postfix.mails().iter().any(|mail| mail.contains(&format!("Subject: UPALERT {name} up")))
+    })?;
+    let lines = wait_for("the lines of syslog", PATIENCE, || {
+        let lines = rsyslog.messages();
+        (lines.lines().count() == 2).then_some(lines)
+    })?;
+    let mut lines = lines.lines();
+    let line = lines.next().unwrap_or_default();
+    ensure!(
+        line.starts_with(&format!("local0.warning lvsd: {name} down: tcp: connection refused")),
+        "{line}"
+    );
+    let line = lines.next().unwrap_or_default();
+    ensure!(line.starts_with(&format!("local0.notice lvsd: {name} up: tcp connected")), "{line}");
+    Ok(())
+}
+
+/// The seed's own lvs.alert and Debian's mail.alert, unchanged. /sbin/ipvsadm is one that writes down how
+/// it is called, in a mount namespace of its own; sendmail is Postfix's.
+#[test]
+fn alerts_of_mon_run_unchanged() -> Result<()> {
+    let mut postfix = None;
+    let mut calls = PathBuf::new();
+    let mut balanced = Balanced::start(Shape::default(), Preparation::ByHand, |network| {
+        let lab = network.identity.directory();
+        let started = Postfix::start(&network.director, &lab, None).and_then(|postfix| {
+            calls = lab.join("ipvsadm.calls");
+            executable(&lab.join("ipvsadm"), &format!("#!/bin/sh\necho \"$@\" >> {}\n", calls.display()))?;
+            let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/seed/lvs.alert");
+            executable(
+                &lab.join("lvs.alert"),
+                &format!(
+                    "#!/bin/sh\nexec unshare --mount sh -c 'mount -t tmpfs none /usr/sbin && \
+                     install {}/ipvsadm /usr/sbin/ipvsadm && exec {} \"$@\"' lvs.alert \"$@\"\n",
+                    lab.display(),
+                    seed.display()
+                ),
+            )?;
+            executable(
+                &lab.join("mail.alert"),
+                &format!(
+                    "#!/bin/sh\nMAIL_CONFIG={} exec /usr/lib/mon/alert.d/mail.alert \"$@\"\n",
+                    postfix.configuration.display()
+                ),
+            )?;
+            Ok(postfix)
+        });
+        postfix = Some(started);
+        let lab = lab.display();
+        // As in the seed's mon.cf: one alert for each real server.
+        let alerts = format!(
+            "  - {{name: mail, type: program, command: [{lab}/mail.alert, admin@lab], group: 0}}
+  - name: lvs
+    type: program
+    command: [{lab}/lvs.alert, -P, tcp, -V, \"10.0.0.3:80\", -R, 10.0.0.11, -W, \"5\", -F, dr]
+    real_servers: [10.0.0.11]
+    group: 0
+"
+        );
+        site(network, &alerts)
+    })?;
+    let postfix = postfix.context("not started")??;
+    balanced.programs[0].web.kill()?;
+    balanced.programs[1].web.kill()?;
+    let called = |lines: usize| {
+        wait_for("lvs.alert to be called", PATIENCE, || {
+            let text = fs::read_to_string(&calls).unwrap_or_default();
+            (text.lines().count() >= lines).then_some(text)
+        })
+    };
+    let text = called(1).with_context(|| balanced.explain())?;
+    ensure!(text == "-d -t 10.0.0.3:80 -r 10.0.0.11\n", "{text}");
+    let network = &balanced.network;
+    balanced.programs[0].web = start_web(network, &network.servers[0].namespace, "rs1")?;
+    let text = called(2)?;
+    ensure!(text.ends_with("-a -t 10.0.0.3:80 -r 10.0.0.11 -w 5 -g\n"), "{text}");
+
+    wait_until("the mails", PATIENCE, || postfix.mails().len() >= 3).with_context(|| balanced.explain())?;
+    let mails = postfix.mails().join("\n");
+    for subject in
+        ["Subject: ALERT tcp-80-v4/health: 10.0.0.11", "Subject: UPALERT tcp-80-v4/health: 10.0.0.11"]
+    {
+        ensure!(mails.contains(subject), "no {subject:?} in\n{mails}");
+    }
+    Ok(())
+}
+
+/// Signed as documented; a server that answers 503 is asked again; a restart of the agent loses nothing.
+#[test]
+fn a_webhook_is_signed_and_survives_failures_and_restarts() -> Result<()> {
+    const SECRET: &str = "a secret of the lab";
+    let mut listener = None;
+    let mut balanced = Balanced::start(Shape::default(), Preparation::ByHand, |network| {
+        listener = Some(network.director.enter(|| Ok(TcpListener::bind("127.0.0.1:9000")?)));
+        let secret = network.identity.directory().join("secret");
+        // A missing file shows in the test below: nothing arrives.
+        fs::write(&secret, format!("{SECRET}\n")).ok();
+        let alerts = format!(
+            "  - {{name: hook, type: webhook, url: \"http://127.0.0.1:9000/hook?a=b\", secret_file: {}, group: 0}}\n",
+            secret.display()
+        );
+        site(network, &alerts)
+    })?;
+    let listener = listener.context("not started")??;
+    let (sender, requests) = mpsc::channel();
+    let statuses = ["503 Not Now", "503 Not Now", "204 Good", "200 Good"];
+    let server = thread::spawn(move || -> Result<()> {
+        for status in statuses {
+            let (mut stream, _) = listener.accept()?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            let mut request = Vec::new();
+            let mut buffer = [0; 4096];
+            while !is_complete(&request) {
+                let read = stream.read(&mut buffer)?;
+                ensure!(read > 0, "the request ends early");
+                request.extend_from_slice(&buffer[..read]);
+            }
+            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+            sender.send(String::from_utf8(request)?)?;
+        }
+        Ok(())
+    });
+    balanced.programs[0].web.kill()?;
+    let first = requests.recv_timeout(PATIENCE).with_context(|| balanced.explain())?;
+    let kept = PathBuf::from("/var/lib").join(balanced.agent.control().instance());
+    wait_until("the state to be kept", PATIENCE, || {
+        fs::read_to_string(kept.join("state.json")).is_ok_and(|state| state.contains("\"told\":{\"hook\""))
+    })?;
+    balanced.agent.kill()?;
+    balanced.agent.start_again()?;
+    let second = requests.recv_timeout(PATIENCE).with_context(|| balanced.explain())?;
+    let third = requests.recv_timeout(PATIENCE).with_context(|| balanced.explain())?;
+    // The next agent knows that people were told, and so tells of the end.
+    let network = &balanced.network;
+    balanced.programs[0].web = start_web(network, &network.servers[0].namespace, "rs1")?;
+    let end = requests.recv_timeout(PATIENCE).with_context(|| balanced.explain())?;
+    ensure!(end.contains("\"kind\":\"up\""), "{end}");
+    server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let parts = |request: &str| -> Result<(String, String)> {
+        let (head, body) = request.split_once("\r\n\r\n").context("no body")?;
+        Ok((head.to_owned(), body.to_owned()))
+    };
+    let (head, body) = parts(&first)?;
+    ensure!(parts(&second)?.1 == body && parts(&third)?.1 == body, "the message changed:\n{first}\n{third}");
+    ensure!(head.starts_with("POST /hook?a=b HTTP/1.1\r\n"), "{head}");
+    let header = |name: &str| {
+        let line = head
+            .lines()
+            .find_map(|line| line.to_lowercase().strip_prefix(&format!("{name}: ")).map(str::to_owned));
+        line.with_context(|| format!("no {name} in {head}"))
+    };
+    let signed = format!("{}.{body}", header("x-lvs-timestamp")?);
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(["dgst", "-sha256", "-r", "-hmac", SECRET]);
+    let digest = run_with_input(&mut openssl, &signed)?;
+    let digest = digest.split_whitespace().next().unwrap_or_default().to_owned();
+    ensure!(header("x-lvs-signature")? == format!("sha256={digest}"), "{head}");
+    let json: serde_json::Value = serde_json::from_str(&body)?;
+    ensure!(json["kind"] == "alert" && json["items"][0]["server"] == "10.0.0.11:80", "{body}");
+    // Nothing waits any more.
+    let waiting = kept.join("alerts");
+    wait_until("the queue to be empty", PATIENCE, || {
+        fs::read_dir(&waiting).is_ok_and(|entries| entries.count() == 0)
+    })?;
+    Ok(())
+}
+
+fn is_complete(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request).to_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    length.is_some_and(|length| body.len() >= length)
+}

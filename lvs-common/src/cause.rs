@@ -94,7 +94,7 @@ causes! {
     EmbryonicEvicted = 22, "embryonic_evicted", Drop;
     /// A flow went on without the entry it should have got, since the table is full.
     EntryNotStored = 23, "entry_not_stored", Drop;
-    /// Too big for the tunnel or the next link, and its sender wants it fragmented, which XDP cannot do.
+    /// Too big for the tunnel or the next link, and to be fragmented there, which XDP cannot do.
     Unfragmentable = 24, "unfragmentable", Drop;
     /// A real server's reply in a frame for another machine, which a switch had flooded.
     NotForUs = 25, "not_for_us", Pass;

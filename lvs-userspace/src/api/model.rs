@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Diagnostics;
+
 /// `GET /v1/services`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Services {
@@ -199,4 +201,13 @@ pub struct Stopped {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     pub error: String,
+    /// The mistakes one by one, where it was the configuration: as `lvsctl check --json` tells them.
+    #[serde(flatten)]
+    pub diagnostics: Option<Diagnostics>,
+}
+
+impl Failure {
+    pub(crate) fn new(error: impl Into<String>) -> Self {
+        Self { error: error.into(), diagnostics: None }
+    }
 }

@@ -82,8 +82,8 @@ pub enum Error {
     NoAgent { path: PathBuf },
     #[error("this user may not ask the agent at {}: try `sudo lvsctl`", path.display())]
     NotPermitted { path: PathBuf },
-    #[error("{0}")]
-    Refused(String),
+    #[error("{}", _0.error)]
+    Refused(Box<model::Failure>),
     #[error("the agent's answer was cut off: {0}")]
     Interrupted(String),
     #[error("the agent's answer is not understood, is it of another version? {0}")]
@@ -94,6 +94,12 @@ pub enum Error {
     Output(#[from] io::Error),
 }
 
+impl From<model::Failure> for Error {
+    fn from(failure: model::Failure) -> Self {
+        Self::Refused(Box::new(failure))
+    }
+}
+
 impl Error {
     /// Whoever read the output has seen enough (`| head`).
     pub fn is_broken_pipe(&self) -> bool {
@@ -101,8 +107,17 @@ impl Error {
     }
 }
 
-/// Carries out one command line.
+/// Carries out one command line. With `--json` also a refusal is printed as JSON.
 pub async fn run(arguments: Arguments) -> Result<(), Error> {
+    let json = arguments.json;
+    let carried_out = carry_out(arguments).await;
+    if json && let Err(Error::Refused(failure)) = &carried_out {
+        print(&pretty(failure)?)?;
+    }
+    carried_out
+}
+
+async fn carry_out(arguments: Arguments) -> Result<(), Error> {
     let Arguments { instance, json, command } = arguments;
     let agent = Client::new(&instance);
     match command {

@@ -129,7 +129,7 @@ impl Agent {
                     Request::Describe(answer) => drop(answer.send(self.overview())),
                     Request::Reload(answer) => {
                         let reloaded = self.reload().await;
-                        drop(answer.send(reloaded.map_err(|error| model::Failure { error: error.to_string() })));
+                        drop(answer.send(reloaded.map_err(model::Failure::from)));
                     }
                     Request::Stop { keep_forwarding, done } => {
                         return End { keep_forwarding, asked_by: Some(done) };

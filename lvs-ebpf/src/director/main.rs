@@ -82,7 +82,8 @@ fn finish(cause: Cause) -> u32 {
     stats::count(cause);
     match cause.verdict() {
         Verdict::Pass => XDP_PASS,
-        Verdict::Drop => XDP_DROP,
+        // No note is a packet's fate.
+        Verdict::Drop | Verdict::Note => XDP_DROP,
         Verdict::Answer => XDP_TX,
     }
 }

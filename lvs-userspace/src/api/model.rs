@@ -116,7 +116,7 @@ pub struct Traffic {
 pub struct CauseStats {
     pub name: String,
     pub description: String,
-    /// What happens to the packet: `pass`, `drop` or `answer`.
+    /// What happens to the packet: `pass`, `drop` or `answer`; `note`: something else, and no packet is lost.
     pub verdict: String,
     pub packets: u64,
 }

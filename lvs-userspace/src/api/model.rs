@@ -106,7 +106,7 @@ pub struct Traffic {
     /// Client -> real server; bytes of IP packets.
     pub packets_in: u64,
     pub bytes_in: u64,
-    /// Real server -> client: 0 where the answers do not pass the director.
+    /// Real server -> client, with nat; 0 with other methods, whose answers do not tell the real server.
     pub packets_out: u64,
     pub bytes_out: u64,
 }

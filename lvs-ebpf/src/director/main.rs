@@ -88,8 +88,8 @@ fn finish(cause: Cause) -> u32 {
     }
 }
 
-/// Retires the connections whose keys stand in the packet, if they have expired. Attached nowhere: the
-/// agent runs it with the keys as the packet.
+/// Retires the connections whose places stand in the packet, if they have expired. Attached nowhere: the
+/// agent runs it with the places as the packet.
 #[xdp]
 fn lvs_expire(context: XdpContext) -> u32 {
     match expire::run(&Packet::new(context)) {

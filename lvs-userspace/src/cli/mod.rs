@@ -46,7 +46,7 @@ enum Command {
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
         interval: Option<u64>,
     },
-    /// The connection tables
+    /// The connection table
     Connections(Wanted),
     /// Why packets did not simply go to a real server
     Causes,

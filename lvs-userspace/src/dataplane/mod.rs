@@ -171,7 +171,7 @@ impl Dataplane {
         Readback { maps: Arc::clone(&self.maps) }
     }
 
-    /// One is enough: it remembers between passes.
+    /// One is enough: a pass is through the whole table.
     pub fn sweeper(&self) -> Sweeper {
         Sweeper { maps: Arc::clone(&self.maps), expire: Arc::clone(&self.expire) }
     }

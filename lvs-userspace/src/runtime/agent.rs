@@ -20,7 +20,7 @@ use crate::control::Event;
 use crate::dataplane::monotonic_nanoseconds;
 use lvs_common::settings::Settings;
 
-/// Between the end of a walk through the connection tables and the next, at the least.
+/// Between the end of a walk through the connection table and the next, at the least.
 const WALK_AGAIN: Duration = Duration::from_secs(3);
 /// A walk takes a second where there are a million entries: one part in so many of the time is spent on it.
 const WALK_SHARE: u32 = 10;

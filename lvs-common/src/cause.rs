@@ -8,6 +8,8 @@ pub enum Verdict {
     Drop,
     /// Turned into an answer to its sender.
     Answer,
+    /// Not the packet's fate: counted beside it.
+    Note,
 }
 
 macro_rules! causes {
@@ -90,11 +92,11 @@ causes! {
     IcmpUnrelated = 20, "icmp_unrelated", Drop;
     /// A map did not have what another map referred to. Never expected; report it.
     Inconsistent = 21, "inconsistent", Drop;
-    /// An embryonic entry made room for a newer one. Counted beside the packet's own fate.
-    EmbryonicEvicted = 22, "embryonic_evicted", Drop;
+    /// An embryonic entry made room for a newer one.
+    EmbryonicEvicted = 22, "embryonic_evicted", Note;
     /// A flow went on without the entry it should have got, since the table is full.
-    EntryNotStored = 23, "entry_not_stored", Drop;
-    /// Too big for the tunnel or the next link, and its sender wants it fragmented, which XDP cannot do.
+    EntryNotStored = 23, "entry_not_stored", Note;
+    /// Too big for the tunnel or the next link, and to be fragmented there, which XDP cannot do.
     Unfragmentable = 24, "unfragmentable", Drop;
     /// A real server's reply in a frame for another machine, which a switch had flooded.
     NotForUs = 25, "not_for_us", Pass;
@@ -107,7 +109,7 @@ const _: () = assert!(Cause::ALL.len() <= CAUSE_SLOTS as usize);
 
 #[cfg(test)]
 mod tests {
-    use super::Cause;
+    use super::{Cause, Verdict};
 
     #[test]
     fn values_are_dense_and_names_distinct() {
@@ -115,5 +117,11 @@ mod tests {
             assert_eq!(*cause as usize, index);
             assert!(Cause::ALL[..index].iter().all(|other| other.name() != cause.name()));
         }
+    }
+
+    #[test]
+    fn what_loses_no_packet_is_no_drop() {
+        let notes = Cause::ALL.iter().filter(|cause| cause.verdict() == Verdict::Note);
+        assert!(notes.eq(&[Cause::EmbryonicEvicted, Cause::EntryNotStored]));
     }
 }

@@ -3,7 +3,7 @@
 use crate::address::{Address, Halves};
 
 shared_pod! {
-    /// Key of the connection tables: one direction of a flow.
+    /// One direction of a flow: the 5-tuple.
     #[derive(Hash)]
     pub struct FlowKey [40] {
         pub source: Address,

@@ -21,10 +21,17 @@ shared_pod! {
     pub struct FragmentHead [16] {
         pub source_port: u16,
         pub destination_port: u16,
-        /// Reference to the destination; unused in the direction real server -> client.
+        /// Reference to the destination, or [`FragmentHead::REPLY`] or [`FragmentHead::KERNEL`].
         pub destination: u32,
         pub generation: u32,
         /// When the first fragment passed, in ticks.
         pub seen: u32,
     }
+}
+
+impl FragmentHead {
+    /// In place of a destination: from a real server to a client.
+    pub const REPLY: u32 = u32::MAX;
+    /// In place of a destination: to a VIP, but for no service, and so the kernel's.
+    pub const KERNEL: u32 = u32::MAX - 1;
 }

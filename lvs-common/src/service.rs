@@ -65,7 +65,8 @@ shared_pod! {
     pub struct Service [24] {
         /// Index of the service in `SERVICE_STATES`.
         pub index: u32,
-        /// Index of the ring in `RINGS`, or [`Service::NO_RING`].
+        /// Index of the ring in the outer map of its size (`RINGS_SMALL` and others, `SEQUENCES`), or
+        /// [`Service::NO_RING`].
         pub ring: u32,
         /// Number of slots of that ring; lc and wlc have none and scan the members: there the number of
         /// members that take new flows. 0 = no destination can take a new flow.

@@ -247,6 +247,16 @@ fn a_reload_changes_what_differs_and_nothing_after_a_mistake() {
     assert!(!refused.status.success());
     let words = String::from_utf8(refused.stderr).unwrap();
     assert!(words.contains("lvs.yaml:17:5") && words.contains("schedular"), "{words}");
+    // For programs, the mistakes as `check` tells them.
+    let (asked, checked) =
+        (lab.lvsctl(&["reload", "--json"]), lab.lvsctl(&["check", "--json", lab.file().to_str().unwrap()]));
+    assert!(!asked.status.success() && !checked.status.success());
+    let [mut asked, checked] =
+        [asked, checked].map(|output| serde_json::from_slice::<Value>(&output.stdout).unwrap());
+    assert_eq!(asked["mistakes"][0]["position"], serde_json::json!([17, 5]));
+    let error = asked.as_object_mut().unwrap().remove("error").unwrap();
+    assert_eq!(error.as_str().unwrap().trim(), words.trim_start_matches("lvsctl: ").trim());
+    assert_eq!(asked, checked);
     lab.write(&WEB.replace("[eth0]", "[eth0, eth7]"));
     let words = String::from_utf8(lab.lvsctl(&["reload"]).stderr).unwrap();
     assert!(words.contains("lvs.yaml:2:20") && words.contains("no interface eth7"), "{words}");

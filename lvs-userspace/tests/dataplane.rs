@@ -526,14 +526,27 @@ fn errors_name_the_command_the_map_and_the_remedy() {
 #[test]
 fn pinned_maps_of_another_size_are_kept_and_of_another_layout_refused() {
     Lab::run("sizes", |lab| {
-        drop(lab.open());
-        let options = OpenOptions { limits: Limits { connections: 8192, ..SMALL }, ..lab.options() };
-        let dataplane = Dataplane::open(&options).unwrap();
-        let warnings = dataplane.warnings().join("\n");
-        let wanted = buckets_for(8192 + 1024);
-        let message = format!("map CONNECTIONS keeps its {BUCKETS} entries; {wanted} take effect");
-        assert!(warnings.contains(&message), "{warnings}");
-        assert_eq!(dataplane.warnings().len(), 1, "{warnings}");
+        let settings = Command::SetSettings(Settings::defaults());
+        lab.open().apply(&[settings]).unwrap();
+        // With one connection less the table would have as many buckets as it has.
+        for (connections, embryonic) in [(8192, 1024), (SMALL.connections - 1, 1024), (8192, 1000)] {
+            let limits = Limits { connections, embryonic, ..SMALL };
+            let dataplane = Dataplane::open(&OpenOptions { limits, ..lab.options() }).unwrap();
+            let warnings = dataplane.warnings().join("\n");
+            let message =
+                format!("map CONNECTIONS keeps its limit of 4096 connections; {connections} take effect");
+            assert!(warnings.contains(&message), "{warnings}");
+            assert_eq!(dataplane.warnings().len(), 1, "{warnings}");
+        }
+        assert_eq!(Limits { connections: SMALL.connections - 1, ..SMALL }.buckets(), BUCKETS);
+        let limits = Limits { embryonic: 1025, ..SMALL };
+        let dataplane = Dataplane::open(&OpenOptions { limits, ..lab.options() }).unwrap();
+        let (warnings, entries) = (dataplane.warnings().join("\n"), [BUCKETS, buckets_for(4096 + 2048)]);
+        for [kept, wanted] in [[1024, 2048], entries.map(|buckets| buckets * 4)] {
+            let message = format!("keeps its {kept} entries; {wanted} take effect");
+            assert!(warnings.contains(&message), "{warnings}");
+        }
+        assert_eq!(dataplane.warnings().len(), 2, "{warnings}");
         drop(dataplane);
 
         let path = lab.directory().join(names::SETTINGS);

@@ -6,7 +6,6 @@ use lvs_common::cause::Cause;
 use lvs_common::destination::destination_flags;
 use lvs_common::flow::FlowKey;
 use lvs_common::fragment::{FragmentHead, FragmentKey};
-use lvs_common::service::Member;
 use lvs_ebpf::parse::{Network, Transport};
 
 use crate::maps::FRAGMENTS;
@@ -35,15 +34,36 @@ fn key(network: &Network) -> FragmentKey {
 #[inline(always)]
 pub(crate) fn remember_request(network: &Network, transport: &Transport, index: u32) -> Result<(), Cause> {
     let destination = lookup::destination(index).ok_or(Cause::Inconsistent)?;
-    remember(network, transport, index, destination.generation);
+    let ports = ports(transport.source_port, transport.destination_port);
+    remember(network, ports, index, destination.generation);
     Ok(())
 }
 
+/// A first fragment of a real server's reply; the later ones find the connection by its ports.
+#[inline(always)]
+pub(crate) fn remember_reply(network: &Network, key: &FlowKey) {
+    remember(network, ports(key.source_port, key.destination_port), FragmentHead::REPLY, 0);
+}
+
+/// A first fragment for no service. To a VIP none of the others would pass without it.
+#[inline(always)]
+pub(crate) fn remember_passed(network: &Network) {
+    if lookup::is_vip(&network.destination) {
+        remember(network, 0, FragmentHead::KERNEL, 0);
+    }
+}
+
+/// Both ports as one number: a reference to them would take room on the stack.
+#[inline(always)]
+const fn ports(source: u16, destination: u16) -> u32 {
+    (source as u32) << 16 | destination as u32
+}
+
 #[inline(never)]
-fn remember(network: &Network, transport: &Transport, destination: u32, generation: u32) -> u32 {
+fn remember(network: &Network, ports: u32, destination: u32, generation: u32) -> u32 {
     let head = FragmentHead {
-        source_port: transport.source_port,
-        destination_port: transport.destination_port,
+        source_port: (ports >> 16) as u16,
+        destination_port: ports as u16,
         destination,
         generation,
         seen: helpers::now(),
@@ -54,16 +74,8 @@ fn remember(network: &Network, transport: &Transport, destination: u32, generati
     0
 }
 
-/// A first fragment of a real server's reply; the later ones find the connection by its ports.
-#[inline(always)]
-pub(crate) fn remember_reply(network: &Network, key: &FlowKey) {
-    let transport =
-        Transport { source_port: key.source_port, destination_port: key.destination_port, tcp_flags: 0 };
-    remember(network, &transport, Member::NO_DESTINATION, 0);
-}
-
 /// Answer of [`find`] for a fragment of a real server's reply.
-pub(crate) const REPLY: u32 = u32::MAX;
+pub(crate) const REPLY: u32 = FragmentHead::REPLY;
 
 /// What the first fragment decided: [`REPLY`], or the destination. Fills the flow's key in.
 #[inline(always)]
@@ -83,8 +95,10 @@ pub(crate) fn find(scratch: &mut Scratch) -> Result<u32, Cause> {
         head.destination_port,
         network.protocol,
     );
-    if head.destination == Member::NO_DESTINATION {
-        return Ok(REPLY);
+    match head.destination {
+        FragmentHead::REPLY => return Ok(REPLY),
+        FragmentHead::KERNEL => return Err(Cause::NoService),
+        _ => {}
     }
     let destination = lookup::destination(head.destination).ok_or(Cause::Inconsistent)?;
     if destination.generation != head.generation || destination.has(destination_flags::REMOVED) {

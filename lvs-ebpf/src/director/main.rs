@@ -82,13 +82,14 @@ fn finish(cause: Cause) -> u32 {
     stats::count(cause);
     match cause.verdict() {
         Verdict::Pass => XDP_PASS,
-        Verdict::Drop => XDP_DROP,
+        // No note is a packet's fate.
+        Verdict::Drop | Verdict::Note => XDP_DROP,
         Verdict::Answer => XDP_TX,
     }
 }
 
-/// Retires the connections whose keys stand in the packet, if they have expired. Attached nowhere: the
-/// agent runs it with the keys as the packet.
+/// Retires the connections whose places stand in the packet, if they have expired. Attached nowhere: the
+/// agent runs it with the places as the packet.
 #[xdp]
 fn lvs_expire(context: XdpContext) -> u32 {
     match expire::run(&Packet::new(context)) {

@@ -59,7 +59,8 @@ fn uncommon(packet: &Packet) -> Result<u32, Cause> {
     if network.fragment == Fragment::Later {
         return later_fragment(packet, scratch);
     }
-    match network.protocol {
+    let first = network.fragment == Fragment::First;
+    let fate = match network.protocol {
         protocol::TCP | protocol::UDP => {
             let Ok(transport) = parse::transport(packet, network) else {
                 return Err(refuse_to_parse(network, Cause::Malformed));
@@ -68,7 +69,11 @@ fn uncommon(packet: &Packet) -> Result<u32, Cause> {
         }
         protocol::ICMP | protocol::ICMPV6 => message(packet),
         _ => Err(Cause::NoService),
+    };
+    if first && fate == Err(Cause::NoService) {
+        fragment::remember_passed(&scratch.network);
     }
+    fate
 }
 
 /// A packet that cannot be parsed is the kernel's, unless it is for a service: there the kernel would

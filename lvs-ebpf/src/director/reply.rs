@@ -1,9 +1,11 @@
 //! A packet for no service; it may be a real server's reply.
 
 use lvs_common::cause::Cause;
+use lvs_common::flow::FlowKey;
 use lvs_common::service::service_flags;
-use lvs_common::settings::flags;
+use lvs_common::settings::{Settings, flags};
 use lvs_ebpf::packet::Packet;
+use lvs_ebpf::parse::Network;
 
 use crate::connection::{self, Wanted};
 use crate::scratch::Scratch;
@@ -23,6 +25,17 @@ pub(crate) fn process(packet: &Packet, scratch: &mut Scratch) -> Result<u32, Cau
         check_receiver(packet)?;
         return forward::nat::outbound(packet, network, key, &found);
     }
+    route(packet, settings, network, key)
+}
+
+/// An answer of a server that answers by itself, or its ICMP error. `key` is its direction.
+#[inline(always)]
+pub(crate) fn route(
+    packet: &Packet,
+    settings: &Settings,
+    network: &Network,
+    key: &FlowKey,
+) -> Result<u32, Cause> {
     if settings.flags & flags::ANSWERS_ROUTED == 0 {
         return Err(Cause::NoService);
     }

@@ -97,13 +97,13 @@ stage! {
 }
 
 stage! {
-    /// An ICMP error about a nat connection, to its real server, or
+    /// An ICMP error about a nat connection, to its real server.
     lvs_icmp_in as error_to_real_server(index: u32) =
         |packet, index| icmp::error::to_real_server(packet, scratch()?, index)
 }
 
 stage! {
-    /// to its client.
+    /// An ICMP error by a real server, to its client.
     lvs_icmp_out as error_to_client() = |packet| icmp::error::to_client(packet, scratch()?)
 }
 

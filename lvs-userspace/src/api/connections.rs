@@ -1,4 +1,4 @@
-//! The connection tables, decoded and written as JSON a batch at a time: a million entries are never held
+//! The connection table, decoded and written as JSON a batch at a time: a million entries are never held
 //! at once.
 
 use std::collections::HashMap;

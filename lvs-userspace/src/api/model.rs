@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Diagnostics;
 use crate::health::pool::Mode;
 
 /// `GET /v1/services`
@@ -106,7 +107,7 @@ pub struct Traffic {
     /// Client -> real server; bytes of IP packets.
     pub packets_in: u64,
     pub bytes_in: u64,
-    /// Real server -> client: 0 where the answers do not pass the director.
+    /// Real server -> client, with nat; 0 with other methods, whose answers do not tell the real server.
     pub packets_out: u64,
     pub bytes_out: u64,
 }
@@ -116,7 +117,7 @@ pub struct Traffic {
 pub struct CauseStats {
     pub name: String,
     pub description: String,
-    /// What happens to the packet: `pass`, `drop` or `answer`.
+    /// What happens to the packet: `pass`, `drop` or `answer`; `note`: something else, and no packet is lost.
     pub verdict: String,
     pub packets: u64,
 }
@@ -328,4 +329,13 @@ pub struct Stopped {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     pub error: String,
+    /// The mistakes one by one, where it was the configuration: as `lvsctl check --json` tells them.
+    #[serde(flatten)]
+    pub diagnostics: Option<Diagnostics>,
+}
+
+impl Failure {
+    pub(crate) fn new(error: impl Into<String>) -> Self {
+        Self { error: error.into(), diagnostics: None }
+    }
 }

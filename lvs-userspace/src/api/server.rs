@@ -85,7 +85,7 @@ type Answer<T> = Result<Json<T>, Problem>;
 
 impl Problem {
     fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, failure: Failure { error: error.into() } }
+        Self { status, failure: Failure::new(error) }
     }
 
     fn ending() -> Self {

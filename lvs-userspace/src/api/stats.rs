@@ -60,6 +60,7 @@ pub(super) fn stats(overview: &Overview, readback: &Readback) -> Result<Stats, M
             Verdict::Pass => "pass",
             Verdict::Drop => "drop",
             Verdict::Answer => "answer",
+            Verdict::Note => "note",
         }
         .to_owned(),
         packets,

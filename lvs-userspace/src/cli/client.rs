@@ -43,7 +43,7 @@ impl Client {
             .header(HOST, "lvsd")
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
-            .map_err(|error| Error::Refused(error.to_string()))?;
+            .map_err(|error| Failure::new(error.to_string()))?;
         // Owns the sender: the connection ends when the exchange does.
         let exchange = async move {
             let answer = sender.send_request(request).await?;
@@ -57,8 +57,8 @@ impl Client {
             return Ok(body.to_vec());
         }
         match serde_json::from_slice::<Failure>(&body) {
-            Ok(failure) => Err(Error::Refused(failure.error)),
-            Err(_) => Err(Error::Refused(format!("the agent answers {status}"))),
+            Ok(failure) => Err(failure.into()),
+            Err(_) => Err(Failure::new(format!("the agent answers {status}")).into()),
         }
     }
 

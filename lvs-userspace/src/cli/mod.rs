@@ -49,7 +49,7 @@ enum Command {
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
         interval: Option<u64>,
     },
-    /// The connection tables
+    /// The connection table
     Connections(Wanted),
     /// Why packets did not simply go to a real server
     Causes,
@@ -109,8 +109,8 @@ pub enum Error {
     NoAgent { path: PathBuf },
     #[error("this user may not ask the agent at {}: try `sudo lvsctl`", path.display())]
     NotPermitted { path: PathBuf },
-    #[error("{0}")]
-    Refused(String),
+    #[error("{}", _0.error)]
+    Refused(Box<model::Failure>),
     #[error("the agent's answer was cut off: {0}")]
     Interrupted(String),
     #[error("the agent's answer is not understood, is it of another version? {0}")]
@@ -121,6 +121,12 @@ pub enum Error {
     Output(#[from] io::Error),
 }
 
+impl From<model::Failure> for Error {
+    fn from(failure: model::Failure) -> Self {
+        Self::Refused(Box::new(failure))
+    }
+}
+
 impl Error {
     /// Whoever read the output has seen enough (`| head`).
     pub fn is_broken_pipe(&self) -> bool {
@@ -128,8 +134,17 @@ impl Error {
     }
 }
 
-/// Carries out one command line.
+/// Carries out one command line. With `--json` also a refusal is printed as JSON.
 pub async fn run(arguments: Arguments) -> Result<(), Error> {
+    let json = arguments.json;
+    let carried_out = carry_out(arguments).await;
+    if json && let Err(Error::Refused(failure)) = &carried_out {
+        print(&pretty(failure)?)?;
+    }
+    carried_out
+}
+
+async fn carry_out(arguments: Arguments) -> Result<(), Error> {
     let Arguments { instance, json, command } = arguments;
     let agent = Client::new(&instance);
     match command {

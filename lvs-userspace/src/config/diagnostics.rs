@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::yaml::Place;
 
 /// At least one mistake; in the order of the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostics {
     /// The file's name as it was given.
     pub file: String,
@@ -16,7 +16,7 @@ pub struct Diagnostics {
     pub omitted: usize,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mistake {
     /// Line and column (in characters), both from 1; `None` when it is the file as a whole.
     pub position: Option<(u32, u32)>,

@@ -14,6 +14,8 @@ pub use probe::{
     RadiusProbe, Secure, SipProbe, SqlProbe, TextProbe, TextProtocol, TlsMode, Transport, UdpProbe,
 };
 
+use lvs_common::connection::buckets_for;
+
 /// A whole file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -56,6 +58,18 @@ impl Default for Limits {
             embryonic: lvs_common::limits::EMBRYONIC,
             destinations: lvs_common::limits::DESTINATIONS,
         }
+    }
+}
+
+impl Limits {
+    /// Entries of `EMBRYONIC_ORDER`, in which the program finds a place by a mask.
+    pub const fn embryonic_slots(&self) -> u32 {
+        self.embryonic.next_power_of_two()
+    }
+
+    /// Buckets of the connection table, which holds the embryonic too.
+    pub const fn buckets(&self) -> u32 {
+        buckets_for(self.connections as u64 + self.embryonic_slots() as u64)
     }
 }
 

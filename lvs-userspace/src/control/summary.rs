@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use lvs_common::connection::{Bucket, buckets_for};
+use lvs_common::connection::Bucket;
 use lvs_common::ring::Slot;
 use serde::{Deserialize, Serialize};
 
@@ -34,8 +34,7 @@ impl Summary {
         state.handle(Event::Desired(config.clone()), Duration::ZERO);
         let view = state.describe();
         let slots: usize = state.snapshot().rings.values().map(Vec::len).sum();
-        let connections = u64::from(config.limits.connections) + u64::from(config.limits.embryonic);
-        let buckets = u64::from(buckets_for(connections));
+        let buckets = u64::from(config.limits.buckets());
         Self {
             destinations: state.snapshot().destinations.len(),
             rings: view.rings,

@@ -37,7 +37,7 @@ pub struct ServiceView {
     pub owner: String,
     /// Index in `SERVICE_STATES`.
     pub index: u32,
-    /// Index in `RINGS`; lc and wlc have none, nor has a service that nobody serves.
+    /// Index in the outer map of its size; lc and wlc have none, nor has a service that nobody serves.
     pub ring: Option<u32>,
     pub ring_slots: u32,
     /// Slots in which a change is under way: old flows are with another destination than new ones.

@@ -8,7 +8,7 @@ use std::{io, iter};
 use aya::maps::MapInfo;
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use lvs_common::connection::buckets_for;
+use lvs_common::connection::ENTRIES_PER_BUCKET;
 use lvs_common::names;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 use super::attach::pinned_links;
 use super::error::OpenError;
 use super::inner_maps::InnerMaker;
+use super::maps::Maps;
 use super::{bpffs, syscall};
 use crate::config::model::Limits;
 
@@ -105,11 +106,9 @@ pub(super) fn load(object: &[u8], limits: &Limits, directory: &Path) -> Result<L
 
 /// Entries of the maps whose size is configured.
 fn map_sizes(limits: &Limits) -> [(&'static str, u32); 5] {
-    // The program finds the place in `EMBRYONIC_ORDER` by a mask.
-    let embryonic = limits.embryonic.next_power_of_two();
     [
-        (names::CONNECTIONS, buckets_for(u64::from(limits.connections) + u64::from(embryonic))),
-        (names::EMBRYONIC_ORDER, embryonic),
+        (names::CONNECTIONS, limits.buckets()),
+        (names::EMBRYONIC_ORDER, limits.embryonic_slots()),
         (names::DESTINATIONS, limits.destinations),
         (names::LOADS, limits.destinations),
         (names::COUNTERS, limits.destinations),
@@ -157,15 +156,30 @@ fn check_pinned(
         }
         let configured = sizes.iter().find(|(sized, _)| *sized == name).map(|(_, size)| *size);
         let wanted = configured.unwrap_or(definition.max_entries());
-        if pinned.max_entries() != wanted {
-            warnings.push(format!(
-                "map {name} keeps its {} entries; {wanted} take effect when lvsd starts without the old maps, \
-                 after it was stopped with its maps removed",
-                pinned.max_entries()
-            ));
+        // Of the connection table a limit is told, which its size does not tell.
+        if pinned.max_entries() != wanted && name != names::CONNECTIONS {
+            warnings.push(kept(name, &format!("{} entries", pinned.max_entries()), wanted));
         }
     }
     Ok(warnings)
+}
+
+/// What the operator is told of the connection table where it is not as `limits` wants it.
+pub(super) fn kept_connections(maps: &Maps, limits: &Limits) -> Option<String> {
+    let (limit, buckets) = (maps.shape.connections, maps.connections.capacity());
+    if limit != limits.connections {
+        return Some(kept(names::CONNECTIONS, &format!("limit of {limit} connections"), limits.connections));
+    }
+    let entries = |buckets: u32| buckets.saturating_mul(ENTRIES_PER_BUCKET as u32);
+    let room = format!("{} entries", entries(buckets));
+    (buckets != limits.buckets()).then(|| kept(names::CONNECTIONS, &room, entries(limits.buckets())))
+}
+
+fn kept(map: &str, what: &str, wanted: u32) -> String {
+    format!(
+        "map {map} keeps its {what}; {wanted} take effect when lvsd starts without the old maps, after it was \
+         stopped with its maps removed"
+    )
 }
 
 /// Loads one program and returns it with the type information it refers to.

@@ -34,6 +34,7 @@ pub use sweep::{SweepReport, Sweeper, now_ticks};
 pub use syscall::monotonic_nanoseconds;
 
 use lvs_common::settings::Interface;
+use tracing::warn;
 
 use crate::config::model::Limits;
 use crate::control::command::{Command, Snapshot};
@@ -81,8 +82,12 @@ impl Dataplane {
             return Err(OpenError::NotPermitted);
         }
         bpffs::create(&directory)?;
-        let loaded = loader::load(options.object, &options.limits, &directory)?;
+        let mut loaded = loader::load(options.object, &options.limits, &directory)?;
         let maps = Arc::new(Maps::open(&directory, options.limits.connections)?);
+        if let Some(warning) = loader::kept_connections(&maps, &options.limits) {
+            warn!("{warning}");
+            loaded.warnings.push(warning);
+        }
         // An agent may have died between the two forms of its services.
         apply::publish_services(&maps, &loaded.inner_maker)?;
         let attacher = Attacher { directory: directory.clone(), program: loaded.director };
@@ -166,7 +171,7 @@ impl Dataplane {
         Readback { maps: Arc::clone(&self.maps) }
     }
 
-    /// One is enough: it remembers between passes.
+    /// One is enough: a pass is through the whole table.
     pub fn sweeper(&self) -> Sweeper {
         Sweeper { maps: Arc::clone(&self.maps), expire: Arc::clone(&self.expire) }
     }

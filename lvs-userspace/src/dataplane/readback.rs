@@ -23,7 +23,7 @@ pub struct Readback {
     pub(super) maps: Arc<Maps>,
 }
 
-/// One entry of the connection tables.
+/// One entry of the connection table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionEntry {
     pub key: FlowKey,

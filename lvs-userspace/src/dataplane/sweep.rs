@@ -1,6 +1,6 @@
 //! Ageing: finds connections that have been idle for too long and has the kernel retire them.
 //!
-//! The agent only proposes. The program `lvs_expire` looks at each key again, where it can settle the
+//! The agent only proposes. The program `lvs_expire` looks at each entry again, where it can settle the
 //! counts of a connection in the same breath in which a packet might revive it.
 
 use std::collections::BTreeMap;

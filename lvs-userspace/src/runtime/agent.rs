@@ -22,7 +22,7 @@ use crate::dataplane::monotonic_nanoseconds;
 use crate::health::pool::{Mode, Selection};
 use lvs_common::settings::Settings;
 
-/// Between the end of a walk through the connection tables and the next, at the least.
+/// Between the end of a walk through the connection table and the next, at the least.
 const WALK_AGAIN: Duration = Duration::from_secs(3);
 /// A walk takes a second where there are a million entries: one part in so many of the time is spent on it.
 const WALK_SHARE: u32 = 10;
@@ -143,7 +143,7 @@ impl Agent {
                     }
                     Request::Reload(answer) => {
                         let reloaded = self.reload().await;
-                        drop(answer.send(reloaded.map_err(|error| model::Failure { error: error.to_string() })));
+                        drop(answer.send(reloaded.map_err(model::Failure::from)));
                     }
                     Request::Stop { keep_forwarding, done } => {
                         return End { keep_forwarding, asked_by: Some(done) };

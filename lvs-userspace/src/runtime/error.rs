@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::api::model::Failure;
 use crate::config::Diagnostics;
 use crate::dataplane::object::MissingObject;
 use crate::dataplane::{ApplyError, AttachError, MapError, OpenError};
@@ -40,6 +41,14 @@ pub enum Error {
 impl From<OpenError> for Error {
     fn from(error: OpenError) -> Self {
         Self::Open(Box::new(error))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        let diagnostics = if let Error::Config(diagnostics) = error { Some(diagnostics) } else { None };
+        Self { error: text, diagnostics }
     }
 }
 

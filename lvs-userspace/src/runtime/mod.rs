@@ -78,7 +78,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     if let Some(asked_by) = asked_by {
         let answer = match &closed {
             Ok(()) => Ok(model::Stopped { forwarding_kept: keep_forwarding }),
-            Err(error) => Err(model::Failure { error: error.to_string() }),
+            Err(error) => Err(model::Failure::new(error.to_string())),
         };
         drop(asked_by.send(answer));
     }

@@ -504,6 +504,7 @@ fn judge(side: Side, sent: &[u8], outcome: &Outcome, expect: &Expect) -> Result<
             Fate::Pass => verdict == Verdict::Pass,
             Fate::Drop => verdict == Verdict::Drop,
             Fate::Answer => verdict == Verdict::Transmit,
+            Fate::Note => false,
         };
         assert!(fits, "the row contradicts what {} says of itself", cause.name());
     }

@@ -132,6 +132,51 @@ fn what_does_not_fit_is_answered_with_what_fits() {
     }
 }
 
+/// No IPv6 node lets itself be told less than 1280 (RFC 8200 section 5, RFC 8201 section 4), so that packets up
+/// to this size would have to be fragmented on a narrower way. IPv4 is told what there is.
+#[test]
+fn ipv6_is_told_1280_at_the_least() {
+    let narrow = 1270;
+    let mut services = String::new();
+    for family in FAMILIES {
+        for (port, rest) in [
+            (80, servers(&[family.front])),
+            (82, format!("forward: nat, {}", servers(&[family.back]))),
+            (83, format!("forward: ipip, {}", servers(&[V4.far]))),
+            (84, format!("forward: ipip, {}", servers(&[V6.far]))),
+        ] {
+            services += &service(&format!("{}-{port}", family.name), family.vip, port, "udp", &rest);
+        }
+    }
+    let mut world = World::new(&services);
+    for family in FAMILIES {
+        let outer = if family.name == "v4" { 20 } else { 40 };
+        world.relocate(family.front, |next_hop| next_hop.mtu = narrow);
+        world.relocate(family.back, |next_hop| next_hop.mtu = narrow);
+        world.relocate(family.far, |next_hop| next_hop.mtu = narrow + outer);
+    }
+    for family in FAMILIES {
+        let header = family.request().header_length() + 8;
+        for port in [80, 82, 83, 84] {
+            for size in [1270, 1271, 1272, 1280, 1281, 1500] {
+                let payload = vec![0x77; size - header];
+                let sent = FROM_CLIENT.frame(&family.request().udp_packet((4000, port), &payload));
+                let name = format!("{} port {port}, {size} bytes", family.name);
+                let told = if family.name == "v4" { 1270 } else { 1280 };
+                if size == 1270 {
+                    let outcome = world.run(Front, &sent);
+                    world.check(&name, outcome.causes.is_empty(), || format!("{:?}", outcome.causes));
+                } else if size <= told {
+                    world.row(&name, Front, &sent, &Expect::Drop(Cause::Unfragmentable));
+                } else {
+                    let answer = error(family, &sent, family.too_big, told as u32);
+                    world.row(&name, Front, &sent, &Expect::Answer(Cause::TooBigAnswered, answer));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn hops_run_out_where_the_director_routes() {
     let mut world = narrow();

@@ -285,3 +285,41 @@ fn fragments_for_no_service_pass() {
         }
     }
 }
+
+/// Of a datagram that only the kernel wants it must get all: neither a service on another port of the VIP
+/// nor the kind of the forwarding matters.
+#[test]
+fn fragments_to_a_vip_without_a_service_pass() {
+    let nat = format!("forward: nat, {}", servers(&[V4.back]));
+    let only_nat = World::new(&service("nat", V4.vip, NAT, "udp", &nat));
+    let without_answers =
+        World::new(&service("local", V4.vip, DR, "udp", "forward: local, real_servers: []"));
+    let gre = 47;
+    for (services, mut world, families) in
+        [("all", world(), &FAMILIES[..]), ("nat", only_nat, &[V4]), ("none", without_answers, &[V4])]
+    {
+        let mut identification = 100;
+        for family in families {
+            for (protocol, number) in PROTOCOLS.into_iter().chain([("gre", gre)]) {
+                identification += 1;
+                let ip = family.request();
+                let datagram = whole(number, &ip, (4000, 99));
+                let frame = |index: usize| {
+                    let (offset, more, part) = pieces(&datagram)[index];
+                    FROM_CLIENT.frame(&fragment(&ip, (offset, more), identification).packet(number, part))
+                };
+                let name = |what: &str| format!("{services}, {} {protocol} {what}", family.name);
+                world.row(
+                    &name("before the first"),
+                    Front,
+                    &frame(1),
+                    &Expect::Drop(Cause::FragmentBeforeFirst),
+                );
+                for index in [0, 1, 2] {
+                    let name = name(&format!("piece {index}"));
+                    world.row(&name, Front, &frame(index), &Expect::Pass(Cause::NoService));
+                }
+            }
+        }
+    }
+}

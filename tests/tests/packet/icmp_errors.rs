@@ -1,7 +1,7 @@
 //! ICMP errors about flows, which quote eight bytes of the transport header and no more.
 
 use lvs_common::cause::Cause;
-use lvs_tests::packet::frame::{Ip, packet_of};
+use lvs_tests::packet::frame::{Ip, Link, packet_of};
 use lvs_tests::packet::{Expect, Side, World};
 
 use crate::traffic::*;
@@ -129,6 +129,70 @@ fn an_error_about_a_translated_packet_reaches_the_client() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// A server that answers by itself complains as itself: from the VIP, which is the director's own address, so
+/// that the kernel would drop what comes from it.
+#[test]
+fn an_error_of_a_server_that_answers_by_itself_is_routed() {
+    errors_are_routed(world(), &[(81, "dr"), (82, "ipip"), (85, "dr and rr")]);
+    // Where nobody is reached by nat.
+    let mut services = String::new();
+    for family in FAMILIES {
+        for (protocol, _) in PROTOCOLS {
+            let name = format!("{}-{protocol}", family.name);
+            services += &service(&name, family.vip, 81, protocol, &servers(&[family.back]));
+        }
+    }
+    errors_are_routed(World::new(&services), &[(81, "dr alone")]);
+}
+
+fn errors_are_routed(mut world: World, ports: &[(u16, &str)]) {
+    world.learn_interfaces();
+    for family in FAMILIES {
+        for (protocol, number) in PROTOCOLS {
+            for (kind, code, word) in kinds(family) {
+                for &(port, what) in ports {
+                    let request = family.request();
+                    let quoted = quote(&request, number, (4000, port), (4000, port), &request);
+                    let error = |ip: &Ip| ip.icmp_packet(kind, code, word, &quoted);
+                    let link = link_from(Back, family.back);
+                    let ip = family.reply(family.vip);
+                    let name = |case: &str| format!("{} {protocol} {kind}/{code} {what}{case}", family.name);
+                    let left = TO_CLIENT.frame(&error(&ip.routed()));
+                    let sent = link.frame(&error(&ip));
+                    world.row(&name(""), Back, &sent, &Expect::Routed(Front, left));
+
+                    let other = Link { destination: [2, 0, 0, 0, 9, 9], ..link };
+                    let sent = other.frame(&error(&ip));
+                    world.row(&name(", for another machine"), Back, &sent, &Expect::Pass(Cause::NotForUs));
+                    let sent = link.frame(&error(&ip.with(|ip| ip.hops = 1)));
+                    world.row(&name(", no hop left"), Back, &sent, &Expect::Drop(Cause::TimeExceeded));
+                    // A router's address is not the director's: the kernel routes it.
+                    let router = if family.name == "v4" { "192.168.0.254" } else { "2001:db8:1::254" };
+                    let sent = link.frame(&error(&family.reply(router)));
+                    world.row(&name(", by a router"), Back, &sent, &Expect::Pass(Cause::NoService));
+                }
+                // Translated packets are quoted with the real server's address, and nobody else answers here.
+                for port in [83, 86, 99] {
+                    let request = family.request();
+                    let quoted = quote(&request, number, (4000, port), (4000, port), &request);
+                    let packet = family.reply(family.vip).icmp_packet(kind, code, word, &quoted);
+                    let sent = link_from(Back, family.back).frame(&packet);
+                    let name = format!("{} {protocol} {kind}/{code} port {port}", family.name);
+                    world.row(&name, Back, &sent, &Expect::Pass(Cause::NoService));
+                }
+            }
+            let request = family.request();
+            let mut quoted = quote(&request, number, (4000, 81), (4000, 81), &request);
+            quoted.resize(1500, 7);
+            let (kind, code) = family.port_unreachable;
+            let sent = family.reply(family.vip).icmp_packet(kind, code, [0; 4], &quoted);
+            let sent = link_from(Back, family.back).frame(&sent);
+            let name = format!("{} {protocol} too big for the way", family.name);
+            world.row(&name, Back, &sent, &Expect::Drop(Cause::TooBig));
         }
     }
 }

@@ -109,13 +109,18 @@ fn check_size(packet: &impl Bytes, network: &Network, mtu: usize) -> Result<(), 
     Err(too_big(packet, network, mtu))
 }
 
+/// Every way takes IPv6 packets of this size, or fragments them by its own means (RFC 8200 section 5, of
+/// tunnels RFC 2473 section 7.1). Who is told less does not send less (RFC 8201 section 4).
+const IPV6_MTU: usize = 1280;
+
 #[inline(always)]
 fn too_big(packet: &impl Bytes, network: &Network, mtu: usize) -> Cause {
-    if network.is_v4 && !dont_fragment(packet, network) {
+    let least = if network.is_v4 { 0 } else { IPV6_MTU };
+    if network.length <= least || (network.is_v4 && !dont_fragment(packet, network)) {
         return Cause::Unfragmentable;
     }
     if let Ok(scratch) = scratch() {
-        scratch.mtu = mtu as u32;
+        scratch.mtu = if mtu < least { least } else { mtu } as u32;
     }
     Cause::TooBig
 }

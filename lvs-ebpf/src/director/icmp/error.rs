@@ -8,18 +8,17 @@ use core::mem::offset_of;
 use lvs_common::address::Address;
 use lvs_common::cause::Cause;
 use lvs_common::checksum::Delta;
-
 use lvs_common::service::protocol;
 use lvs_common::settings::flags;
 use lvs_ebpf::packet::{Bytes as _, OutOfBounds, Packet};
-use lvs_ebpf::parse::{FRAGMENT_HEADER, IPV4, IPV6, Network, next_header};
+use lvs_ebpf::parse::{FRAGMENT_HEADER, Fragment, IPV4, IPV6, Network, next_header};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use super::{HEADER, about};
-use crate::connection::{self, Wanted};
+use crate::connection::{self, Found, Wanted};
 use crate::rewrite::{self, Side};
 use crate::scratch::Scratch;
-use crate::{lookup, next_hop, stats};
+use crate::{lookup, next_hop, reply, stats};
 
 /// The packet quoted in an error.
 #[derive(Clone, Copy)]
@@ -118,16 +117,29 @@ pub(crate) fn to_real_server(packet: &Packet, scratch: &Scratch, index: u32) -> 
     next_hop.send(packet)
 }
 
-/// A real server, or a router before it, complains about a translated packet: the client sees its own.
+/// A real server, or a router before it, complains about a client's packet.
 #[inline(always)]
 pub(crate) fn to_client(packet: &Packet, scratch: &Scratch) -> Result<u32, Cause> {
     let settings = lookup::settings()?;
-    if settings.flags & flags::NAT == 0 {
-        return Err(Cause::NoService);
-    }
     // What looks like the client's direction is the real server's here.
     let (network, key) = (&scratch.network, &scratch.key);
-    let found = connection::find(&Wanted::answer(settings, key)).ok_or(Cause::NoService)?;
+    if settings.flags & flags::NAT != 0
+        && let Some(found) = connection::find(&Wanted::answer(settings, key))
+    {
+        return translate(packet, scratch, &found);
+    }
+    // A server that answers by itself complains from the VIP. What a router says the kernel takes; and of
+    // fragments only the first would be known.
+    if network.source != key.source || network.fragment != Fragment::Whole {
+        return Err(Cause::NoService);
+    }
+    reply::route(packet, settings, network, key)
+}
+
+/// About a translated packet: the client sees its own.
+#[inline(always)]
+fn translate(packet: &Packet, scratch: &Scratch, found: &Found) -> Result<u32, Cause> {
+    let (network, key) = (&scratch.network, &scratch.key);
     let virtual_address = &lookup::destination(found.destination).ok_or(Cause::Inconsistent)?.source_address;
     let next_hop = next_hop::to_address(packet, virtual_address, &network.destination)?;
     crate::forward::check_hops(packet, network)?;

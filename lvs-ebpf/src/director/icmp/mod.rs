@@ -19,7 +19,7 @@ pub(super) const HEADER: usize = 8;
 pub(crate) mod about {
     /// A packet of a service; its flow and service stand in the scratch value.
     pub(crate) const SERVICE: u32 = 1;
-    /// Perhaps a packet to a nat real server.
+    /// Perhaps a packet to a real server, translated or not.
     pub(crate) const REPLY: u32 = 2;
 }
 

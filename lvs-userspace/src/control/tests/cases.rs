@@ -14,7 +14,7 @@ use lvs_common::tcp_state::state;
 use super::director::{Director, key, one, pool};
 use super::model::Model;
 use super::{config, server, service};
-use crate::config::model::{Forward, RealServer, Scheduler, Timeouts};
+use crate::config::model::{Forward, Limits, RealServer, Scheduler, Timeouts};
 use crate::control::plan::key_of;
 use crate::control::{Capacity, Command, Event, NextHop, State, Summary};
 
@@ -404,6 +404,18 @@ fn the_operator_is_warned_of_coarse_shares() {
     assert!(warnings[0].contains("add up to 131069"), "{warnings:?}");
     let warnings = Summary::of(&one(Scheduler::Lc, Vec::new())).warnings;
     assert!(warnings[0].contains("no real server"), "{warnings:?}");
+}
+
+/// The table has room for as many embryonic connections as the loader makes of the limit: a power of two.
+#[test]
+fn a_summary_counts_the_connection_table_as_it_is_made() {
+    let bytes = |embryonic| {
+        let mut config = config(Vec::new());
+        config.limits = Limits { connections: 4096, embryonic, ..config.limits };
+        Summary::of(&config).connection_bytes
+    };
+    assert_eq!(bytes(1025), bytes(2048));
+    assert!(bytes(1025) > bytes(1024));
 }
 
 #[test]

@@ -214,13 +214,13 @@ impl Agent {
             let port = selection.port.map_or_else(String::new, |port| format!(" with port {port}"));
             let service = selection.service.as_ref().map_or("any service", |name| name);
             let error = format!("{}{port} is no real server of {service}", selection.address);
-            return Err(model::Failure { error });
+            return Err(model::Failure::new(error));
         }
         let desired = self.health.outcome();
         self.install(desired);
         if !self.health.save() {
             let error = "it is in force, but would not survive the agent; its log has the reason".to_owned();
-            return Err(model::Failure { error });
+            return Err(model::Failure::new(error));
         }
         Ok(model::Maintained { services })
     }

@@ -446,6 +446,44 @@ fn services_that_were_written_and_not_published_are_published_by_the_next_agent(
     });
 }
 
+/// What was written stands in `SERVICES`, so that no plan made of it would write it again.
+#[test]
+fn services_that_could_not_be_published_are_published_by_the_next_apply() {
+    Lab::run("again", |lab| {
+        let mut dataplane = lab.open();
+        let [first, second, third] = [0, 1, 2].map(numbered);
+        let set = |(key, value)| Command::SetService { key, value };
+        dataplane.apply(&[set(first), set(third)]).unwrap();
+        // A table is a new map and needs a descriptor. Of this thread only: it has descriptors of its own.
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES).unwrap();
+        let all_descriptors = || {
+            let null = fs::File::open("/dev/null").unwrap();
+            let copies = std::iter::from_fn(|| null.try_clone().ok()).collect::<Vec<_>>();
+            (null, copies)
+        };
+
+        let taken = all_descriptors();
+        let error = dataplane.apply(&[set(second)]).unwrap_err();
+        assert!(error.to_string().contains("SERVICE_LINES"), "{error}");
+        let again = dataplane.apply(&[]).unwrap_err().to_string();
+        assert!(again.contains("publish services") && again.contains("SERVICE_LINES"), "{again}");
+        drop(taken);
+        assert_eq!(lab.services(), BTreeMap::from([first, third]));
+        assert_eq!(dataplane.snapshot().unwrap().services, BTreeMap::from([first, second, third]));
+        dataplane.apply(&[]).unwrap();
+        assert_eq!(lab.services(), BTreeMap::from([first, second, third]));
+        let id = lab.inner_maps(names::SERVICE_LINES);
+        dataplane.apply(&[]).unwrap();
+        assert_eq!(lab.inner_maps(names::SERVICE_LINES), id, "nothing is left to publish");
+
+        let taken = all_descriptors();
+        dataplane.apply(&[Command::DeleteService { key: third.0 }]).unwrap_err();
+        drop(taken);
+        dataplane.apply(&[]).unwrap();
+        assert_eq!(lab.services(), BTreeMap::from([first, second]));
+    });
+}
+
 /// What `apply` says of an error: the commands before the one it names are carried out.
 #[test]
 fn services_before_one_that_fails_are_published() {

@@ -21,10 +21,25 @@ const RINGS_AT_ONCE: usize = 256;
 /// How many commands of a run were carried out before one failed, and why.
 type Failure = (usize, MapError);
 
-pub(super) fn apply(maps: &Maps, maker: &InnerMaker, commands: &[Command]) -> Result<(), ApplyError> {
+/// `unpublished` is kept from one call to the next: `SERVICES` holds what packets do not see yet, since publishing
+/// has failed. Then it comes first, for no other command would have it done again.
+pub(super) fn apply(
+    maps: &Maps,
+    maker: &InnerMaker,
+    unpublished: &mut bool,
+    commands: &[Command],
+) -> Result<(), ApplyError> {
+    if *unpublished {
+        publish(maps, maker, unpublished).map_err(|reason| ApplyError {
+            position: 0,
+            count: commands.len(),
+            command: "publish services that were written before".to_owned(),
+            reason,
+        })?;
+    }
     let mut done = 0;
     for run in commands.chunk_by(|left, right| discriminant(left) == discriminant(right)) {
-        apply_run(maps, maker, run).map_err(|(done_in_run, reason)| ApplyError {
+        apply_run(maps, maker, unpublished, run).map_err(|(done_in_run, reason)| ApplyError {
             position: done + done_in_run + 1,
             count: commands.len(),
             command: run.get(done_in_run).map(describe).unwrap_or_default(),
@@ -36,7 +51,12 @@ pub(super) fn apply(maps: &Maps, maker: &InnerMaker, commands: &[Command]) -> Re
 }
 
 /// Carries out commands that are all of one kind.
-fn apply_run(maps: &Maps, maker: &InnerMaker, run: &[Command]) -> Result<(), Failure> {
+fn apply_run(
+    maps: &Maps,
+    maker: &InnerMaker,
+    unpublished: &mut bool,
+    run: &[Command],
+) -> Result<(), Failure> {
     use Command::*;
     match run.first() {
         None => Ok(()),
@@ -76,7 +96,7 @@ fn apply_run(maps: &Maps, maker: &InnerMaker, run: &[Command]) -> Result<(), Fai
                 _ => None,
             });
             // Also after an error: what is written is carried out.
-            let published = publish_services(maps, maker).map_err(|error| (run.len() - 1, error));
+            let published = publish(maps, maker, unpublished).map_err(|error| (run.len() - 1, error));
             written.and(published)
         }
         // Whatever its size was.
@@ -95,7 +115,7 @@ fn apply_run(maps: &Maps, maker: &InnerMaker, run: &[Command]) -> Result<(), Fai
                 DeleteService { key } => Some(*key),
                 _ => None,
             });
-            let published = publish_services(maps, maker).map_err(|error| (run.len() - 1, error));
+            let published = publish(maps, maker, unpublished).map_err(|error| (run.len() - 1, error));
             removed.and(published)
         }
     }
@@ -146,6 +166,12 @@ fn publish_rings(maps: &Maps, maker: &InnerMaker, run: &[Command]) -> Result<(),
 
 fn ring_length(command: &Command) -> usize {
     if let Command::SetRing { slots, .. } = command { slots.len() } else { 0 }
+}
+
+fn publish(maps: &Maps, maker: &InnerMaker, unpublished: &mut bool) -> Result<(), MapError> {
+    let published = publish_services(maps, maker);
+    *unpublished = published.is_err();
+    published
 }
 
 /// Puts what `SERVICES` holds where packets look for it. The kernel waits for a grace period: when this

@@ -58,7 +58,7 @@ fn chain(error: &dyn Error) -> String {
 #[derive(Debug, Error)]
 #[error("command {position} of {count}, {command}, failed: {reason}")]
 pub struct ApplyError {
-    /// Counted from 1.
+    /// Counted from 1; 0 is what an earlier call had left to do.
     pub position: usize,
     pub count: usize,
     pub command: String,

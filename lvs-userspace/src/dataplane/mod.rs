@@ -63,6 +63,8 @@ pub struct Dataplane {
     directory: PathBuf,
     maps: Arc<Maps>,
     inner_maker: InnerMaker,
+    /// See [`apply::apply`].
+    unpublished: bool,
     expire: Arc<OwnedFd>,
     attacher: Attacher,
     attachments: Vec<Attachment>,
@@ -96,6 +98,7 @@ impl Dataplane {
             directory,
             maps,
             inner_maker: loaded.inner_maker,
+            unpublished: false,
             expire: Arc::new(loaded.expire),
             attacher,
             attachments,
@@ -126,9 +129,10 @@ impl Dataplane {
     }
 
     /// Carries out commands in order. On an error those before the named one are carried out; take a new
-    /// [`Dataplane::snapshot`] before planning again.
+    /// [`Dataplane::snapshot`] before planning again. Services that were written and could not be made visible
+    /// to packets are made so by the next call first.
     pub fn apply(&mut self, commands: &[Command]) -> Result<(), ApplyError> {
-        apply::apply(&self.maps, &self.inner_maker, commands)
+        apply::apply(&self.maps, &self.inner_maker, &mut self.unpublished, commands)
     }
 
     /// Everything control decides about, as it is in the kernel.

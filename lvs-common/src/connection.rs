@@ -230,7 +230,7 @@ impl Entry {
     /// The connection it holds, if it holds one.
     pub const fn connection(&self) -> Option<Connection> {
         let state = self.state as u32;
-        if matches!(state, state::NONE | state::BUSY | state::DEAD) {
+        if !state::is_live(state) {
             return None;
         }
         Some(Connection {

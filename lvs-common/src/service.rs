@@ -60,8 +60,8 @@ pub mod service_flags {
 }
 
 shared_pod! {
-    /// Value of `SERVICES`. One hash update replaces all of it at once, so a packet sees the old plan or
-    /// the new one and nothing between.
+    /// Value of `SERVICES`, and a part of its line in `SERVICE_LINES`. Lines are replaced all at once, so a
+    /// packet sees the old plan or the new one and nothing between.
     pub struct Service [24] {
         /// Index of the service in `SERVICE_STATES`.
         pub index: u32,

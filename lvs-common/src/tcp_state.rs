@@ -40,6 +40,12 @@ pub mod state {
         }
     }
 
+    /// An entry in this state holds a connection.
+    #[inline(always)]
+    pub const fn is_live(state: u32) -> bool {
+        !matches!(state, NONE | BUSY | DEAD)
+    }
+
     /// Counts as an active connection; every other state but [`DEAD`] counts as inactive.
     #[inline(always)]
     pub const fn is_active(state: u32) -> bool {

@@ -93,32 +93,45 @@ unsafe extern "C" fn lvs_advance(place: u32, control: u64, new: u32, now: u32) -
         return advance(entry, control, control.advanced(new, now)) as u64;
     }
     let Ok(settings) = lookup::settings() else { return 0 };
-    // SAFETY: a number in a map value.
-    let before = unsafe { helpers::fetch_add_u64(&raw mut (*shared).established, 1) };
-    let room = before < settings.connections as u64;
+    let limit = settings.connections as u64;
+    // SAFETY: numbers in a map value. Read first: at the limit all CPUs would write the same line.
+    let room = unsafe { (&raw const (*shared).established).read_volatile() } < limit
+        && unsafe { helpers::fetch_add_u64(&raw mut (*shared).established, 1) } < limit;
     let next = control.advanced(new, now);
-    let next = if room { next.without(flags::EMBRYONIC) } else { next };
-    if !room {
-        stats::count(Cause::EntryNotStored);
-    }
-    if !advance(entry, control, next) || !room {
-        // SAFETY: as above.
-        unsafe { helpers::fetch_add_u64(&raw mut (*shared).established, u64::MAX) };
+    if room {
+        if !advance(entry, control, next.without(flags::EMBRYONIC)) {
+            give_back();
+        }
+    } else if next != control {
+        advance(entry, control, next);
+        if control.state() != new {
+            stats::count(Cause::EntryNotStored);
+        }
     }
     0
 }
 
-/// Puts `next` in place of `control`, also when a packet on another CPU has changed the time meanwhile, and
-/// moves the connection between its counts.
+/// One established connection less.
+#[inline(always)]
+fn give_back() {
+    let Some(shared) = TABLE.get_ptr_mut(0) else { return };
+    // SAFETY: a number in a map value.
+    unsafe { helpers::fetch_add_u64(&raw mut (*shared).established, u64::MAX) };
+}
+
+/// Puts `next` in place of `control`, also when a packet on another CPU has changed the time meanwhile,
+/// and moves the connection between its counts.
 #[inline(always)]
 fn advance(entry: *mut Entry, control: Control, next: Control) -> bool {
+    // Before the exchange, which proves that it was this connection's: afterwards it may be another's.
+    let reference = table::reference_of(entry);
     let mut seen = control;
     for _ in 0..TRIES {
         if table::exchange(entry, seen, next) {
             let (old, new) = (control.state(), next.state());
             if control.has(flags::COUNTED) && state::is_active(old) != state::is_active(new) {
-                // SAFETY: an entry of the table; the field does not change before it is free.
-                move_load(unsafe { (*entry).destination }, new);
+                add_load(reference, state::is_active(old), u32::MAX);
+                add_load(reference, state::is_active(new), 1);
             }
             return true;
         }
@@ -130,17 +143,14 @@ fn advance(entry: *mut Entry, control: Control, next: Control) -> bool {
     false
 }
 
-/// Moves one connection of a destination between its counts: to the one that the state `new` is for.
+/// Adds `by` (modulo 2^32) to the active or the inactive connections of a destination, unless its index has
+/// another owner by now.
 #[inline(always)]
-fn move_load(destination: u32, new: u32) {
-    add_load(destination, !state::is_active(new), u32::MAX);
-    add_load(destination, state::is_active(new), 1);
-}
-
-/// Adds `by` (modulo 2^32) to the active or the inactive connections of a destination.
-#[inline(always)]
-fn add_load(destination: u32, active: bool, by: u32) {
-    let Some(load) = LOADS.get_ptr_mut(destination) else { return };
+fn add_load((index, generation): (u32, u32), active: bool, by: u32) {
+    if lookup::destination(index).is_none_or(|destination| destination.generation != generation) {
+        return;
+    }
+    let Some(load) = LOADS.get_ptr_mut(index) else { return };
     // SAFETY: the pointer is a map value's.
     unsafe {
         let count = if active { &raw mut (*load).active } else { &raw mut (*load).inactive };
@@ -152,20 +162,15 @@ fn add_load(destination: u32, active: bool, by: u32) {
 #[inline(always)]
 fn retire(entry: *mut Entry, place: u32, control: Control, settings: &Settings) -> bool {
     let old = control.state();
-    if matches!(old, state::NONE | state::BUSY | state::DEAD)
-        || !table::exchange(entry, control, control.with_state(state::DEAD))
-    {
+    if !table::is_live(control) || !table::exchange(entry, control, control.with_state(state::DEAD)) {
         return false;
     }
     if control.has(flags::COUNTED) {
-        // SAFETY: an entry of the table; the field does not change before it is free.
-        add_load(unsafe { (*entry).destination }, state::is_active(old), u32::MAX);
+        // Nobody writes to it before it is free.
+        add_load(table::reference_of(entry), state::is_active(old), u32::MAX);
     }
-    if !control.has(flags::EMBRYONIC)
-        && let Some(shared) = TABLE.get_ptr_mut(0)
-    {
-        // SAFETY: a number in a map value.
-        unsafe { helpers::fetch_add_u64(&raw mut (*shared).established, u64::MAX) };
+    if !control.has(flags::EMBRYONIC) {
+        give_back();
     }
     let home = table::home_of(entry, control, settings);
     if home != place / ENTRIES_PER_BUCKET as u32 {
@@ -186,6 +191,10 @@ fn retire(entry: *mut Entry, place: u32, control: Control, settings: &Settings) 
 unsafe extern "C" fn lvs_retire(place: u32, control: u64, anyhow: u32) -> u64 {
     let (Some(entry), Ok(settings)) = (table::at(place), lookup::settings()) else { return 0 };
     let mut control = Control(control);
+    if !table::is_live(control) {
+        // Free or busy under this version it may become another flow's, also under this version.
+        return 0;
+    }
     for _ in 0..TRIES {
         if retire(entry, place, control, settings) {
             return 1;
@@ -233,7 +242,7 @@ fn store(admission: &Admission) -> Result<(), Cause> {
     let sequence = unsafe { helpers::fetch_add_u64(&raw mut (*shared).admitted, 1) } as u32;
     let order = EMBRYONIC_ORDER.get_ptr_mut(sequence & slots.wrapping_sub(1)).ok_or(Cause::Inconsistent)?;
     // SAFETY: a number in a map value. Two CPUs meet here only when a whole round of the order passes between
-    // two instructions; then one entry is evicted later than it should be.
+    // two instructions; then one entry is not evicted but ends by its timeout.
     evict(unsafe { order.read_volatile() }, sequence.wrapping_sub(slots));
 
     let (place, distance) = table::claim(wanted.home(), settings).ok_or(Cause::ConnectionTableFull)?;
@@ -251,7 +260,7 @@ fn store(admission: &Admission) -> Result<(), Cause> {
         order.write_volatile(place + 1);
     }
     if admission.flags & flags::COUNTED != 0 {
-        add_load(admission.destination, state::is_active(admission.state), 1);
+        add_load((admission.destination, admission.generation), state::is_active(admission.state), 1);
     }
     let version = table::control(entry).version();
     let control = Control::new(helpers::now(), version, admission.state, admission.flags | flags::EMBRYONIC);

@@ -59,14 +59,14 @@ fn is_line_of(line: &ServiceLine, address: Halves, wanted: u32) -> bool {
 /// does not know; what is balanced all the same must not be routed twice.
 #[inline(always)]
 pub(crate) fn is_for_us(packet: &Packet) -> bool {
-    // SAFETY: as in `service`.
+    // SAFETY: the agent replaces values whole; a reader keeps the old one until it is done.
     let Some(interface) = (unsafe { INTERFACES.get(&packet.ingress()) }) else { return true };
     packet.read::<[u8; 6]>(offset_of!(EthHdr, dst_addr)).is_ok_and(|mac| mac == interface.mac)
 }
 
 #[inline(always)]
 pub(crate) fn is_vip(address: &Address) -> bool {
-    // SAFETY: as in `service`.
+    // SAFETY: the agent replaces values whole; a reader keeps the old one until it is done.
     unsafe { VIPS.get(address) }.is_some()
 }
 
@@ -78,6 +78,10 @@ pub(crate) fn member_chunk(service: &Service, chunk: u32) -> Option<&'static Mem
 
 #[inline(always)]
 pub(crate) fn member(service: &Service, position: u16) -> Option<Member> {
+    // Also finds out who stands for nobody.
+    if position as u32 >= service.member_count {
+        return None;
+    }
     let chunk = member_chunk(service, position as u32 / MEMBERS_PER_CHUNK as u32)?;
     let member = chunk.members[position as usize % MEMBERS_PER_CHUNK];
     (member.destination != Member::NO_DESTINATION).then_some(member)

@@ -18,7 +18,7 @@ use lvs_common::settings::{Interface, Settings};
 use crate::scratch::Scratch;
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
-/// May be mapped into the agent's memory. Values then begin with a page, and so with a cache line.
+/// As if it were to be mapped into memory: values then begin with a page, and so with a cache line.
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
 
 const CONNECTIONS_AND_EMBRYONIC: u64 = limits::CONNECTIONS as u64 + limits::EMBRYONIC as u64;
@@ -97,7 +97,7 @@ pub(crate) static COUNTERS: PerCpuArray<Counters, { limits::DESTINATIONS as usiz
 pub(crate) static CAUSES: PerCpuArray<u64, { CAUSE_SLOTS as usize }> = PerCpuArray::new();
 
 /// Written by the program. An array, so that a look-up is a multiplication and the memory is one piece; the
-/// agent sets its length, and reads it as memory.
+/// agent sets its length.
 #[btf_map]
 pub(crate) static CONNECTIONS: Array<Bucket, { buckets_for(CONNECTIONS_AND_EMBRYONIC) as usize }, MAPPED> =
     Array::new();

@@ -57,7 +57,7 @@ fn uncommon(packet: &Packet) -> Result<u32, Cause> {
         return Err(refuse_to_parse(network, Cause::TooManyHeaders));
     }
     if network.fragment == Fragment::Later {
-        return later_fragment(packet, scratch);
+        return later_fragment(packet);
     }
     let first = network.fragment == Fragment::First;
     let fate = match network.protocol {
@@ -187,10 +187,11 @@ fn steer_any(packet: &Packet, sign: Sign) -> Result<Steered, Cause> {
 
 /// A fragment that follows its first.
 #[inline(always)]
-fn later_fragment(packet: &Packet, scratch: &Scratch) -> Result<u32, Cause> {
+fn later_fragment(packet: &Packet) -> Result<u32, Cause> {
     match stages::fragment(packet)? {
         fragment::REPLY => stages::reply(packet),
-        steered => stages::inbound(packet, steered, scratch.key.destination_port as u32),
+        // The stage has filled the key in.
+        steered => stages::inbound(packet, steered, scratch()?.key.destination_port as u32),
     }
 }
 

@@ -127,7 +127,7 @@ pub(crate) fn at_once(key: &FlowKey, service: &Service, sign: Sign) -> Option<St
     if schedule::is_hashing(service) && !service.is_tracked() && service.ring_slots != 0 {
         let slot = schedule::hashed_slot(service, key).ok()?;
         if !slot.consults_table() {
-            let index = lookup::member(service, slot.current())?.destination;
+            let index = holder(service, slot, true).ok()?;
             return Some(Steered { index, new: sign.is_syn(), admit: false });
         }
     }

@@ -103,8 +103,7 @@ impl Wanted {
         if control.flags() & (flags::NAT | flags::UDP) != flags::NAT | self.udp {
             return false;
         }
-        // SAFETY: an entry of the table; a torn value is noticed by its version.
-        let (index, generation) = unsafe { ((*entry).destination, (*entry).generation) };
+        let (index, generation) = reference_of(entry);
         let Some(destination) = lookup::destination(index) else { return false };
         destination.generation == generation
             && port_of(destination, ends_of(entry)) == self.server_port
@@ -135,10 +134,10 @@ impl Wanted {
         if !nat || control.flags() & (flags::NAT | flags::UDP) != flags::NAT | self.udp {
             return Rival::None;
         }
-        // SAFETY: an entry of the table.
-        let index = unsafe { (&raw const (*entry).destination).read_volatile() };
+        let (index, generation) = reference_of(entry);
         let Some(other) = lookup::destination(index) else { return Rival::None };
-        let alike = port_of(destination, self.ends) == port_of(other, ends)
+        let alike = other.generation == generation
+            && port_of(destination, self.ends) == port_of(other, ends)
             && destination.address.halves() == other.address.halves();
         if alike { Rival::Alike } else { Rival::None }
     }
@@ -184,8 +183,7 @@ impl Found {
     pub(crate) fn at(place: u32) -> Option<Self> {
         let entry = at(place)?;
         let control = control(entry);
-        // SAFETY: an entry of the table; whoever acts on what was read exchanges the control word.
-        let (destination, generation) = unsafe { ((*entry).destination, (*entry).generation) };
+        let (destination, generation) = reference_of(entry);
         is_live(control).then_some(Self { entry, control, place, destination, generation })
     }
 }
@@ -228,10 +226,7 @@ fn read(entry: *mut Entry, place: u32, wanted: &Wanted) -> Option<Found> {
     if !wanted.is(entry, control) {
         return None;
     }
-    // SAFETY: an entry of the table.
-    let (destination, generation) = unsafe {
-        ((&raw const (*entry).destination).read_volatile(), (&raw const (*entry).generation).read_volatile())
-    };
+    let (destination, generation) = reference_of(entry);
     let now = self::control(entry);
     let same = now.version() == control.version() && is_live(now);
     same.then_some(Found { entry, control: now, place, destination, generation })
@@ -276,7 +271,7 @@ pub(crate) fn at(place: u32) -> Option<*mut Entry> {
     Some(unsafe { &raw mut (*bucket).entries[index] })
 }
 
-/// Takes a free entry in the window behind `home`: its place, or none. The caller writes it, and publishes it.
+/// Takes a free entry in the window behind `home`: its place and how far behind it stands, or none. The caller writes it, and publishes it.
 #[inline(always)]
 pub(crate) fn claim(home: u32, settings: &Settings) -> Option<(u32, u32)> {
     for distance in 0..WINDOW {
@@ -295,8 +290,18 @@ pub(crate) fn claim(home: u32, settings: &Settings) -> Option<(u32, u32)> {
 }
 
 #[inline(always)]
-const fn is_live(control: Control) -> bool {
-    !matches!(control.state(), state::NONE | state::BUSY | state::DEAD)
+pub(crate) const fn is_live(control: Control) -> bool {
+    state::is_live(control.state())
+}
+
+/// Index and generation of the destination. Whose they are is only known while the control word has not changed
+/// since before.
+#[inline(always)]
+pub(crate) fn reference_of(entry: *mut Entry) -> (u32, u32) {
+    // SAFETY: an entry of the table.
+    unsafe {
+        ((&raw const (*entry).destination).read_volatile(), (&raw const (*entry).generation).read_volatile())
+    }
 }
 
 #[inline(always)]

@@ -17,7 +17,7 @@ pub(super) type ServicePort = Number<0, 65_535>;
 pub(super) type RealServerPort = Number<1, 65_535>;
 pub(super) type Weight = Number<0, { limits::WEIGHT }>;
 pub(super) type Seconds = Number<1, LONGEST_TIMEOUT>;
-/// Entries of a table of connections: the kernel rounds up to a power of two and takes 2^26 of them well.
+/// Entries of a table of connections: 2^26 of them take 5 GB at once.
 pub(super) type Entries = Number<1, { 1 << 26 }>;
 pub(super) type Destinations = Number<1, { 1 << 20 }>;
 

@@ -33,7 +33,7 @@ struct Reader {
 }
 
 impl Census {
-    /// Takes note of one entry of `CONNECTIONS` or `EMBRYONIC`.
+    /// Takes note of one entry of `CONNECTIONS`.
     pub fn see(&mut self, flow: &FlowKey, connection: &Connection) {
         let key = ServiceKey::new(flow.destination, flow.destination_port, flow.protocol);
         let any_port = ServiceKey { port: 0, ..key };

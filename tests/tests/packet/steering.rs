@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use lvs_common::address::Address;
+use lvs_common::cause::Cause;
 use lvs_common::flow::{FlowKey, slot_of};
 use lvs_common::ring::Slot;
 use lvs_common::service::Service;
@@ -280,4 +281,29 @@ fn drain_and_undrain() {
             Some(holder.as_str()),
         );
     }
+}
+
+/// Nobody takes new flows, and the ring says so at once: they are refused. (Before this row was here, the plain
+/// path sent them to whatever stood behind the last member.)
+#[test]
+fn nobody_is_left_to_take_new_flows() {
+    let pool = |first: &str, weight: u32| {
+        let rest = format!(
+            "real_servers: [{first}{{address: {}, weight: {weight}}}, {{address: {}, weight: 0}}]",
+            SERVERS[1], SERVERS[2]
+        );
+        service("mh", V4.vip, 80, "tcp", &rest)
+    };
+    let mut world = World::new(&pool(&format!("{{address: {}}}, ", SERVERS[0]), 0));
+    world.reload(&pool("", 0));
+    let slots = world.ring(&world.service(V4.vip, 80, number::TCP));
+    assert!(slots.iter().all(|slot| slot.current() == Slot::NOBODY && !slot.consults_table()));
+    for flags in [tcp_flag::SYN, tcp_flag::ACK] {
+        let outcome = send(&mut world, number::TCP, 4000, flags);
+        world.equal("refused", outcome.causes.clone(), vec![(Cause::Refused, 1)]);
+        world.equal("and counted for nobody", outcome.counters.len(), 0);
+    }
+    world.reload(&pool("", 1));
+    let outcome = send(&mut world, number::TCP, 4001, tcp_flag::SYN);
+    world.equal("somebody again", server_of(&outcome), Some(SERVERS[1]));
 }

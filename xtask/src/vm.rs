@@ -21,7 +21,7 @@ use crate::{
 /// The oldest kernel the project promises to run on: Debian 12's own.
 pub(crate) const OLDEST: &str = "6.1";
 /// From the start of the machine to the end of the tests.
-const TIME_LIMIT: Duration = Duration::from_secs(300);
+const TIME_LIMIT: Duration = Duration::from_secs(600);
 const MEMORY: &str = "1024M";
 /// What the tests may use and Debian builds as a module.
 const MODULES: [&str; 1] = ["veth"];

@@ -54,7 +54,7 @@ impl Found {
             // SAFETY: the entry is one of the table.
             unsafe { lvs_advance(self.place, control.0, new, now) };
         } else if control.last_seen() != now {
-            // Another CPU that is faster has written the same.
+            // Nothing is lost where another CPU was faster: it has written a time as late.
             table::exchange(self.entry, control, control.seen(now));
         }
     }
@@ -94,9 +94,15 @@ unsafe extern "C" fn lvs_advance(place: u32, control: u64, new: u32, now: u32) -
     }
     let Ok(settings) = lookup::settings() else { return 0 };
     let limit = settings.connections as u64;
-    // SAFETY: numbers in a map value. Read first: at the limit all CPUs would write the same line.
-    let room = unsafe { (&raw const (*shared).established).read_volatile() } < limit
-        && unsafe { helpers::fetch_add_u64(&raw mut (*shared).established, 1) } < limit;
+    // Read first: at the limit all CPUs would write the same line.
+    // SAFETY: a number in a map value.
+    let mut room = unsafe { (&raw const (*shared).established).read_volatile() } < limit;
+    // SAFETY: as above.
+    if room && unsafe { helpers::fetch_add_u64(&raw mut (*shared).established, 1) } >= limit {
+        // Others took the last room meanwhile.
+        give_back();
+        room = false;
+    }
     let next = control.advanced(new, now);
     if room {
         if !advance(entry, control, next.without(flags::EMBRYONIC)) {

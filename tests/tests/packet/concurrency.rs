@@ -149,9 +149,18 @@ fn one_flow() {
 /// displaced, evicted, retired and taken again all the time.
 #[test]
 fn one_bucket() {
+    flows_of_one_home("connections: 64, embryonic: 16, destinations: 64");
+}
+
+/// The same where most flows find no room among the established ones.
+#[test]
+fn the_last_room() {
+    flows_of_one_home("connections: 4, embryonic: 32, destinations: 64");
+}
+
+fn flows_of_one_home(limits: &str) {
     let servers = [V4.front, "10.0.0.12", "10.0.0.13"];
     let rest = format!("scheduler: wlc, {}", self::servers(&servers));
-    let limits = "connections: 64, embryonic: 16, destinations: 64";
     let mut world = World::with_limits(&service("many", V4.vip, 80, "tcp", &rest), limits);
     hurry(&mut world);
     let settings = world.snapshot().settings.expect("settings");

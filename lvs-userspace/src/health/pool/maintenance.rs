@@ -62,7 +62,8 @@ impl Pool {
         let service = &self.config.services[number];
         let Some(member) = self.members.get_mut(&key).filter(|member| member.mode != mode) else { return };
         member.mode = mode;
-        if mode == Mode::Enabled && member.serves() {
+        // Who is down and serves all the same, since the checks are doubted, goes on to be doubted.
+        if mode == Mode::Enabled && member.serves() && member.verdict.serves() {
             member.enter(&service.health, now);
         }
         self.notices.push(Notice {

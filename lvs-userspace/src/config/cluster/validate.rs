@@ -1,11 +1,13 @@
 //! A cluster against itself and the rest of the file.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::groups;
 use super::raw;
 use super::scalar::Name;
-use super::timing::timing;
+use super::timing::{BEATS, shown, timing};
+use crate::cluster::{frame, message};
 use crate::config::alerts::raw::Command;
 use crate::config::model::{Cluster, HeartbeatPath, Node, Track, TrackScript, Voter};
 use crate::config::record::{List, Located, Reader};
@@ -39,6 +41,12 @@ pub(in crate::config) fn cluster(
             reader,
         )
     });
+    if let (Some(nodes), Some(groups), Some(timing)) = (&nodes, &groups, timing) {
+        let bytes = message::size(nodes.len(), groups.len());
+        reader.in_key("paths", |reader| {
+            serial_lines_keep_up(raw.paths.value()?, bytes, timing.deadtime, reader)
+        });
+    }
     Some(Cluster {
         node: raw.node.optional()?.map(|name| name.0.clone()),
         nodes: nodes?,
@@ -186,8 +194,8 @@ fn path(raw: &raw::HeartbeatPath) -> Option<HeartbeatPath> {
     })
 }
 
-/// Every two nodes must have a path in common. Addresses are a path of all or of none, and a serial line has two
-/// ends.
+/// Every two nodes must have a path in common. Addresses are a path of all or of none, and a serial line has
+/// two ends.
 fn all_meet(nodes: &[Node], paths: &[HeartbeatPath], place: Place, reader: &mut Reader) {
     let by_address = nodes.iter().all(|node| !node.addresses.is_empty());
     let by_path = paths.iter().any(|path| match path {
@@ -205,6 +213,34 @@ fn all_meet(nodes: &[Node], paths: &[HeartbeatPath], place: Place, reader: &mut 
             "expected `addresses` of the nodes, or a multicast or broadcast path in `paths`",
         );
     }
+}
+
+/// On a serial line a beat of so many bytes takes long, and as many must fit into the dead time as on other
+/// paths.
+fn serial_lines_keep_up(
+    list: &raw::Paths,
+    bytes: usize,
+    deadtime: Duration,
+    reader: &mut Reader,
+) -> Option<()> {
+    for (index, Located { value: path, .. }) in list.iter() {
+        let raw::HeartbeatPath::Serial(serial) = path else { continue };
+        let Located { value: baud, place } = serial.baud.located()?;
+        let taken = frame::duration(bytes, baud.0);
+        if taken * BEATS > deadtime {
+            reader.in_item(index, |reader| {
+                reader.in_key("baud", |reader| {
+                    let what = format!(
+                        "a beat of {bytes} bytes takes {} on this line, and the dead time of {} has no room for {BEATS}",
+                        shown(taken),
+                        shown(deadtime)
+                    );
+                    reader.mistake(*place, what, "expected a faster line, or a longer `deadtime`");
+                });
+            });
+        }
+    }
+    Some(())
 }
 
 /// The inner `None`: there is none.
@@ -274,8 +310,8 @@ pub(super) fn command(words: &Command) -> Option<Vec<String>> {
     complete(words.iter().map(|(_, word)| Some(word.value.0.clone())).collect(), words)
 }
 
-/// Every VIP must be in a group, also of the director itself (`local`): every director would answer for another at once. `vips`
-/// are those of the services by number; a VIP of several is told of once.
+/// Every VIP must be in a group, also of the director itself (`local`): every director would answer for
+/// another at once. `vips` are those of the services by number; a VIP of several is told of once.
 pub(in crate::config) fn every_vip_moves(
     vips: &[(usize, Located<UnicastAddress>)],
     cluster: &Cluster,

@@ -1,10 +1,10 @@
 //! A [`Beat`] as bytes. Numbers are big-endian.
 //!
 //! ```text
-//! version 1 · sizes of a head, an echo and a group 3 · counts of echoes and groups 2 · head · echoes ·
-//! groups head:  flags 1 (1 = answer) · sender 8 · life 8 · sequence 8 · keepalive 4 · deadtime 4 echo:
-//! node 8 · life 8 · sequence 8 group: group 8 · epoch 8 · flags 1 (1 = claims, 2 = promise, 4 = ready, 8 =
-//! wants, 16 = fit) · hold 4 ·
+//! version 1 · sizes of a head, an echo and a group 3 · counts of echoes and groups 2 · head · echoes · groups
+//! head:  flags 1 (1 = answer) · sender 8 · life 8 · sequence 8 · keepalive 4 · deadtime 4
+//! echo:  node 8 · life 8 · sequence 8
+//! group: group 8 · epoch 8 · flags 1 (1 = claims, 2 = promise, 4 = ready, 8 = wants, 16 = fit) · hold 4 ·
 //!        promise: to 8, epoch 8 · score 2 · digest 8
 //! ```
 //!

@@ -56,8 +56,7 @@ pub struct GroupBeat {
     pub digest: u64,
 }
 
-/// A vote: no other claim is supported until the dead time has passed since the holder's last beat, or its
-/// hold.
+/// A vote: no other claim is supported until the dead time has passed since the holder's last beat, or its hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Promise {
     pub to: NodeId,

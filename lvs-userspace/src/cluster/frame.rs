@@ -19,10 +19,14 @@ const LONGEST_STUFFED: usize = stuffed(LONGEST);
 /// Bits that a byte takes: one to start, eight, one to stop.
 const BITS: u64 = 10;
 
-/// How long a datagram of so many bytes takes at `baud` bits a second.
+/// How long the frame of a datagram of so many bytes takes at `baud` bits a second, at the most.
 pub fn duration(bytes: usize, baud: u32) -> Duration {
-    let bits = (stuffed(bytes) + 2) as u64 * BITS;
-    Duration::from_micros((bits * 1_000_000).div_ceil(baud.max(1).into()))
+    carried(stuffed(bytes) + 2, baud)
+}
+
+/// How long a line needs for so many bytes.
+pub(super) fn carried(bytes: usize, baud: u32) -> Duration {
+    Duration::from_micros((bytes as u64 * BITS * 1_000_000).div_ceil(baud.max(1).into()))
 }
 
 /// Bytes of a datagram with its checksum, stuffed.

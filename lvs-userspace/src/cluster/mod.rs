@@ -1,7 +1,8 @@
 //! Directors that watch each other, so that one of them serves.
 //!
 //! [`beat`] is what they say. [`election`] decides, pure: beats, facts and the time go in, beats, leases and
-//! orders come out. On the wire a beat is what [`message`] makes of it, sealed with a key ([`keys`]).
+//! orders come out. On the wire a beat is what [`message`] makes of it, sealed with a key ([`keys`]); [`transport`]
+//! carries it.
 
 pub mod beat;
 pub mod election;
@@ -10,3 +11,4 @@ pub mod identity;
 pub mod keys;
 pub mod message;
 pub mod refusal;
+pub mod transport;

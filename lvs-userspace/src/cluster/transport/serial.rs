@@ -90,6 +90,14 @@ impl AsFd for Link {
     }
 }
 
+impl Drop for Link {
+    /// Forgets what the line has not carried: the kernel would wait for it when it closes the line.
+    fn drop(&mut self) {
+        // An error means that the line is gone, and nothing is waited for.
+        tcflush(&self.line, FlushArg::TCOFLUSH).ok();
+    }
+}
+
 impl Link {
     /// Sends `bytes` when the line is free, if nothing newer is there by then.
     pub(super) fn send(&mut self, bytes: &[u8], now: Instant) -> Result<(), Fault> {

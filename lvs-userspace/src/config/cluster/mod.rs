@@ -1,0 +1,7 @@
+//! The part of the file that says who stands in for whom.
+
+mod groups;
+pub(super) mod raw;
+pub(super) mod scalar;
+mod timing;
+pub(super) mod validate;

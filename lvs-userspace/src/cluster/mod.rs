@@ -7,3 +7,4 @@ pub mod beat;
 pub mod election;
 pub mod identity;
 pub mod takeover;
+pub mod vrrp;

@@ -78,6 +78,7 @@ fn the_classic_site_is_read() {
         services: vec![service],
         alerts: config.alerts.clone(),
         cluster: None,
+        vrrp: Vec::new(),
     };
     assert_eq!(config, expected);
     let alerts: Vec<_> = config.alerts.iter().map(|alert| alert.name.as_str()).collect();

@@ -9,6 +9,7 @@
 
 mod kernel;
 mod message;
+pub(crate) mod packet;
 mod resolution;
 mod resolver;
 

@@ -17,7 +17,7 @@ const ARP_TYPES: [u8; 6] = [0, 1, 0x08, 0x00, 6, 4];
 const REQUEST: u8 = 1;
 const REPLY: u8 = 2;
 const IPV6: usize = 40;
-const ICMPV6: u8 = 58;
+pub(super) const ICMPV6: u8 = 58;
 /// What a router would have lowered: the frame is of this link.
 const HOPS: u8 = 255;
 const SOLICITATION: u8 = 135;

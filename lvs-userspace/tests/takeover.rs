@@ -384,6 +384,27 @@ fn somebody_else_with_our_address_is_an_alarm_and_answered() {
     });
 }
 
+/// Who takes over in order announces it before the one before has let go.
+#[test]
+fn a_successor_is_no_alarm() {
+    let world = World::new();
+    world.director.enter(async || {
+        let (takeover, mut notices) = world.open(&[web()], once()).await;
+        takeover.serve(id("web")).await.unwrap();
+        world.other.enter(async || {
+            let run = tempfile::tempdir().unwrap();
+            let (other, _notices) = open(run.path(), vec![web()], once()).await;
+            other.serve(id("web")).await.unwrap();
+        });
+        takeover.silence(id("web"));
+        let capture = world.capture();
+        let told = timeout(Duration::from_millis(500), notices.recv()).await;
+        assert!(told.is_err(), "{told:?}");
+        assert_eq!(capture.next(Duration::from_millis(1)), None, "an announcement after all");
+        assert!(takeover.withdraw(id("web")).await.is_empty());
+    });
+}
+
 #[test]
 fn a_link_that_comes_back_and_another_mac_are_announced() {
     let world = World::new();

@@ -5,6 +5,7 @@ mod files;
 mod health;
 mod mistakes;
 mod properties;
+mod vrrp;
 
 use std::fs;
 use std::net::IpAddr;

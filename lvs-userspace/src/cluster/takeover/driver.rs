@@ -23,6 +23,8 @@ use crate::network;
 
 /// Between two alarms about one address, and between two defences of it (RFC 5227 section 2.4).
 const ALARM_ONCE_IN: Duration = Duration::from_secs(10);
+/// From a claim to the alarm: who takes the address over in order announces it while we are about to let it go.
+const BENEFIT_OF_DOUBT: Duration = Duration::from_millis(200);
 
 /// A claim by somebody else.
 #[derive(Clone, Debug)]
@@ -51,14 +53,37 @@ pub(super) struct Driver {
     pub(super) heard: broadcast::Sender<Heard>,
     pub(super) notices: mpsc::Sender<Notice>,
     ears: BTreeMap<Arc<str>, Ears>,
-    /// When an alarm was given last.
-    alarms: BTreeMap<IpAddr, Instant>,
+    /// Of addresses that somebody else has claimed.
+    suspicions: BTreeMap<IpAddr, Suspicion>,
+}
+
+/// A claim of an address that we hold.
+#[derive(Debug)]
+enum Suspicion {
+    /// An alarm, if we still hold it then.
+    Due(Instant, Heard),
+    /// The alarm was given.
+    Told(Instant),
 }
 
 enum Event {
     Due,
     Changed,
     Heard(Arc<str>, io::Result<Claim>),
+}
+
+impl Suspicion {
+    const fn due(&self) -> Option<Instant> {
+        match self {
+            Self::Due(due, _) => Some(*due),
+            Self::Told(_) => None,
+        }
+    }
+
+    /// The next claim is news again.
+    fn is_over(&self, now: Instant) -> bool {
+        matches!(self, Self::Told(at) if now.duration_since(*at) >= ALARM_ONCE_IN)
+    }
 }
 
 impl Driver {
@@ -68,13 +93,17 @@ impl Driver {
         heard: broadcast::Sender<Heard>,
         notices: mpsc::Sender<Notice>,
     ) -> Self {
-        Self { shared, changes, heard, notices, ears: BTreeMap::new(), alarms: BTreeMap::new() }
+        Self { shared, changes, heard, notices, ears: BTreeMap::new(), suspicions: BTreeMap::new() }
     }
 
     pub(super) async fn run(mut self) {
         loop {
             match self.next().await {
-                Event::Due => self.shared.announce_due(Instant::now()),
+                Event::Due => {
+                    let now = Instant::now();
+                    self.shared.announce_due(now);
+                    self.give_alarms(now);
+                }
                 Event::Changed => {
                     if let Err(error) = self.follow().await {
                         warn!(%error, "addresses may be missing, or not announced");
@@ -88,11 +117,12 @@ impl Driver {
 
     async fn next(&mut self) -> Event {
         let shared = &self.shared;
+        let suspicion = self.suspicions.values().filter_map(Suspicion::due).min();
         let due = async {
             loop {
                 // Before the schedules are read, so that a change after that is not missed.
                 let woken = shared.wake.notified();
-                match shared.next_due() {
+                match shared.next_due().into_iter().chain(suspicion).min() {
                     Some(next) => tokio::select! {
                         () = sleep_until(next.into()) => return,
                         () = woken => {}
@@ -207,28 +237,48 @@ impl Driver {
         Ok(())
     }
 
-    /// An address that we hold and somebody else claims is an alarm, and defended.
+    /// An address that we hold and somebody else claims is an alarm, if it stays so.
     fn consider(&mut self, interface: Arc<str>, claim: Claim) {
         if self.shared.is_own(claim.by) {
             return;
         }
         let heard = Heard { interface, claim };
-        for entry in self.shared.entries() {
-            let mut addresses = entry.group.addresses.iter().filter(|_| entry.is_held());
-            let Some(address) = addresses.find(|address| heard.is_about(address)) else { continue };
-            let now = Instant::now();
-            let last = self.alarms.get(&claim.address);
-            if last.is_none_or(|last| now.duration_since(*last) >= ALARM_ONCE_IN) {
-                self.alarms.insert(claim.address, now);
-                if let Err(error) = self.shared.announce_address(address) {
-                    warn!(%error, "an address that somebody else claims is not defended");
-                }
-                let group = entry.group.name.clone();
-                self.tell(Notice::Conflict { group, address: claim.address, by: claim.by });
-            }
+        let now = Instant::now();
+        let is_known = self.suspicions.get(&claim.address).is_some_and(|known| !known.is_over(now));
+        if !is_known && self.held(&heard).is_some() {
+            let suspicion = Suspicion::Due(now + BENEFIT_OF_DOUBT, heard.clone());
+            self.suspicions.insert(claim.address, suspicion);
         }
         // Nobody may be asking just now.
         self.heard.send(heard).ok();
+    }
+
+    /// The held group that it is about, and the address.
+    fn held(&self, heard: &Heard) -> Option<(String, GroupAddress)> {
+        let held = self.shared.entries().into_iter().filter(|entry| entry.is_held());
+        held.into_iter().find_map(|entry| {
+            let address = entry.group.addresses.iter().find(|address| heard.is_about(address))?;
+            Some((entry.group.name.clone(), address.clone()))
+        })
+    }
+
+    /// What is still held is defended.
+    fn give_alarms(&mut self, now: Instant) {
+        let due: Vec<_> = self
+            .suspicions
+            .iter()
+            .filter(|(_, suspicion)| suspicion.due().is_some_and(|due| due <= now))
+            .map(|(address, _)| *address)
+            .collect();
+        for address in due {
+            let Some(Suspicion::Due(_, heard)) = self.suspicions.remove(&address) else { continue };
+            let Some((group, held)) = self.held(&heard) else { continue };
+            self.suspicions.insert(address, Suspicion::Told(now));
+            if let Err(error) = self.shared.announce_address(&held) {
+                warn!(%error, "an address that somebody else claims is not defended");
+            }
+            self.tell(Notice::Conflict { group, address, by: heard.claim.by });
+        }
     }
 
     fn ear_failed(&mut self, interface: &Arc<str>, error: &io::Error) {

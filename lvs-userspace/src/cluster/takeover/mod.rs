@@ -44,7 +44,7 @@ const NOTICES: usize = 64;
 /// What somebody should be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// Somebody else claims an address that this director holds: once in ten seconds for each.
+    /// Somebody else claims an address that this director holds, and goes on to hold: once in ten seconds for each.
     Conflict { group: String, address: IpAddr, by: Mac },
     /// An address that this director holds had gone from its interface and was put back.
     Restored { group: String, address: IpAddr },
@@ -158,6 +158,13 @@ impl Takeover {
             put?;
         }
         Ok(resource::start(&entry.group).await?)
+    }
+
+    /// Ends the announcements of a group at once, for those who cannot wait; [`Self::withdraw`] has to follow.
+    pub fn silence(&self, group: GroupId) {
+        if let Ok(entry) = self.shared.entry(group) {
+            entry.let_go();
+        }
     }
 
     /// Stops serving a group: announcements, programs in reverse, then the addresses. Goes through all of it

@@ -31,20 +31,23 @@ pub enum Turn {
     Give { instance: String },
 }
 
+impl Turn {
+    /// The instance, and whether it is active.
+    fn of(self) -> (String, bool) {
+        match self {
+            Self::Take { instance } => (instance, true),
+            Self::Give { instance } => (instance, false),
+        }
+    }
+}
+
 /// The data plane's leases. Between `renew` and the end of that lease, or [`Self::end`], it answers for the instance's
 /// addresses.
 pub trait Leases: Send {
     /// `fresh_until`: without another renewal by then, something is wrong.
     fn renew(&mut self, instance: &str, ends: Instant, fresh_until: Instant);
+    /// At once: another machine is active, or about to be.
     fn end(&mut self, instance: &str);
-}
-
-/// For a data plane that needs no leave.
-pub struct NoLeases;
-
-impl Leases for NoLeases {
-    fn renew(&mut self, _: &str, _: Instant, _: Instant) {}
-    fn end(&mut self, _: &str) {}
 }
 
 /// That the agent goes on: without it for too long, its machine must not be active.

@@ -1,13 +1,14 @@
 //! Does with the addresses what the virtual routers say.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{error, info, warn};
 
-use super::{Turn, Vrrp};
+use super::Vrrp;
 use crate::cluster::identity::GroupId;
-use crate::cluster::takeover::Takeover;
+use crate::cluster::takeover::{Failure, Takeover};
 use crate::config::model::{Group, VrrpInstance};
 
 /// How long others may try, where this machine could not serve.
@@ -26,22 +27,36 @@ pub fn groups(instances: &[VrrpInstance]) -> Vec<Group> {
 }
 
 /// Until the thread that takes the turns has ended. Never waits for more than the kernel.
-pub async fn follow(mut turns: UnboundedReceiver<Turn>, takeover: &Takeover, vrrp: &Vrrp) {
+pub async fn follow(mut turns: UnboundedReceiver<super::Turn>, takeover: &Takeover, vrrp: &Vrrp) {
     while let Some(turn) = turns.recv().await {
-        match turn {
-            Turn::Take { instance } => {
-                let Err(failure) = takeover.serve(GroupId::of(&instance)).await else {
-                    info!(instance, "has its addresses");
-                    continue;
-                };
-                error!(instance, %failure, "cannot serve, and rests");
-                vrrp.rest(&instance, REST);
-            }
-            Turn::Give { instance } => {
-                for failure in takeover.withdraw(GroupId::of(&instance)).await {
-                    warn!(instance, %failure, "not all of its addresses are given back");
-                }
+        // Only the last turn of an instance counts, if several have come meanwhile.
+        let mut last = BTreeMap::from([turn.of()]);
+        while let Ok(turn) = turns.try_recv() {
+            last.extend([turn.of()]);
+        }
+        for (instance, is_active) in last {
+            match is_active {
+                true => take(&instance, takeover, vrrp).await,
+                false => give(&instance, takeover).await,
             }
         }
+    }
+}
+
+async fn take(instance: &str, takeover: &Takeover, vrrp: &Vrrp) {
+    match takeover.serve(GroupId::of(instance)).await {
+        Ok(()) => info!(instance, "has its addresses"),
+        Err(failure) => {
+            error!(instance, %failure, "cannot serve, and rests");
+            vrrp.rest(instance, REST);
+        }
+    }
+}
+
+async fn give(instance: &str, takeover: &Takeover) {
+    let failures = takeover.withdraw(GroupId::of(instance)).await;
+    // The configuration has it no more: its addresses went with it.
+    for failure in failures.iter().filter(|failure| !matches!(failure, Failure::NoGroup(_))) {
+        warn!(instance, %failure, "not all of its addresses are given back");
     }
 }

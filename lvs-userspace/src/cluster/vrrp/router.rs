@@ -71,6 +71,10 @@ impl Router {
                 Err(error) => debug!(instance = self.instance.name, %error, "no sockets yet"),
             }
         }
+        if self.sockets.is_none() {
+            let what = "takes no part: its interface is down, or has not the address to send from";
+            self.complain(now, what);
+        }
         if self.rests_until.is_some_and(|until| until <= now) {
             self.rests_until = None;
         }

@@ -22,8 +22,8 @@ pub(in crate::config) fn instances(
     reader: &mut Reader,
 ) -> Option<Vec<VrrpInstance>> {
     let mut seen = Known::default();
-    let each = list.iter().map(|(index, Located { value: raw, place })| {
-        reader.in_item(index, |reader| instance(raw, *place, interfaces, &mut seen, reader))
+    let each = list.iter().map(|(index, Located { value: raw, .. })| {
+        reader.in_item(index, |reader| instance(raw, interfaces, &mut seen, reader))
     });
     complete(each.collect(), list)
 }
@@ -39,7 +39,6 @@ struct Known {
 
 fn instance(
     raw: &raw::Instance,
-    place: Place,
     interfaces: Option<&[String]>,
     seen: &mut Known,
     reader: &mut Reader,
@@ -58,12 +57,12 @@ fn instance(
     let addresses = reader.in_key("addresses", |reader| addresses(raw, &mut seen.addresses, reader));
     let family = family(raw)?;
     one_family(raw, family, reader);
-    if let (Some(interface), Some(router_id)) = (&interface, raw.router_id.value())
-        && let Some(line) = seen.routers.before((interface.clone(), router_id.0, family.is_ipv6()), place)
+    if let (Some(interface), Some(Located { value, place })) = (&interface, raw.router_id.located())
+        && let Some(line) = seen.routers.before((interface.clone(), value.0, family.is_ipv6()), *place)
     {
-        let what = format!("router {} is on {interface} already, on line {line}", router_id.0);
+        let what = format!("router {} is on {interface} already, on line {line}", value.0);
         reader.in_key("router_id", |reader| {
-            reader.mistake(place, what, "expected each number once for an interface and a family");
+            reader.mistake(*place, what, "expected each number once for an interface and a family");
         });
     }
     Some(VrrpInstance {

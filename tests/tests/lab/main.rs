@@ -15,3 +15,4 @@ mod refusal;
 mod reload;
 mod router;
 mod setup;
+mod vrrp;

@@ -35,6 +35,10 @@ pub const SCRATCH: &str = "SCRATCH";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 pub const ERROR_BUDGET: &str = "ERROR_BUDGET";
 pub const EVENTS: &str = "EVENTS";
+/// Until when the groups of a cluster are held.
+pub const LEASES: &str = "LEASES";
+/// To which group an address belongs.
+pub const GROUP_ADDRESSES: &str = "GROUP_ADDRESSES";
 
 /// Real server's object: addresses of the directors whose packets are unpacked.
 pub const DIRECTORS: &str = "DIRECTORS";
@@ -43,7 +47,7 @@ pub const DIRECTORS: &str = "DIRECTORS";
 pub const DECAPSULATION: &str = "DECAPSULATION";
 
 /// Every map of the director's object, in the order in which docs/bpftool.md explains them.
-pub const DIRECTOR_MAPS: [&str; 22] = [
+pub const DIRECTOR_MAPS: [&str; 24] = [
     SETTINGS,
     INTERFACES,
     SERVICES,
@@ -66,4 +70,6 @@ pub const DIRECTOR_MAPS: [&str; 22] = [
     FRAGMENTS,
     ERROR_BUDGET,
     EVENTS,
+    LEASES,
+    GROUP_ADDRESSES,
 ];

@@ -14,6 +14,7 @@ use crate::packet::{Bytes, OutOfBounds, Packet, Window};
 pub mod ether_type {
     pub const IPV4: u16 = 0x0800_u16.to_be();
     pub const IPV6: u16 = 0x86dd_u16.to_be();
+    pub const ARP: u16 = 0x0806_u16.to_be();
     pub const VLAN: u16 = 0x8100_u16.to_be();
 }
 
@@ -103,6 +104,33 @@ pub fn network(packet: &Packet, network: &mut Network) -> bool {
         _ => Err(OutOfBounds),
     };
     read.is_ok()
+}
+
+/// Whose hardware address an ARP packet asks for, or says (RFC 826).
+#[inline(always)]
+pub fn asked_by_arp(packet: &Packet) -> Result<Address, OutOfBounds> {
+    let (l3, ether_type::ARP) = link(packet)? else { return Err(OutOfBounds) };
+    // Of Ethernet's and IPv4's length: nobody else's question is the kernel's to answer.
+    let lengths: [u8; 2] = packet.read(l3 + 4)?;
+    if lengths != [6, 4] {
+        return Err(OutOfBounds);
+    }
+    packet.read(l3 + 24).map(Address::from_v4)
+}
+
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+
+/// Whose link-layer address a neighbour solicitation asks for (RFC 4861 section 4.3).
+#[inline(always)]
+pub fn solicited(packet: &Packet, network: &Network) -> Result<Address, OutOfBounds> {
+    if network.is_v4 || network.protocol != protocol::ICMPV6 || network.fragment == Fragment::Later {
+        return Err(OutOfBounds);
+    }
+    let [kind, _]: [u8; 2] = packet.read(network.l4)?;
+    if kind != NEIGHBOUR_SOLICITATION {
+        return Err(OutOfBounds);
+    }
+    packet.read(network.l4 + 8).map(Address::from_v6)
 }
 
 const TRANSPORT: usize = 20;

@@ -1,7 +1,7 @@
 //! The kernel's side of the director, and the only writer of its maps.
 //!
 //! [`Dataplane`] loads the programs, adopts what an earlier agent left pinned, and carries out control's
-//! commands. [`Readback`], [`Sweeper`] and [`Events`] are handles to the same maps for other threads.
+//! commands. [`Readback`], [`Sweeper`], [`LeaseWriter`] and [`Events`] are handles to the same maps for other threads.
 
 mod apply;
 pub(crate) mod attach;
@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod inner_maps;
 mod interface;
+mod lease;
 mod loader;
 mod maps;
 pub mod object;
@@ -28,6 +29,7 @@ pub use attach::Attachment;
 pub use error::{ApplyError, AttachError, MapError, OpenError, RefreshError};
 pub use events::Events;
 pub use interface::AttachMode;
+pub use lease::LeaseWriter;
 pub use loader::KernelLog;
 pub use readback::{ConnectionEntry, Readback};
 pub use sweep::{SweepReport, Sweeper, now_ticks};
@@ -178,6 +180,11 @@ impl Dataplane {
     /// One is enough: a pass is through the whole table.
     pub fn sweeper(&self) -> Sweeper {
         Sweeper { maps: Arc::clone(&self.maps), expire: Arc::clone(&self.expire) }
+    }
+
+    /// For the thread that keeps a cluster's leases.
+    pub fn lease_writer(&self) -> LeaseWriter {
+        LeaseWriter { maps: Arc::clone(&self.maps) }
     }
 
     /// What the programs say of each packet, where program and agent were built with `debug-log`. Once.

@@ -272,12 +272,14 @@ fn a_plan_survives_the_agent_and_the_next_one_takes_it_over() {
         assert_eq!(same_link, link, "a link was made anew: packets passed without a program");
         assert_ne!(new_program, program);
 
-        let removal: Vec<Command> =
-            (expected.services.keys().map(|key| Command::DeleteService { key: *key }))
-                .chain(expected.vips.keys().map(|address| Command::DeleteVip { address: *address }))
-                .chain(expected.rings.keys().map(|ring| Command::DeleteRing { ring: *ring }))
-                .chain((expected.group_addresses.keys()).map(|at| Command::DeleteGroupAddress { address: *at }))
-                .collect();
+        let removal: Vec<Command> = (expected
+            .services
+            .keys()
+            .map(|key| Command::DeleteService { key: *key }))
+        .chain(expected.vips.keys().map(|address| Command::DeleteVip { address: *address }))
+        .chain(expected.rings.keys().map(|ring| Command::DeleteRing { ring: *ring }))
+        .chain((expected.group_addresses.keys()).map(|at| Command::DeleteGroupAddress { address: *at }))
+        .collect();
         dataplane.apply(&removal).unwrap();
         dataplane.apply(&removal).expect("what is deleted already is none the worse");
         let left = dataplane.snapshot().unwrap();

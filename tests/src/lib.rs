@@ -2,5 +2,6 @@
 //! runs single frames through the program; `bench` measures.
 
 pub mod bench;
+pub mod cluster;
 pub mod lab;
 pub mod packet;

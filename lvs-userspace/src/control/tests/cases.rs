@@ -473,10 +473,7 @@ fn an_address_needs_its_lease_before_its_services_do_and_longer() {
 #[test]
 fn a_removed_nat_server_answers_under_the_lease_of_today() {
     let nat = |host| RealServer { forward: Forward::Nat, ..server(host, 1) };
-    let file = |servers, groups: &[&[u8]]| Config {
-        cluster: cluster(groups),
-        ..one(Scheduler::Rr, servers)
-    };
+    let file = |servers, groups: &[&[u8]]| Config { cluster: cluster(groups), ..one(Scheduler::Rr, servers) };
     let mut director = Director::new(&file(vec![nat(1), nat(2)], &[&[1]]));
     let leases = |director: &Director| -> Vec<u8> {
         director.model.snapshot.destinations.values().map(|destination| destination.lease).collect()

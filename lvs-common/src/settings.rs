@@ -42,7 +42,7 @@ pub mod flags {
     /// Some server answers by itself (dr, ipip): a packet for no service may be its answer.
     pub const ANSWERS_ROUTED: u32 = 1 << 2;
     /// Some address belongs to a group: nothing of it passes without the group's lease.
-    pub const LEASES: u32 = 1 << 3;
+    pub const LEASES: u32 = 1 << 4;
 }
 
 impl Settings {

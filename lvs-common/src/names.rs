@@ -3,6 +3,8 @@
 pub const PROGRAM_DIRECTOR: &str = "lvs_director";
 /// Retires connections named in its input; run by the agent, attached nowhere.
 pub const PROGRAM_EXPIRE: &str = "lvs_expire";
+/// Sees what leaves the machine itself, which XDP does not.
+pub const PROGRAM_EGRESS: &str = "lvs_egress";
 /// Passes everything. For the far end of a veth, which needs a program before it takes frames by XDP_TX.
 pub const PROGRAM_PASS: &str = "lvs_pass";
 pub const PROGRAM_DECAPSULATE: &str = "lvs_decapsulate";

@@ -18,6 +18,7 @@
 
 mod answer;
 mod connection;
+mod egress;
 mod expire;
 mod forward;
 mod fragment;

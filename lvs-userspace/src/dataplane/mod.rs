@@ -6,6 +6,7 @@
 mod apply;
 pub(crate) mod attach;
 pub(crate) mod bpffs;
+mod egress;
 mod error;
 mod events;
 mod inner_maps;
@@ -13,6 +14,7 @@ mod interface;
 mod lease;
 mod loader;
 mod maps;
+mod netlink;
 pub mod object;
 mod readback;
 mod service_lines;
@@ -26,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use attach::Attachment;
-pub use error::{ApplyError, AttachError, MapError, OpenError, RefreshError};
+pub use error::{ApplyError, AttachError, EgressError, MapError, OpenError, RefreshError};
 pub use events::Events;
 pub use interface::AttachMode;
 pub use lease::LeaseWriter;
@@ -94,7 +96,13 @@ impl Dataplane {
         }
         // An agent may have died between the two forms of its services.
         apply::publish_services(&maps, &loaded.inner_maker)?;
-        let attacher = Attacher { directory: directory.clone(), program: loaded.director };
+        let mut attacher = Attacher {
+            directory: directory.clone(),
+            program: loaded.director,
+            egress: Some(loaded.egress),
+            wants_egress: false,
+        };
+        attacher.wants_egress = attacher.found_egress(&options.interfaces)?;
         let attachments = attacher.attach(&options.interfaces, options.allow_generic)?;
         let mut dataplane = Self {
             directory,
@@ -140,6 +148,12 @@ impl Dataplane {
     /// Everything control decides about, as it is in the kernel.
     pub fn snapshot(&self) -> Result<Snapshot, MapError> {
         self.readback().snapshot()
+    }
+
+    /// Whether [`Self::attach`] is to put the program for what leaves on the interfaces too. In the beginning
+    /// as an earlier agent left it.
+    pub const fn want_egress(&mut self, wanted: bool) {
+        self.attacher.wants_egress = wanted;
     }
 
     /// Puts the program on exactly these interfaces, and says how.

@@ -106,6 +106,8 @@ causes! {
     NoLeaseToAnswer = 27, "no_lease_to_answer", Drop;
     /// A new connection that needs an entry, under a lease not renewed lately.
     StaleLease = 28, "stale_lease", Drop;
+    /// Sent by this machine itself from an address of a group, without the group's lease.
+    NoLeaseToSend = 29, "no_lease_to_send", Drop;
 }
 
 /// Counters in `CAUSES`; room for causes to come.

@@ -7,7 +7,7 @@ use lvs_common::address::Address;
 use lvs_common::cause::Cause;
 use lvs_common::lease::{Lease, standing};
 use lvs_common::settings::flags;
-use lvs_ebpf::packet::Packet;
+use lvs_ebpf::packet::{Leaving, Packet};
 use lvs_ebpf::parse::{self, Network};
 
 use crate::maps::{GROUP_ADDRESSES, LEASES};
@@ -66,6 +66,22 @@ pub(crate) fn fence(packet: &Packet, network: &Network, is_ip: bool) -> Result<(
     }
     if is_ip && !is_held_address(&network.destination) {
         return Err(Cause::NoLease);
+    }
+    Ok(())
+}
+
+/// Stops what the machine itself says for an address whose lease is not held.
+#[inline(always)]
+pub(crate) fn fence_leaving(packet: &Leaving<'_>) -> Result<(), Cause> {
+    if let Ok(address) = parse::speaker(packet)
+        && !is_held_address(&address)
+    {
+        return Err(Cause::NoLeaseToSend);
+    }
+    if let Ok(address) = parse::advertised(packet)
+        && !is_held_address(&address)
+    {
+        return Err(Cause::NoLeaseToSend);
     }
     Ok(())
 }

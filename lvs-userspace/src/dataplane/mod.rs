@@ -182,6 +182,11 @@ impl Dataplane {
         self.attacher.program.as_fd()
     }
 
+    /// The program for what leaves, likewise.
+    pub fn egress(&self) -> Option<BorrowedFd<'_>> {
+        self.attacher.egress.as_ref().map(AsFd::as_fd)
+    }
+
     /// Entries of `DESTINATIONS`, and so of [`Readback::counters`] and [`Readback::loads`].
     pub fn destination_capacity(&self) -> u32 {
         self.maps.destinations.capacity()

@@ -466,6 +466,20 @@ impl World {
         outcome
     }
 
+    /// Runs one row of a table about what the machine itself sends: whether `frame` leaves, or why it does not.
+    pub fn leaving_row(&mut self, name: &str, frame: &[u8], dropped: Option<Cause>) {
+        self.forget();
+        let program = self.dataplane().egress().unwrap_or_else(|| unreachable!("loaded with the director"));
+        let (leaves, left) = program::run_egress(program, frame)
+            .unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN of `{name}`: {error}"));
+        let causes = self.read_causes();
+        let rose = causes.iter().zip(&self.causes).filter(|(now, before)| now.1 != before.1);
+        let rose: Vec<(Cause, u64)> = rose.map(|(now, before)| (now.0, now.1 - before.1)).collect();
+        let expected: Vec<(Cause, u64)> = dropped.map(|cause| (cause, 1)).into_iter().collect();
+        self.equal(name, (leaves, rose), (dropped.is_none(), expected));
+        self.check(name, left == frame, || "the frame was changed".to_owned());
+    }
+
     /// A row about something else than a frame.
     pub fn check(&mut self, name: &str, holds: bool, detail: impl FnOnce() -> String) {
         self.rows += 1;

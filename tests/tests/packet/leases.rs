@@ -460,6 +460,75 @@ fn an_address_without_a_service_needs_its_lease_too() {
     }
 }
 
+/// What this machine's kernel says for the VIP, and for other addresses: frame, and whether it is of the group.
+fn sayings(family: Family) -> Vec<(String, Vec<u8>, bool)> {
+    let mut rows = Vec::new();
+    for link in [TO_CLIENT, TO_CLIENT.tagged(7)] {
+        let mut row = |what: &str, frame: Vec<u8>, fenced: bool| {
+            rows.push((format!("{} {what}, tag {:?}", family.name, link.vlan), frame, fenced));
+        };
+        for (source, fenced) in [(family.vip, true), (family.front_self, false)] {
+            let ip = Ip::new(source, family.client);
+            let unusual = ip.with(|ip| {
+                ip.options = vec![1; 8];
+                ip.extensions = vec![(number::DESTINATION_OPTIONS, 0)];
+            });
+            for (what, ip) in [("plain", &ip), ("unusual", &unusual)] {
+                let name = |kind: &str| format!("{what} {kind} from {source}");
+                row(&name("tcp"), link.frame(&ip.tcp_packet(&ack(OTHER, OLD), b"data")), fenced);
+                row(&name("udp"), link.frame(&ip.udp_packet((OTHER, OLD), b"")), fenced);
+                row(&name("ping"), link.frame(&ip.icmp_packet(family.echo_reply, 0, [0; 4], b"")), fenced);
+                row(&name("GRE"), link.frame(&ip.packet(47, &[0; 8])), fenced);
+                let later = ip.with(|ip| ip.fragment = Some((3, false)));
+                row(&name("fragment"), link.frame(&later.packet(number::UDP, &[7; 16])), fenced);
+            }
+            if family.name == "v4" {
+                for (operation, target) in [(1, "10.0.0.254"), (2, "10.0.0.254"), (1, source)] {
+                    let frame = link.typed(0x0806, &arp(operation, source, target));
+                    row(&format!("ARP {operation} from {source} for {target}"), frame, fenced);
+                }
+            } else {
+                let std::net::IpAddr::V6(target) = address(source) else { unreachable!() };
+                // From the address itself, and from another of the machine.
+                for speaker in [source, "fe80::1"] {
+                    let ip = Ip::new(speaker, "ff02::1").with(|ip| ip.hops = 255);
+                    let packet = ip.icmp_packet(136, 0, [0x20, 0, 0, 0], &target.octets());
+                    row(&format!("advertisement of {source} by {speaker}"), link.frame(&packet), fenced);
+                    let packet = ip.icmp_packet(135, 0, [0; 4], &target.octets());
+                    let asks = fenced && speaker == source;
+                    row(&format!("solicitation of {source} by {speaker}"), link.frame(&packet), asks);
+                }
+            }
+        }
+        // What only speaks to it, or of it.
+        let peer = Ip::new(family.front_self, family.vip);
+        row("to the VIP", link.frame(&peer.tcp_packet(&syn(OLD, OTHER), b"")), false);
+        if family.name == "v4" {
+            row("who has the VIP", link.typed(0x0806, &arp(1, family.front_self, family.vip)), false);
+            row("ARP cut short", link.typed(0x0806, &arp(1, family.vip, family.vip)[..16]), false);
+        }
+        row("a frame of the bridge's", link.typed(0x88cc, &[0; 40]), false);
+    }
+    rows
+}
+
+#[test]
+fn without_the_lease_the_machine_itself_does_not_speak_for_the_group() {
+    let mut world = world();
+    let mut alone = World::new(&services(vip, ""));
+    for lease in [Lease::NONE, STALE, HELD] {
+        world.lease(LEASE, lease);
+        let over = lease == Lease::NONE;
+        for family in FAMILIES {
+            for (name, frame, fenced) in sayings(family) {
+                let dropped = (over && fenced).then_some(Cause::NoLeaseToSend);
+                world.leaving_row(&format!("{lease:?}: {name}"), &frame, dropped);
+                alone.leaving_row(&name, &frame, None);
+            }
+        }
+    }
+}
+
 /// Of two groups one may be held without the other; services of neither do not care.
 #[test]
 fn groups_are_held_one_by_one() {

@@ -45,8 +45,8 @@ pub(crate) fn route(
     if service.flags & service_flags::ANSWERS_ROUTED == 0 {
         return Err(Cause::NoService);
     }
-    lease::check(service.lease)?;
     check_receiver(packet)?;
+    lease::check(service.lease)?;
     forward::route(packet, network, key)
 }
 

@@ -6,6 +6,7 @@ mod distribution;
 mod flood;
 mod harness;
 mod health;
+mod leases;
 mod lifecycle;
 mod methods;
 mod mtu;

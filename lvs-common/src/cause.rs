@@ -100,6 +100,8 @@ causes! {
     Unfragmentable = 24, "unfragmentable", Drop;
     /// A real server's reply in a frame for another machine, which a switch had flooded.
     NotForUs = 25, "not_for_us", Pass;
+    /// The answer to a health probe that took the path of the clients' packets.
+    ProbeAnswered = 26, "probe_answered", Pass;
 }
 
 /// Counters in `CAUSES`; room for causes to come.

@@ -22,6 +22,7 @@ pub mod flow;
 pub mod fragment;
 pub mod limits;
 pub mod names;
+pub mod probe;
 pub mod ring;
 pub mod service;
 pub mod settings;

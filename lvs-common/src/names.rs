@@ -36,6 +36,10 @@ pub const TABLE: &str = "TABLE";
 pub const SCRATCH: &str = "SCRATCH";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 pub const ERROR_BUDGET: &str = "ERROR_BUDGET";
+/// Health probes that take the path of the clients' packets, by the mark of their sockets.
+pub const PROBES: &str = "PROBES";
+/// The flows of their answers.
+pub const PROBE_FLOWS: &str = "PROBE_FLOWS";
 pub const EVENTS: &str = "EVENTS";
 
 /// Real server's object: addresses of the directors whose packets are unpacked.
@@ -45,7 +49,7 @@ pub const DIRECTORS: &str = "DIRECTORS";
 pub const DECAPSULATION: &str = "DECAPSULATION";
 
 /// Every map of the director's object, in the order in which docs/bpftool.md explains them.
-pub const DIRECTOR_MAPS: [&str; 22] = [
+pub const DIRECTOR_MAPS: [&str; 24] = [
     SETTINGS,
     INTERFACES,
     SERVICES,
@@ -67,5 +71,7 @@ pub const DIRECTOR_MAPS: [&str; 22] = [
     SCRATCH,
     FRAGMENTS,
     ERROR_BUDGET,
+    PROBES,
+    PROBE_FLOWS,
     EVENTS,
 ];

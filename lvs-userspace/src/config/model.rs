@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use alert::{Alert, AlertChannel, MailAlert, ProgramAlert, SyslogAlert, WebhookAlert};
-pub use health::{Check, Flaps, Health, OnDown, Require, Timing};
+pub use health::{Check, Flaps, Health, OnDown, Path, Require, Timing};
 pub use probe::{
     Convention, DnsProbe, ExchangeProbe, ExternalProbe, GrpcProbe, HttpProbe, LdapProbe, Login, Probe,
     RadiusProbe, Secure, SipProbe, SqlProbe, TextProbe, TextProtocol, TlsMode, Transport, UdpProbe,

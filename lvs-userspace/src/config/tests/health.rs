@@ -33,6 +33,7 @@ fn tcp(last: u8, port: u16) -> Arc<Check> {
         port,
         source: None,
         interface: None,
+        path: None,
         timing: Timing::default(),
         probe: Probe::Tcp,
     })
@@ -71,6 +72,7 @@ fn every_key_of_a_service_is_read() {
         checks: Vec::new(),
     };
     let expected = Health {
+        probes_the_path: false,
         require: Require::All,
         on_down: OnDown::Remove,
         recovery_delay: second(30),
@@ -108,6 +110,7 @@ fn every_key_of_an_http_check_is_read() {
         port: 80,
         source: Some(address("192.168.0.200")),
         interface: text("eth1"),
+        path: None,
         timing: Timing {
             interval: Duration::from_secs(10),
             fast_interval: Duration::from_millis(500),

@@ -11,6 +11,7 @@ mod headers;
 mod icmp_errors;
 mod malformed;
 mod methods;
+mod probes;
 mod schedulers;
 mod steering;
 mod traffic;

@@ -33,7 +33,7 @@ pub struct Config {
     /// Distinct by name.
     pub alerts: Vec<Alert>,
     /// `None`: a director of its own, which needs nobody's leave.
-    pub cluster: Option<Cluster>,
+    pub cluster: Option<Arc<Cluster>>,
 }
 
 /// Idle times of connections, in seconds (as `ipvsadm --set tcp tcpfin udp`).

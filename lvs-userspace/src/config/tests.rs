@@ -1,4 +1,5 @@
 mod alerts;
+mod cluster;
 mod documents;
 mod files;
 mod health;

@@ -77,7 +77,7 @@ impl Plan {
     /// Replaces what the file owns by `config`, and leaves the rest alone.
     pub(super) fn replace_file(&mut self, config: &Config) {
         self.timeouts = config.timeouts;
-        self.group_addresses = group_addresses(config.cluster.as_ref());
+        self.group_addresses = group_addresses(config.cluster.as_deref());
         self.services.retain(|_, wanted| wanted.owner != owner::FILE);
         for service in &config.services {
             self.services.insert(key_of(service), Wanted::from(service));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -111,7 +112,7 @@ pub struct World {
     rows: u32,
     pins: Pins,
     /// Of every file this director is given.
-    cluster: Option<Cluster>,
+    cluster: Option<Arc<Cluster>>,
 }
 
 /// A file with these services (the text of the list below `services:`) and small tables.
@@ -138,10 +139,10 @@ impl World {
     /// The same as [`Self::new`] in a cluster with these groups of addresses. No lease is held yet.
     pub fn with_groups(services: &str, groups: &[&[&str]]) -> Self {
         let groups = groups.iter().map(|group| group.iter().map(|text| address(text)).collect());
-        Self::open(services, SMALL, Some(cluster::of_groups(groups)))
+        Self::open(services, SMALL, Some(Arc::new(cluster::of_groups(groups))))
     }
 
-    fn open(services: &str, limits: &str, cluster: Option<Cluster>) -> Self {
+    fn open(services: &str, limits: &str, cluster: Option<Arc<Cluster>>) -> Self {
         let interfaces = place::build().unwrap_or_else(|error| panic!("{error:#}"));
         let text = file(services, limits);
         let config = config::parse(&text, "test.yaml").unwrap_or_else(|mistakes| panic!("{mistakes}"));

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ impl Fenced {
     /// Adopts what the agent has left, with all VIPs in one group of which no lease is held.
     fn adopt(network: &Network, file: &str) -> Result<Self> {
         let config = config::parse(file, "lvs.yaml").map_err(|mistakes| anyhow::anyhow!("{mistakes}"))?;
-        let config = Config { cluster: Some(of_groups([network.vips().collect()])), ..config };
+        let config = Config { cluster: Some(Arc::new(of_groups([network.vips().collect()]))), ..config };
         let interfaces = config.interfaces.clone();
         let dataplane = network.director.enter(|| {
             let mut dataplane = Dataplane::open(&OpenOptions {

@@ -45,7 +45,7 @@ fn written(config: &Config) -> String {
 }
 
 /// Addresses by a number, of one family or the other; never those of a VIP (`vip`).
-fn numbered(v6: bool, vip: bool, number: u16) -> IpAddr {
+pub(super) fn numbered(v6: bool, vip: bool, number: u16) -> IpAddr {
     let high = if vip { 1 } else { 2 };
     match v6 {
         true => Ipv6Addr::new(0x2001, 0xdb8, high, 0, 0, 0, 0, number).into(),

@@ -8,6 +8,7 @@ mod rings;
 mod scale;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::model::{
@@ -27,7 +28,7 @@ fn config(services: Vec<Service>) -> Config {
 }
 
 /// A cluster whose groups have the addresses 192.0.2.`host`.
-fn cluster(groups: &[&[u8]]) -> Option<Cluster> {
+fn cluster(groups: &[&[u8]]) -> Option<Arc<Cluster>> {
     let address = |host: &u8| GroupAddress {
         address: IpAddr::from([192, 0, 2, *host]),
         prefix: 24,
@@ -42,7 +43,7 @@ fn cluster(groups: &[&[u8]]) -> Option<Cluster> {
         fence: None,
     };
     let second = Duration::from_secs(1);
-    Some(Cluster {
+    Some(Arc::new(Cluster {
         node: None,
         nodes: Vec::new(),
         voter: None,
@@ -60,7 +61,7 @@ fn cluster(groups: &[&[u8]]) -> Option<Cluster> {
         auto_failback: Failback::Off,
         track: Track::default(),
         groups: groups.iter().enumerate().map(group).collect(),
-    })
+    }))
 }
 
 /// A service at 192.0.2.`vip`.

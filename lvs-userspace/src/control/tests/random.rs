@@ -1,6 +1,7 @@
 //! Random lives of a director: reloads, sweeps, neighbours, restarts and crashes.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -74,7 +75,7 @@ fn configs() -> impl Strategy<Value = Config> {
 }
 
 /// The group of each address from 192.0.2.1 on.
-fn cluster_of(membership: &[Option<usize>]) -> Option<Cluster> {
+fn cluster_of(membership: &[Option<usize>]) -> Option<Arc<Cluster>> {
     let members = |group| {
         let hosts = (1u8..).zip(membership).filter(move |(_, own)| **own == Some(group));
         hosts.map(|(host, _)| host).collect::<Vec<u8>>()

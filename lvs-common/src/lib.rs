@@ -23,6 +23,7 @@ pub mod fragment;
 pub mod lease;
 pub mod limits;
 pub mod names;
+pub mod probe;
 pub mod ring;
 pub mod service;
 pub mod settings;

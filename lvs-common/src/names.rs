@@ -36,6 +36,10 @@ pub const TABLE: &str = "TABLE";
 pub const SCRATCH: &str = "SCRATCH";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 pub const ERROR_BUDGET: &str = "ERROR_BUDGET";
+/// Health probes that take the path of the clients' packets, by the mark of their sockets.
+pub const PROBES: &str = "PROBES";
+/// The flows of their answers.
+pub const PROBE_FLOWS: &str = "PROBE_FLOWS";
 pub const EVENTS: &str = "EVENTS";
 /// Until when the groups of a cluster are held.
 pub const LEASES: &str = "LEASES";
@@ -49,7 +53,7 @@ pub const DIRECTORS: &str = "DIRECTORS";
 pub const DECAPSULATION: &str = "DECAPSULATION";
 
 /// Every map of the director's object, in the order in which docs/bpftool.md explains them.
-pub const DIRECTOR_MAPS: [&str; 24] = [
+pub const DIRECTOR_MAPS: [&str; 26] = [
     SETTINGS,
     INTERFACES,
     SERVICES,
@@ -71,6 +75,8 @@ pub const DIRECTOR_MAPS: [&str; 24] = [
     SCRATCH,
     FRAGMENTS,
     ERROR_BUDGET,
+    PROBES,
+    PROBE_FLOWS,
     EVENTS,
     LEASES,
     GROUP_ADDRESSES,

@@ -29,6 +29,7 @@ mod lookup;
 mod maps;
 mod next_hop;
 mod pipeline;
+mod probe;
 mod reply;
 mod rewrite;
 mod schedule;

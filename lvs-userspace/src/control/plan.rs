@@ -38,6 +38,8 @@ pub(super) struct Wanted {
     /// One of [`scheduler`].
     pub scheduler: u8,
     pub tracked: bool,
+    /// Probes of its real servers take the path of the clients' packets.
+    pub probed: bool,
     /// Weights; 0 = no new flow.
     pub servers: BTreeMap<Server, u32>,
 }
@@ -145,6 +147,7 @@ impl From<&model::Service> for Wanted {
             owner: owner::FILE,
             scheduler: scheduler_number(service.scheduler),
             tracked: service.track_always || translated || !service.scheduler.is_hashing(),
+            probed: service.health.probes_the_path,
             servers,
         }
     }

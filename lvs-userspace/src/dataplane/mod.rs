@@ -16,6 +16,7 @@ mod loader;
 mod maps;
 mod netlink;
 pub mod object;
+mod probes;
 mod readback;
 mod service_lines;
 mod sweep;
@@ -33,6 +34,7 @@ pub use events::Events;
 pub use interface::AttachMode;
 pub use lease::LeaseWriter;
 pub use loader::KernelLog;
+pub use probes::{Passage, Probes};
 pub use readback::{ConnectionEntry, Readback};
 pub use sweep::{SweepReport, Sweeper, now_ticks};
 pub use syscall::monotonic_nanoseconds;
@@ -70,6 +72,8 @@ pub struct Dataplane {
     /// See [`apply::apply`].
     unpublished: bool,
     expire: Arc<OwnedFd>,
+    egress: Arc<OwnedFd>,
+    probes: Probes,
     attacher: Attacher,
     attachments: Vec<Attachment>,
     warnings: Vec<String>,
@@ -96,10 +100,12 @@ impl Dataplane {
         }
         // An agent may have died between the two forms of its services.
         apply::publish_services(&maps, &loaded.inner_maker)?;
+        let probes = Probes::new(Arc::clone(&maps))?;
+        let egress = Arc::new(loaded.egress);
         let mut attacher = Attacher {
             directory: directory.clone(),
             program: loaded.director,
-            egress: Some(loaded.egress),
+            egress: Some(Arc::clone(&egress)),
             wants_egress: false,
         };
         attacher.wants_egress = attacher.found_egress(&options.interfaces)?;
@@ -110,6 +116,8 @@ impl Dataplane {
             inner_maker: loaded.inner_maker,
             unpublished: false,
             expire: Arc::new(loaded.expire),
+            egress,
+            probes,
             attacher,
             attachments,
             warnings: loaded.warnings,
@@ -182,9 +190,9 @@ impl Dataplane {
         self.attacher.program.as_fd()
     }
 
-    /// The program for what leaves, likewise.
-    pub fn egress(&self) -> Option<BorrowedFd<'_>> {
-        self.attacher.egress.as_ref().map(AsFd::as_fd)
+    /// The program for what leaves, for BPF_PROG_TEST_RUN.
+    pub fn egress(&self) -> BorrowedFd<'_> {
+        self.egress.as_fd()
     }
 
     /// Entries of `DESTINATIONS`, and so of [`Readback::counters`] and [`Readback::loads`].
@@ -194,6 +202,11 @@ impl Dataplane {
 
     pub fn readback(&self) -> Readback {
         Readback { maps: Arc::clone(&self.maps) }
+    }
+
+    /// For health checks that take the path of the clients' packets.
+    pub fn probes(&self) -> Probes {
+        self.probes.clone()
     }
 
     /// One is enough: a pass is through the whole table.

@@ -265,6 +265,7 @@ pub(super) mod tests {
             port: 80,
             source: None,
             interface: None,
+            path: None,
             timing: Timing::default(),
             probe: Probe::Tcp,
         }

@@ -114,6 +114,7 @@ impl Agent {
         }
         let commands = self.installed.install(config.clone(), &self.next_hops)?;
         info!(services = config.services.len(), changes = commands, "the configuration is installed");
+        self.installed.dataplane.want_egress(wants_egress(&config));
         let attachments =
             self.installed.dataplane.attach(&config.interfaces, self.options.allow_generic)?.to_vec();
         for attachment in &attachments {
@@ -288,11 +289,15 @@ impl Agent {
         let wanted = config.interfaces.clone();
         let mut both = before.interfaces.clone();
         both.extend(wanted.iter().filter(|name| !before.interfaces.contains(name)).cloned());
+        let wants_egress = [before, &config].map(wants_egress);
+        self.installed.dataplane.want_egress(wants_egress.contains(&true));
         let exchanged = match self.installed.dataplane.attach(&both, allow_generic) {
             Ok(_) => self.installed.install(config, &self.next_hops),
             Err(error) => Err(error.into()),
         };
         let interfaces = if exchanged.is_ok() { &wanted } else { &before.interfaces };
+        let [wanted_egress, wants_egress] = wants_egress;
+        self.installed.dataplane.want_egress(if exchanged.is_ok() { wants_egress } else { wanted_egress });
         let attached = self.installed.dataplane.attach(interfaces, allow_generic);
         if let Err(reason) = attached {
             error!(%reason, "not every interface has its program");
@@ -386,6 +391,11 @@ impl Agent {
             None => {}
         }
     }
+}
+
+/// Whether something must be done to what this machine sends.
+fn wants_egress(config: &Config) -> bool {
+    config.cluster.is_some() || config.services.iter().any(|service| service.health.probes_the_path)
 }
 
 fn present(config: &Config) -> BTreeMap<String, u32> {

@@ -24,7 +24,7 @@ use lvs_common::{LAYOUT_VERSION, names};
 use lvs_userspace::config;
 use lvs_userspace::config::model::Cluster;
 use lvs_userspace::control::{Capacity, Command, Event, NextHop, Snapshot, State};
-use lvs_userspace::dataplane::{Dataplane, OpenOptions, SweepReport, Sweeper, now_ticks, object};
+use lvs_userspace::dataplane::{Dataplane, OpenOptions, Probes, SweepReport, Sweeper, now_ticks, object};
 
 use super::frame::{address, packet_of};
 use super::place::{self, Interfaces, Side};
@@ -85,6 +85,8 @@ impl Outcome {
 pub enum Expect {
     /// Left to the kernel, untouched.
     Pass(Cause),
+    /// Left to the kernel in this form.
+    Given(Cause, Vec<u8>),
     Drop(Cause),
     /// Sent out by this interface, in this form, and counted once for one destination.
     Out(Side, Vec<u8>),
@@ -397,6 +399,17 @@ impl World {
             .unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN: {error}"))
     }
 
+    /// What becomes of a frame that leaves with this mark: what the program returned, and the frame.
+    pub fn leave(&self, mark: u32, frame: &[u8]) -> (i32, Vec<u8>) {
+        program::run_egress(self.dataplane().egress(), mark, frame)
+            .unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN: {error}"))
+    }
+
+    /// Connections of probes that take the path.
+    pub fn probes(&self) -> Probes {
+        self.dataplane().probes()
+    }
+
     /// Runs the program by other threads, on frames that come in by `side`.
     pub fn runner(&self, side: Side) -> Runner {
         let program = self.dataplane().director().try_clone_to_owned();
@@ -470,14 +483,14 @@ impl World {
     /// Runs one row of a table about what the machine itself sends: whether `frame` leaves, or why it does not.
     pub fn leaving_row(&mut self, name: &str, frame: &[u8], dropped: Option<Cause>) {
         self.forget();
-        let program = self.dataplane().egress().unwrap_or_else(|| unreachable!("loaded with the director"));
-        let (leaves, left) = program::run_egress(program, frame)
-            .unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN of `{name}`: {error}"));
+        /// TC_ACT_UNSPEC and TC_ACT_SHOT of linux/pkt_cls.h.
+        const ACTIONS: [i32; 2] = [-1, 2];
+        let (action, left) = self.leave(0, frame);
         let causes = self.read_causes();
         let rose = causes.iter().zip(&self.causes).filter(|(now, before)| now.1 != before.1);
         let rose: Vec<(Cause, u64)> = rose.map(|(now, before)| (now.0, now.1 - before.1)).collect();
         let expected: Vec<(Cause, u64)> = dropped.map(|cause| (cause, 1)).into_iter().collect();
-        self.equal(name, (leaves, rose), (dropped.is_none(), expected));
+        self.equal(name, (action, rose), (ACTIONS[usize::from(dropped.is_some())], expected));
         self.check(name, left == frame, || "the frame was changed".to_owned());
     }
 
@@ -524,6 +537,7 @@ const fn difference(now: &Counters, before: &Counters) -> Counters {
 fn judge(side: Side, sent: &[u8], outcome: &Outcome, expect: &Expect) -> Result<(), String> {
     let (verdict, cause, frame) = match expect {
         Expect::Pass(cause) => (Verdict::Pass, Some(*cause), Some(sent)),
+        Expect::Given(cause, frame) => (Verdict::Pass, Some(*cause), Some(frame.as_slice())),
         Expect::Drop(cause) => (Verdict::Drop, Some(*cause), None),
         Expect::Answer(cause, frame) => (Verdict::Transmit, Some(*cause), Some(frame.as_slice())),
         Expect::Out(out, frame) | Expect::Routed(out, frame) => {

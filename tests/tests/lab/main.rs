@@ -11,6 +11,7 @@ mod lifecycle;
 mod methods;
 mod mtu;
 mod operator;
+mod path;
 mod probes;
 mod refusal;
 mod reload;

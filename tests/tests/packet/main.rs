@@ -12,6 +12,7 @@ mod icmp_errors;
 mod leases;
 mod malformed;
 mod methods;
+mod probes;
 mod schedulers;
 mod steering;
 mod traffic;

@@ -1,0 +1,189 @@
+//! Health checks through the path: servers that answer on their own address, and cannot serve the VIP.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lvs_tests::lab::address::{self, Family};
+use lvs_tests::lab::agent::{Agent, Control};
+use lvs_tests::lab::client::Exchange;
+use lvs_tests::lab::configuration::{Configuration, Service};
+use lvs_tests::lab::network::{Arms, Network, Replies, Server, Shape};
+use lvs_tests::lab::process::Process;
+use lvs_tests::lab::realserver::{self, HTTP_PORT, OTHER_HTTP_PORT, start_web};
+use lvs_tests::lab::wait::wait_until;
+use lvs_userspace::api::model::{Health, ServerHealth};
+
+use crate::setup::{prepare_ipip, real_servers, service};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const TIMING: &str = "via: path, interval: 200ms, fast_interval: 100ms, timeout: 500ms, rise: 2, fall: 2";
+
+const ONE_ARMED: Shape =
+    Shape { arms: Arms::One, replies: Replies::Direct, real_servers: 2, behind_router: 0, vips: 1 };
+const TWO_ARMED: Shape = Shape { arms: Arms::Two, replies: Replies::ThroughDirector, ..ONE_ARMED };
+/// On one wire, with the director as the servers' gateway.
+const GATEWAY: Shape = Shape { replies: Replies::ThroughDirector, ..ONE_ARMED };
+
+#[test]
+fn dr_one_armed() -> Result<()> {
+    finds_out(ONE_ARMED, "dr")
+}
+
+#[test]
+fn dr_two_armed() -> Result<()> {
+    finds_out(TWO_ARMED, "dr")
+}
+
+#[test]
+fn ipip_one_armed() -> Result<()> {
+    finds_out(ONE_ARMED, "ipip")
+}
+
+#[test]
+fn ipip_two_armed() -> Result<()> {
+    finds_out(TWO_ARMED, "ipip")
+}
+
+#[test]
+fn nat_one_armed() -> Result<()> {
+    finds_out(GATEWAY, "nat")
+}
+
+#[test]
+fn nat_two_armed() -> Result<()> {
+    finds_out(TWO_ARMED, "nat")
+}
+
+/// The first server is as it should be, and the second one lacks what the method needs until it is given.
+fn finds_out(shape: Shape, forward: &'static str) -> Result<()> {
+    let network = Network::build(shape)?;
+    let mut webs = Vec::new();
+    for server in &network.servers {
+        webs.push(start_web(&network, &server.namespace, &server.name)?);
+        // One that routes must not pass a probe on to somebody who can answer it.
+        server.namespace.sysctl(&[("ipv4.ip_forward", "1"), ("ipv6.conf.all.forwarding", "1")])?;
+    }
+    let [good, poor] = &network.servers[..] else { unreachable!("the shape has two real servers") };
+    let mut prepared = Vec::from_iter(prepare(&network, good, forward)?);
+    spoil(&network, poor, forward)?;
+
+    let configuration = Configuration::new(&network, services(&network, forward));
+    let agent = Agent::start(&network, &configuration.to_string())?;
+    let control = agent.control();
+    let explained = |result: Result<()>| {
+        result.with_context(|| {
+            let health = control.run(&["health"]).unwrap_or_default();
+            format!(
+                "{forward} {shape:?}\n{health}\n{}\n{}",
+                control.run(&["causes"]).unwrap_or_default(),
+                agent.log()
+            )
+        })
+    };
+    for (number, family) in Family::BOTH.into_iter().enumerate() {
+        explained(wait_for_state(control, number, 0, "up"))?;
+        explained(wait_for_state(control, number, 1, "down"))?;
+        // An ordinary check would not have noticed.
+        let own = SocketAddr::new(poor.address(family), HTTP_PORT);
+        network.director.enter(|| Exchange::Http.once(own)).context("the server's own address")?;
+    }
+
+    if forward == "ipip" {
+        // `lvsd realserver` brings them itself.
+        on_lo(&network, poor, "del")?;
+    }
+    prepared.extend(prepare(&network, poor, forward)?);
+    for number in [0, 1] {
+        explained(wait_for_state(control, number, 1, "up"))?;
+    }
+
+    // So far the VIPs were the director's own addresses.
+    for vip in network.vips() {
+        let family = Family::of(vip);
+        network.director.addresses(family, &format!("addr del {vip}/{} dev eth0", family.host_bits()))?;
+    }
+    for number in [0, 1] {
+        explained(passes_on(control, number, 0))?;
+    }
+    drop(prepared);
+    Ok(())
+}
+
+/// One for each family.
+fn services(network: &Network, forward: &'static str) -> Vec<Service> {
+    let services = Family::BOTH.map(|family| {
+        let mut servers = real_servers(network, family);
+        if forward == "nat" {
+            servers.iter_mut().for_each(|server| server.port = Some(OTHER_HTTP_PORT));
+        }
+        let mut service = service(family, HTTP_PORT, "tcp", "rr", forward, servers);
+        service.health = format!(
+            "{{checks: [{{type: http, path: /.testpage, body: test page, {TIMING}}}, {{type: tcp, {TIMING}}}]}}"
+        );
+        service
+    });
+    services.to_vec()
+}
+
+/// Gives the server what the method needs.
+fn prepare(network: &Network, server: &Server, forward: &str) -> Result<Option<Process>> {
+    match forward {
+        "dr" => realserver::prepare_by_hand(server, network.vips())?,
+        "ipip" => return prepare_ipip(network, server).map(Some),
+        _ => restore_gateway(server)?,
+    }
+    Ok(None)
+}
+
+/// Takes it away.
+fn spoil(network: &Network, server: &Server, forward: &str) -> Result<()> {
+    match forward {
+        // Nothing has been done yet.
+        "dr" => Ok(()),
+        // The VIP, but nobody who unpacks.
+        "ipip" => on_lo(network, server, "add"),
+        _ => Family::BOTH
+            .into_iter()
+            .try_for_each(|family| server.namespace.addresses(family, "route del default")),
+    }
+}
+
+fn on_lo(network: &Network, server: &Server, action: &str) -> Result<()> {
+    network.vips().try_for_each(|vip| {
+        let family = Family::of(vip);
+        server.namespace.addresses(family, &format!("addr {action} {vip}/{} dev lo", family.host_bits()))
+    })
+}
+
+fn restore_gateway(server: &Server) -> Result<()> {
+    Family::BOTH.into_iter().try_for_each(|family| {
+        let director = address::director(address::Net::Servers, family);
+        server.namespace.addresses(family, &format!("route replace default via {director}"))
+    })
+}
+
+fn server(control: &Control, service: usize, server: usize) -> Result<ServerHealth> {
+    let health: Health = control.json(&["health"])?;
+    let servers = health.services.into_iter().nth(service).context("no such service")?.servers;
+    servers.into_iter().nth(server).context("no such server")
+}
+
+fn wait_for_state(control: &Control, service: usize, number: usize, state: &str) -> Result<()> {
+    wait_until(&format!("server {number} of service {service} to be {state}"), PATIENCE, || {
+        server(control, service, number).is_ok_and(|server| server.state == state)
+    })
+}
+
+/// Further probes pass, and none fails.
+fn passes_on(control: &Control, service: usize, number: usize) -> Result<()> {
+    let checks = || Ok::<_, anyhow::Error>(server(control, service, number)?.checks);
+    let before = checks()?;
+    wait_until("more probes", PATIENCE, || {
+        checks().is_ok_and(|now| now.iter().zip(&before).all(|(now, before)| now.probes >= before.probes + 3))
+    })?;
+    let now = checks()?;
+    ensure!(now.iter().zip(&before).all(|(now, before)| now.failures == before.failures), "{now:?}");
+    ensure!(now.iter().all(|check| check.last.as_ref().is_some_and(|probe| probe.passed)), "{now:?}");
+    Ok(())
+}

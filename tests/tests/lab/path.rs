@@ -16,6 +16,8 @@ use lvs_userspace::api::model::{Health, ServerHealth};
 
 use crate::setup::{prepare_ipip, real_servers, service};
 
+/// discard
+const UNUSED_PORT: u16 = 9;
 const PATIENCE: Duration = Duration::from_secs(20);
 const TIMING: &str = "via: path, interval: 200ms, fast_interval: 100ms, timeout: 500ms, rise: 2, fall: 2";
 
@@ -84,6 +86,10 @@ fn finds_out(shape: Shape, forward: &'static str) -> Result<()> {
     for (number, family) in Family::BOTH.into_iter().enumerate() {
         explained(wait_for_state(control, number, 0, "up"))?;
         explained(wait_for_state(control, number, 1, "down"))?;
+        // The refusal is an ICMP error, which comes from the VIP and is about a packet to it.
+        explained(wait_for_state(control, number + 2, 0, "down"))?;
+        let refused = server(control, number + 2, 0)?;
+        ensure!(refused.reason.contains("connection refused"), "{refused:?}");
         // An ordinary check would not have noticed.
         let own = SocketAddr::new(poor.address(family), HTTP_PORT);
         network.director.enter(|| Exchange::Http.once(own)).context("the server's own address")?;
@@ -110,9 +116,14 @@ fn finds_out(shape: Shape, forward: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// One for each family.
+/// A web site for each family, and then for each a UDP port that nobody listens on.
 fn services(network: &Network, forward: &'static str) -> Vec<Service> {
-    let services = Family::BOTH.map(|family| {
+    let refused = Family::BOTH.map(|family| {
+        let mut service = service(family, UNUSED_PORT, "udp", "rr", forward, real_servers(network, family));
+        service.health = format!("{{checks: [{{type: udp, {TIMING}}}]}}");
+        service
+    });
+    let sites = Family::BOTH.map(|family| {
         let mut servers = real_servers(network, family);
         if forward == "nat" {
             servers.iter_mut().for_each(|server| server.port = Some(OTHER_HTTP_PORT));
@@ -123,7 +134,7 @@ fn services(network: &Network, forward: &'static str) -> Vec<Service> {
         );
         service
     });
-    services.to_vec()
+    [sites, refused].concat()
 }
 
 /// Gives the server what the method needs.

@@ -22,6 +22,7 @@ pub(crate) fn answer(packet: &Packet, scratch: &Scratch) -> Result<u32, Cause> {
 /// The probe whose answers the key in the scratch value is the flow of.
 #[inline(always)]
 pub(crate) fn find(scratch: &Scratch) -> Option<&'static ProbeFlow> {
-    // SAFETY: values are replaced whole, and a deleted one is not reused while the program runs.
+    // SAFETY: plain data, which stays memory of this map while the program runs. It is deleted when the socket is
+    // closed: nobody would hear a packet that is given the address of another probe.
     unsafe { PROBE_FLOWS.get(&scratch.key) }
 }

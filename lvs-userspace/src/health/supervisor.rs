@@ -21,6 +21,8 @@ use crate::dataplane::Probes;
 pub enum Instruction {
     /// Watch these checks and no others; a new one begins with this standing.
     Watch(BTreeMap<Arc<Check>, Standing>),
+    /// There is reason to doubt these: they are probed soon.
+    Hurry(Vec<Arc<Check>>),
     Describe(oneshot::Sender<(Vec<CheckView>, Pace)>),
 }
 
@@ -96,6 +98,7 @@ impl Supervisor {
         let now = self.now();
         match instruction {
             Instruction::Watch(wanted) => self.watch.set(wanted, now),
+            Instruction::Hurry(checks) => checks.iter().for_each(|check| self.watch.hurry(check, now)),
             Instruction::Describe(answer) => {
                 drop(answer.send((self.watch.describe(now), self.watch.pace())));
             }

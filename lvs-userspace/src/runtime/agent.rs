@@ -15,11 +15,12 @@ use super::health::Health;
 use super::installed::Installed;
 use super::next_hops::NextHops;
 use super::vrrp::Vrrp;
-use super::{Error, Options, advice, notify, read};
+use super::{Error, Options, advice, evidence, notify, read};
 use crate::api::{Overview, Request, Usage, model};
 use crate::config::Config;
 use crate::control::Event;
 use crate::dataplane::monotonic_nanoseconds;
+use crate::health::Evidence;
 use crate::health::pool::{Mode, Selection};
 use lvs_common::settings::Settings;
 
@@ -61,6 +62,7 @@ pub(super) struct Agent {
     next_hops: NextHops,
     health: Health,
     vrrp: Vrrp,
+    evidence: Evidence,
     /// Configured interfaces that the machine has, and their indices.
     present: BTreeMap<String, u32>,
     /// About the machine; those about the plan are in the state.
@@ -95,6 +97,7 @@ impl Agent {
             next_hops,
             health,
             vrrp,
+            evidence: Evidence::default(),
             present: BTreeMap::new(),
             advice: Vec::new(),
             usage,
@@ -188,6 +191,7 @@ impl Agent {
                     let desired = self.health.tick();
                     self.install(desired);
                     self.handle(Event::Tick);
+                    self.weigh_evidence();
                     self.follow_interfaces();
                     if walking.is_none() && Instant::now() >= self.next_walk {
                         walking = self.start_walk();
@@ -208,6 +212,15 @@ impl Agent {
     fn handle(&mut self, event: Event) {
         if let Err(reason) = self.installed.handle(event, &self.next_hops) {
             error!(%reason, "the kernel does not hold what the configuration wants; trying again soon");
+        }
+    }
+
+    /// Real servers that answer nobody are probed soon.
+    fn weigh_evidence(&mut self) {
+        let suspects = evidence::suspects(&mut self.evidence, &self.installed);
+        if !suspects.is_empty() {
+            debug!(?suspects, "no connection is accepted");
+            self.health.suspect(&suspects);
         }
     }
 

@@ -8,6 +8,7 @@ mod advice;
 mod ageing;
 mod agent;
 mod error;
+mod evidence;
 mod health;
 mod installed;
 mod lock;

@@ -16,6 +16,8 @@ use lvs_userspace::api::model::{Health, ServerHealth};
 
 use crate::setup::{prepare_ipip, real_servers, service};
 
+/// discard
+const UNUSED_PORT: u16 = 9;
 const PATIENCE: Duration = Duration::from_secs(20);
 const TIMING: &str = "via: path, interval: 200ms, fast_interval: 100ms, timeout: 500ms, rise: 2, fall: 2";
 
@@ -63,6 +65,8 @@ fn finds_out(shape: Shape, forward: &'static str) -> Result<()> {
         webs.push(start_web(&network, &server.namespace, &server.name)?);
         // One that routes must not pass a probe on to somebody who can answer it.
         server.namespace.sysctl(&[("ipv4.ip_forward", "1"), ("ipv6.conf.all.forwarding", "1")])?;
+        // And refuses whatever it has to.
+        server.namespace.sysctl(&[("ipv4.icmp_ratelimit", "0"), ("ipv6.icmp.ratelimit", "0")])?;
     }
     let [good, poor] = &network.servers[..] else { unreachable!("the shape has two real servers") };
     let mut prepared = Vec::from_iter(prepare(&network, good, forward)?);
@@ -84,6 +88,12 @@ fn finds_out(shape: Shape, forward: &'static str) -> Result<()> {
     for (number, family) in Family::BOTH.into_iter().enumerate() {
         explained(wait_for_state(control, number, 0, "up"))?;
         explained(wait_for_state(control, number, 1, "down"))?;
+        // It is out of the service now: a packet that it sent back would reach the other one, which answers.
+        explained(goes_on(control, number, 1, false))?;
+        // The refusal is an ICMP error, which comes from the VIP and is about a packet to it.
+        explained(wait_for_state(control, number + 2, 0, "down"))?;
+        let refused = server(control, number + 2, 0)?;
+        ensure!(refused.reason.contains("connection refused"), "{refused:?}");
         // An ordinary check would not have noticed.
         let own = SocketAddr::new(poor.address(family), HTTP_PORT);
         network.director.enter(|| Exchange::Http.once(own)).context("the server's own address")?;
@@ -104,15 +114,20 @@ fn finds_out(shape: Shape, forward: &'static str) -> Result<()> {
         network.director.addresses(family, &format!("addr del {vip}/{} dev eth0", family.host_bits()))?;
     }
     for number in [0, 1] {
-        explained(passes_on(control, number, 0))?;
+        explained(goes_on(control, number, 0, true))?;
     }
     drop(prepared);
     Ok(())
 }
 
-/// One for each family.
+/// A web site for each family, and then for each a UDP port that nobody listens on.
 fn services(network: &Network, forward: &'static str) -> Vec<Service> {
-    let services = Family::BOTH.map(|family| {
+    let refused = Family::BOTH.map(|family| {
+        let mut service = service(family, UNUSED_PORT, "udp", "rr", forward, real_servers(network, family));
+        service.health = format!("{{checks: [{{type: udp, {TIMING}}}]}}");
+        service
+    });
+    let sites = Family::BOTH.map(|family| {
         let mut servers = real_servers(network, family);
         if forward == "nat" {
             servers.iter_mut().for_each(|server| server.port = Some(OTHER_HTTP_PORT));
@@ -123,7 +138,7 @@ fn services(network: &Network, forward: &'static str) -> Vec<Service> {
         );
         service
     });
-    services.to_vec()
+    [sites, refused].concat()
 }
 
 /// Gives the server what the method needs.
@@ -175,15 +190,21 @@ fn wait_for_state(control: &Control, service: usize, number: usize, state: &str)
     })
 }
 
-/// Further probes pass, and none fails.
-fn passes_on(control: &Control, service: usize, number: usize) -> Result<()> {
+/// Further probes pass all, or fail all.
+fn goes_on(control: &Control, service: usize, number: usize, passing: bool) -> Result<()> {
     let checks = || Ok::<_, anyhow::Error>(server(control, service, number)?.checks);
     let before = checks()?;
     wait_until("more probes", PATIENCE, || {
-        checks().is_ok_and(|now| now.iter().zip(&before).all(|(now, before)| now.probes >= before.probes + 3))
+        checks().is_ok_and(|now| now.iter().zip(&before).all(|(now, before)| now.probes >= before.probes + 5))
     })?;
     let now = checks()?;
-    ensure!(now.iter().zip(&before).all(|(now, before)| now.failures == before.failures), "{now:?}");
-    ensure!(now.iter().all(|check| check.last.as_ref().is_some_and(|probe| probe.passed)), "{now:?}");
+    for (before, now) in before.iter().zip(&now) {
+        let (probes, failures) = (now.probes - before.probes, now.failures - before.failures);
+        ensure!(failures == if passing { 0 } else { probes }, "{before:?}\n{now:?}");
+        ensure!(
+            now.last.as_ref().is_some_and(|probe| probe.passed == passing && probe.conclusive),
+            "{now:?}"
+        );
+    }
     Ok(())
 }

@@ -56,7 +56,8 @@ pub(super) fn send(context: &TcContext) -> Result<(), Lost> {
     // SAFETY: a field of the context the program was called with.
     let Some(slot) = probe::slot(unsafe { (*context.skb.skb).mark }) else { return Ok(()) };
     let probe = PROBES.get_ptr_mut(&slot).ok_or(Lost)?;
-    // SAFETY: the agent replaces values whole, and a deleted one is not reused while the program runs.
+    // SAFETY: plain data, which stays memory of this map while the program runs. The agent deletes it when the
+    // socket is closed.
     let probe = unsafe { &mut *probe };
     let header = Header::read(context)?;
     match probe.forward {

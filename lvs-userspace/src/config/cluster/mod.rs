@@ -1,6 +1,7 @@
 //! The part of the file that says who stands in for whom.
 
 mod groups;
+mod paths;
 pub(super) mod raw;
 pub(super) mod scalar;
 mod timing;

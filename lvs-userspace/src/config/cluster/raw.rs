@@ -57,7 +57,8 @@ record! {
         optional warntime: Silence;
         /// A node that is silent for so long on all paths is dead.
         default deadtime: Silence = "500ms";
-        /// How long a director that starts waits for the others; four times `deadtime`, at least 2s, if left out.
+        /// How long a director that starts waits for the others; four times `deadtime`, at least 2s, if left
+        /// out.
         optional initdead: Silence;
         /// How long the agent's main task may be busy before its director counts as hung.
         default watchdog: Watchdog = "10s";

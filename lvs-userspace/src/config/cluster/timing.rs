@@ -8,7 +8,7 @@ use crate::config::model::ClusterTiming;
 use crate::config::record::{Field, Located, Reader};
 
 /// So many beats fit into the dead time: two in a row may be lost before a node is taken for dead.
-const BEATS: u32 = 3;
+pub(super) const BEATS: u32 = 3;
 /// A director that boots needs so long for its links.
 const USUAL_INITDEAD: Duration = Duration::from_secs(2);
 const USUAL_HOLD: Duration = Duration::from_secs(10);

@@ -4,11 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::groups;
 pub(in crate::config) use super::groups::prefix;
+use super::paths;
 use super::raw;
 use super::scalar::Name;
 use super::timing::timing;
+use crate::cluster::message;
 use crate::config::alerts::raw::Command;
-use crate::config::model::{Cluster, HeartbeatPath, Node, Track, TrackScript, Voter};
+use crate::config::model::{Cluster, Node, Track, TrackScript, Voter};
 use crate::config::record::{List, Located, Reader};
 use crate::config::scalar::UnicastAddress;
 use crate::config::validate::Seen;
@@ -22,9 +24,9 @@ pub(in crate::config) fn cluster(
     reader: &mut Reader,
 ) -> Option<Cluster> {
     let nodes = reader.in_key("nodes", |reader| nodes(raw.nodes.value()?, reader));
-    let paths = reader.in_key("paths", |reader| paths(raw.paths.value()?, reader));
+    let paths = reader.in_key("paths", |reader| paths::paths(raw.paths.value()?, reader));
     if let (Some(nodes), Some(paths)) = (&nodes, &paths) {
-        all_meet(nodes, paths, place, reader);
+        paths::all_meet(nodes, paths, place, reader);
     }
     if let (Some(nodes), Some(Located { value: Name(name), place })) = (&nodes, raw.node.located()) {
         reader.in_key("node", |reader| known_node(name, *place, nodes, reader));
@@ -40,6 +42,12 @@ pub(in crate::config) fn cluster(
             reader,
         )
     });
+    if let (Some(nodes), Some(groups), Some(timing)) = (&nodes, &groups, timing) {
+        let bytes = message::size(nodes.len(), groups.len());
+        reader.in_key("paths", |reader| {
+            paths::serial_lines_keep_up(raw.paths.value()?, bytes, timing.deadtime, reader)
+        });
+    }
     Some(Cluster {
         node: raw.node.optional()?.map(|name| name.0.clone()),
         nodes: nodes?,
@@ -137,77 +145,6 @@ fn known_node(name: &str, place: Place, nodes: &[Node], reader: &mut Reader) {
     }
 }
 
-/// What must not be here twice.
-#[derive(PartialEq, Eq, Hash)]
-enum Medium {
-    Multicast(String, IpAddr),
-    Broadcast(String),
-    Serial(std::path::PathBuf),
-}
-
-fn paths(list: &raw::Paths, reader: &mut Reader) -> Option<Vec<HeartbeatPath>> {
-    let mut seen = Seen::default();
-    let mut paths = Vec::new();
-    for (index, Located { value: raw, place }) in list.iter() {
-        let path = path(raw);
-        if let Some(path) = &path {
-            let medium = match path {
-                HeartbeatPath::Multicast { interface, group, .. } => {
-                    Medium::Multicast(interface.clone(), *group)
-                }
-                HeartbeatPath::Broadcast { interface, .. } => Medium::Broadcast(interface.clone()),
-                HeartbeatPath::Serial { device, .. } => Medium::Serial(device.clone()),
-            };
-            if let Some(line) = seen.before(medium, *place) {
-                reader.in_item(index, |reader| {
-                    let what = format!("this path is here already, on line {line}");
-                    reader.mistake(*place, what, "expected each path once: two on one wire fail together");
-                });
-            }
-        }
-        paths.push(path);
-    }
-    complete(paths, list)
-}
-
-fn path(raw: &raw::HeartbeatPath) -> Option<HeartbeatPath> {
-    Some(match raw {
-        raw::HeartbeatPath::Multicast(raw) => HeartbeatPath::Multicast {
-            interface: raw.interface.value()?.0.clone(),
-            group: raw.group.value()?.0,
-            ttl: u8::try_from(raw.ttl.value()?.0).ok()?,
-        },
-        raw::HeartbeatPath::Broadcast(raw) => HeartbeatPath::Broadcast {
-            interface: raw.interface.value()?.0.clone(),
-            address: raw.address.value()?.0,
-        },
-        raw::HeartbeatPath::Serial(raw) => {
-            HeartbeatPath::Serial { device: raw.device.value()?.0.clone(), baud: raw.baud.value()?.0 }
-        }
-    })
-}
-
-/// Every two nodes must have a path in common. Addresses are a path of all or of none, and a serial line has two
-/// ends.
-fn all_meet(nodes: &[Node], paths: &[HeartbeatPath], place: Place, reader: &mut Reader) {
-    let by_address = nodes.iter().all(|node| !node.addresses.is_empty());
-    let by_path = paths.iter().any(|path| match path {
-        HeartbeatPath::Multicast { .. } | HeartbeatPath::Broadcast { .. } => true,
-        HeartbeatPath::Serial { .. } => nodes.len() == 2,
-    });
-    if !by_address && !by_path {
-        let what = match paths {
-            [] => "the nodes have no path on which beats could travel".to_owned(),
-            _ => format!("a serial line joins two nodes, and here are {}", nodes.len()),
-        };
-        reader.mistake(
-            place,
-            what,
-            "expected `addresses` of the nodes, or a multicast or broadcast path in `paths`",
-        );
-    }
-}
-
 /// The inner `None`: there is none.
 fn voter(raw: &raw::Cluster, nodes: Option<&[Node]>, reader: &mut Reader) -> Option<Option<Voter>> {
     let Some(voter) = raw.voter.optional()? else { return Some(None) };
@@ -275,8 +212,8 @@ pub(super) fn command(words: &Command) -> Option<Vec<String>> {
     complete(words.iter().map(|(_, word)| Some(word.value.0.clone())).collect(), words)
 }
 
-/// Every VIP must be in a group, also of the director itself (`local`): every director would answer for another at once. `vips`
-/// are those of the services by number; a VIP of several is told of once.
+/// Every VIP must be in a group, also of the director itself (`local`): every director would answer for
+/// another at once. `vips` are those of the services by number; a VIP of several is told of once.
 pub(in crate::config) fn every_vip_moves(
     vips: &[(usize, Located<UnicastAddress>)],
     cluster: &Cluster,

@@ -145,6 +145,9 @@ const ROWS: &[Row] = &[
     ("  groups:", "  paths:\n    - {type: broadcast, interface: eth1}\n    - {type: broadcast, interface: eth1, address: 10.0.0.255}\n  groups:", &[
         "9:7: this path is here already, on line 8, at cluster.paths[1]; expected each path once: two on one wire fail together",
     ]),
+    ("  groups:", "  paths: [{type: serial, device: /dev/ttyS0, baud: 9600}]\n  groups:", &[
+        "7:52: a beat of 189 bytes takes 202ms on this line, and the dead time of 500ms has no room for 3, at cluster.paths[0].baud; expected a faster line, or a longer `deadtime`",
+    ]),
     ("  groups:", "  voter: {name: one, address: 10.1.0.2}\n  groups:", &[
         "7:17: one is a node of the cluster, at cluster.voter.name; expected a third party: a director cannot break its own ties",
         "7:31: 10.1.0.2 is an address of two, at cluster.voter.address; expected the address of a third party: a director cannot break its own ties",
@@ -456,12 +459,18 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         })
 }
 
+fn is_about_capacity(mistake: &Mistake) -> bool {
+    mistake.to_string().contains("on this line, and the dead time")
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read_back(cluster in cluster()) {
         let text = written(&cluster);
         match parse(&text, "lvs.yaml") {
             Ok(read) => prop_assert_eq!(read.cluster.as_deref(), Some(&cluster)),
+            // What a line can carry depends on all the rest.
+            Err(diagnostics) if diagnostics.mistakes.iter().all(is_about_capacity) => {}
             Err(mistakes) => prop_assert!(false, "{}\n{}", mistakes, text),
         }
     }

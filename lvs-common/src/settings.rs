@@ -41,6 +41,8 @@ pub mod flags {
     pub const ANY_PORT: u32 = 1 << 1;
     /// Some server answers by itself (dr, ipip): a packet for no service may be its answer.
     pub const ANSWERS_ROUTED: u32 = 1 << 2;
+    /// Somebody follows the connection table: what changes in it is marked in `DIRTY`.
+    pub const FOLLOWED: u32 = 1 << 4;
 }
 
 impl Settings {

@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use lvs_common::address::Address;
 use lvs_common::connection::Bucket;
@@ -33,6 +34,9 @@ pub(super) struct Maps {
     pub(super) causes: Table<u32, u64>,
     pub(super) connections: Table<u32, Bucket>,
     pub(super) embryonic_order: Table<u32, u32>,
+    pub(super) dirty: Table<u32, u64>,
+    /// Somebody follows the connection table: a part of the settings that control knows nothing of.
+    pub(super) followed: AtomicBool,
 }
 
 /// What the connection table keeps as long as it lives.
@@ -93,6 +97,8 @@ impl Maps {
             causes: Table::open(directory, names::CAUSES)?,
             connections: Table::open(directory, names::CONNECTIONS)?,
             embryonic_order: Table::open(directory, names::EMBRYONIC_ORDER)?,
+            dirty: Table::open(directory, names::DIRTY)?,
+            followed: AtomicBool::new(false),
         })
     }
 }

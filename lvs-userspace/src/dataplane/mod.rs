@@ -1,17 +1,20 @@
 //! The kernel's side of the director, and the only writer of its maps.
 //!
 //! [`Dataplane`] loads the programs, adopts what an earlier agent left pinned, and carries out control's
-//! commands. [`Readback`], [`Sweeper`] and [`Events`] are handles to the same maps for other threads.
+//! commands. [`Readback`], [`Sweeper`], [`FlowReader`], [`FlowWriter`] and [`Events`] are handles to the same maps for
+//! other threads.
 
 mod apply;
 pub(crate) mod attach;
 pub(crate) mod bpffs;
 mod error;
 mod events;
+mod flows;
 mod inner_maps;
 mod interface;
 mod loader;
 mod maps;
+mod memory;
 pub mod object;
 mod readback;
 mod service_lines;
@@ -23,10 +26,12 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub use attach::Attachment;
 pub use error::{ApplyError, AttachError, MapError, OpenError, RefreshError};
 pub use events::Events;
+pub use flows::{Cells, FlowReader, FlowWriter};
 pub use interface::AttachMode;
 pub use loader::KernelLog;
 pub use readback::{ConnectionEntry, Readback};
@@ -66,6 +71,7 @@ pub struct Dataplane {
     /// See [`apply::apply`].
     unpublished: bool,
     expire: Arc<OwnedFd>,
+    adopt: Arc<OwnedFd>,
     attacher: Attacher,
     attachments: Vec<Attachment>,
     warnings: Vec<String>,
@@ -100,12 +106,15 @@ impl Dataplane {
             inner_maker: loaded.inner_maker,
             unpublished: false,
             expire: Arc::new(loaded.expire),
+            adopt: Arc::new(loaded.adopt),
             attacher,
             attachments,
             warnings: loaded.warnings,
             kernel_log: loaded.kernel_log,
         };
         dataplane.refresh_interfaces()?;
+        // An earlier agent may have followed the table.
+        dataplane.follow(false)?;
         Ok(dataplane)
     }
 
@@ -178,6 +187,30 @@ impl Dataplane {
     /// One is enough: a pass is through the whole table.
     pub fn sweeper(&self) -> Sweeper {
         Sweeper { maps: Arc::clone(&self.maps), expire: Arc::clone(&self.expire) }
+    }
+
+    /// For who replicates the connection table: from now on its changes are marked. One at a time.
+    pub fn flow_reader(&self) -> Result<FlowReader, MapError> {
+        let reader = FlowReader::open(&self.maps)?;
+        self.follow(true)?;
+        Ok(reader)
+    }
+
+    /// For who takes over another director's connections.
+    pub fn flow_writer(&self) -> Result<FlowWriter, MapError> {
+        FlowWriter::open(&self.maps, Arc::clone(&self.adopt))
+    }
+
+    /// Whether changes of the connection table are marked. To be switched off when its reader is gone, for marks cost
+    /// a little.
+    pub fn follow(&self, followed: bool) -> Result<(), MapError> {
+        self.maps.followed.store(followed, Ordering::Relaxed);
+        // Settings that are still to come get it when they are written.
+        let written = self.maps.settings.get(&0)?.filter(|settings| settings.timeouts != [0; 16]);
+        match written.map(|settings| (settings, apply::fitted(&self.maps, &settings))) {
+            Some((settings, fitted)) if settings != fitted => self.maps.settings.set(&0, &fitted),
+            _ => Ok(()),
+        }
     }
 
     /// What the programs say of each packet, where program and agent were built with `debug-log`. Once.

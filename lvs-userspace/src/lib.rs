@@ -8,6 +8,7 @@
 pub mod alert;
 pub mod api;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod dataplane;

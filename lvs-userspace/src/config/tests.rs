@@ -76,6 +76,7 @@ fn the_classic_site_is_read() {
         limits: Limits::default(),
         services: vec![service],
         alerts: config.alerts.clone(),
+        cluster: None,
     };
     assert_eq!(config, expected);
     let alerts: Vec<_> = config.alerts.iter().map(|alert| alert.name.as_str()).collect();

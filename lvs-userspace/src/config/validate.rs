@@ -31,6 +31,7 @@ pub(super) fn config(file: &raw::File, reader: &mut Reader) -> Option<Config> {
         limits: limits?,
         services: services?,
         alerts: alerts?,
+        cluster: None,
     })
 }
 

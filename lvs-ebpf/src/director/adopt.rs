@@ -16,8 +16,8 @@ use lvs_common::tcp_state::state;
 use lvs_ebpf::packet::{Bytes as _, Packet, REACH};
 
 use crate::connection::{self, Admission, Found, Stored, Wanted};
-use crate::scratch::{Scratch, scratch};
 use crate::lookup;
+use crate::scratch::{Scratch, scratch};
 
 #[inline(always)]
 pub(crate) fn run(packet: &Packet) -> Result<(), Cause> {

@@ -6,3 +6,4 @@
 pub mod beat;
 pub mod election;
 pub mod identity;
+pub mod sync;

@@ -35,8 +35,13 @@ struct Entries {
 impl Entries {
     fn map(maps: &Maps) -> Result<Self, MapError> {
         let buckets = maps.connections.capacity();
-        let memory = ReadOnly::new(maps.connections.descriptor(), buckets as usize * ENTRIES_PER_BUCKET * WORDS)
-            .map_err(|reason| MapError::Io { map: names::CONNECTIONS, action: "map into memory", reason })?;
+        let memory =
+            ReadOnly::new(maps.connections.descriptor(), buckets as usize * ENTRIES_PER_BUCKET * WORDS)
+                .map_err(|reason| MapError::Io {
+                    map: names::CONNECTIONS,
+                    action: "map into memory",
+                    reason,
+                })?;
         Ok(Self { memory, buckets })
     }
 
@@ -90,8 +95,11 @@ impl FlowReader {
         if words < wanted {
             return Err(MapError::OutOfRange { map: names::DIRTY, index: wanted - 1, capacity: words });
         }
-        let marks = Marks::new(maps.dirty.descriptor(), words as usize)
-            .map_err(|reason| MapError::Io { map: names::DIRTY, action: "map into memory", reason })?;
+        let marks = Marks::new(maps.dirty.descriptor(), words as usize).map_err(|reason| MapError::Io {
+            map: names::DIRTY,
+            action: "map into memory",
+            reason,
+        })?;
         Ok(Self { entries, marks, word: 0, bits: 0 })
     }
 

@@ -25,9 +25,8 @@ impl Mapping {
         let length = words.checked_mul(size_of::<u64>()).filter(|length| *length > 0);
         let length = length.ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: a new mapping where the kernel likes; it refuses one that is longer than the map's values.
-        let start = unsafe {
-            libc::mmap(ptr::null_mut(), length, protection, libc::MAP_SHARED, map.as_raw_fd(), 0)
-        };
+        let start =
+            unsafe { libc::mmap(ptr::null_mut(), length, protection, libc::MAP_SHARED, map.as_raw_fd(), 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }

@@ -122,15 +122,11 @@ impl FlowReader {
         None
     }
 
-    /// The entries of a bucket. `None`: it changes too fast to be read; it is marked, for another time.
+    /// The entries of a bucket; `None` while they change too fast to be read.
     pub fn read(&self, bucket: u32) -> Option<Cells> {
         let mut cells = [None; ENTRIES_PER_BUCKET];
         for (place, cell) in (bucket * ENTRIES_PER_BUCKET as u32..).zip(&mut cells) {
-            let Some(entry) = self.entries.settled(place) else {
-                self.marks.set((bucket / BUCKETS_PER_WORD) as usize, 1 << (bucket % BUCKETS_PER_WORD));
-                return None;
-            };
-            *cell = entry;
+            *cell = self.entries.settled(place)?;
         }
         Some(cells)
     }

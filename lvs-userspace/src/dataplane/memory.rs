@@ -88,10 +88,4 @@ impl Marks {
         let Some(word) = self.0.words().get(index) else { return 0 };
         if word.load(Ordering::Relaxed) == 0 { 0 } else { word.swap(0, Ordering::SeqCst) }
     }
-
-    pub(super) fn set(&self, index: usize, bits: u64) {
-        if let Some(word) = self.0.words().get(index) {
-            word.fetch_or(bits, Ordering::SeqCst);
-        }
-    }
 }

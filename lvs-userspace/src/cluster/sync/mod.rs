@@ -15,6 +15,8 @@
 //! first; neither side's indices cross the wire.
 
 mod directory;
+mod kernel;
+pub mod link;
 mod marks;
 mod receiver;
 mod seal;

@@ -61,8 +61,10 @@ pub struct SenderStats {
 pub enum Step {
     /// Send this, its proof yet to be added, and ask again.
     Send(Vec<u8>),
-    /// There is more to do: ask again soon.
+    /// There is more to do: ask again.
     Again,
+    /// There is more to say, which would be too much at once: ask again in a millisecond.
+    Pause,
     /// Nothing until a datagram comes, a bucket is marked, or a few milliseconds have passed.
     Wait,
 }

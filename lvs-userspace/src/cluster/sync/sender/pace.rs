@@ -1,9 +1,11 @@
-//! So many bytes a second, a few milliseconds' worth of them at once.
+//! So many bytes a second, at the most ten milliseconds' worth of them at once.
 
 use std::time::Duration;
 
-/// Bytes that may go at once when nothing has gone for a while.
-const BURST: u64 = 64 * 1024;
+/// What may go at once when nothing has gone for a while: of a second this part,
+const BURST: u64 = 100;
+/// and in bytes at least and at the most.
+const BURST_BYTES: (u64, u64) = (4096, 64 * 1024);
 
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -17,7 +19,8 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(bytes_per_second: u64, now: Duration) -> Self {
         let bytes_per_second = bytes_per_second.max(1);
-        let burst = time_of(BURST, bytes_per_second);
+        let (least, most) = BURST_BYTES;
+        let burst = time_of((bytes_per_second / BURST).clamp(least, most), bytes_per_second);
         Self { bytes_per_second, credit: burst, burst, last: now }
     }
 

@@ -153,7 +153,17 @@ impl Session {
         self.settle(landed, stats);
         self.sweep(now, source, directory);
         let mut has_more = false;
-        if self.outbox.is_empty() && self.flights.has_room() && self.pace.allows(now) {
+        if !self.flights.has_room() {
+            return Step::Wait;
+        }
+        if !self.pace.allows(now) {
+            return if self.outbox.is_empty() && self.pending.count() == 0 {
+                Step::Wait
+            } else {
+                Step::Pause
+            };
+        }
+        if self.outbox.is_empty() {
             has_more = self.fill(now, source, directory, stats);
             if self.outbox.is_empty() && self.has_to_speak(now) {
                 let (total, left) = (self.buckets, self.bulk.left());
@@ -162,13 +172,11 @@ impl Session {
                 self.outbox.push_back((Parcel::Body(progress), Content::Progress));
             }
         }
-        if self.flights.has_room()
-            && self.pace.allows(now)
-            && let Some((parcel, content)) = self.outbox.pop_front()
-        {
-            return Step::Send(self.send(now, &parcel, content, stats));
+        match self.outbox.pop_front() {
+            Some((parcel, content)) => Step::Send(self.send(now, &parcel, content, stats)),
+            None if has_more => Step::Again,
+            None => Step::Wait,
         }
-        if has_more { Step::Again } else { Step::Wait }
     }
 
     /// Whether the receiver should hear how far the bulk is.

@@ -106,7 +106,7 @@ impl Pair {
             match self.sender.poll(self.now, &self.left, &self.left_directory) {
                 Step::Send(datagram) => self.post(true, datagram),
                 Step::Again => {}
-                Step::Wait => break,
+                Step::Pause | Step::Wait => break,
             }
         }
         if let Some(datagram) = self.receiver.poll(self.now) {

@@ -114,10 +114,6 @@ impl Table {
         }
     }
 
-    pub(super) fn buckets(&self) -> u32 {
-        (self.entries.len() / ENTRIES_PER_BUCKET) as u32
-    }
-
     fn random(&mut self, below: usize) -> usize {
         self.random =
             self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -167,13 +163,13 @@ impl Table {
             version: 0,
             state: if udp == 0 { state::SYN_RECEIVED } else { state::UDP } as u8,
             flags: flags::EMBRYONIC | flags::COUNTED | udp,
-            client: if client % 2 == 0 {
+            client: if client.is_multiple_of(2) {
                 IpAddr::from([10, 1, (client >> 8) as u8, client as u8]).into()
             } else {
                 IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, client]).into()
             },
             client_port: 1024 + client,
-            virtual_port: if client % 3 == 0 { 8080 } else { 80 },
+            virtual_port: if client.is_multiple_of(3) { 8080 } else { 80 },
             service: self.indices.service + service,
             destination: self.indices.destination_of(service, destination),
             generation: self.indices.generation,

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod adopt;
 mod answers;
 mod checksums;
 mod concurrency;
@@ -11,6 +12,7 @@ mod headers;
 mod icmp_errors;
 mod malformed;
 mod methods;
+mod replication;
 mod schedulers;
 mod steering;
 mod traffic;

@@ -35,7 +35,8 @@ pub(super) struct Session {
     sequence: u64,
     /// When the receiver said something last.
     pub(super) heard: Duration,
-    spoke: Option<Duration>,
+    /// When it was told how far the bulk is.
+    progressed: Option<Duration>,
     /// Buckets to be looked at.
     pub(super) pending: Marks,
     cursor: u32,
@@ -84,7 +85,7 @@ impl Session {
             receiver: join.receiver,
             sequence: 0,
             heard: now,
-            spoke: None,
+            progressed: None,
             pending: Marks::new(buckets, true),
             cursor: 0,
             bulk: Bulk::new(buckets),
@@ -164,12 +165,14 @@ impl Session {
             };
         }
         if self.outbox.is_empty() {
-            has_more = self.fill(now, source, directory, stats);
-            if self.outbox.is_empty() && self.has_to_speak(now) {
+            if self.has_to_progress(now) {
                 let (total, left) = (self.buckets, self.bulk.left());
                 let progress = Body::Progress { total, left, waiting: self.pending.count() };
                 self.is_complete = left == 0;
+                self.progressed = Some(now);
                 self.outbox.push_back((Parcel::Body(progress), Content::Progress));
+            } else {
+                has_more = self.fill(now, source, directory, stats);
             }
         }
         match self.outbox.pop_front() {
@@ -180,9 +183,9 @@ impl Session {
     }
 
     /// Whether the receiver should hear how far the bulk is.
-    fn has_to_speak(&self, now: Duration) -> bool {
+    fn has_to_progress(&self, now: Duration) -> bool {
         let has_ended = self.bulk.left() == 0 && !self.is_complete;
-        has_ended || self.spoke.is_none_or(|spoke| now.saturating_sub(spoke) >= KEEPALIVE)
+        has_ended || self.progressed.is_none_or(|last| now.saturating_sub(last) >= KEEPALIVE)
     }
 
     fn send(&mut self, now: Duration, parcel: &Parcel, content: Content, stats: &mut SenderStats) -> Vec<u8> {
@@ -198,7 +201,6 @@ impl Session {
         stats.bytes += bytes as u64;
         self.pace.sent(bytes);
         self.flights.add(self.sequence, now, content);
-        self.spoke = Some(now);
         datagram
     }
 

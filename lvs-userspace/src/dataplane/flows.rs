@@ -45,27 +45,35 @@ impl Entries {
         Ok(Self { memory, buckets })
     }
 
-    /// The entry at `place`, all of one connection; inner `None` where none is, outer `None` while it changes too
-    /// fast to be read.
+    /// See [`settle`].
     fn settled(&self, place: u32) -> Option<Option<Entry>> {
         let first = place as usize * WORDS;
-        for _ in 0..LOOKS {
-            let Some([control]) = self.memory.read::<1>(first) else { return Some(None) };
-            if !state::is_live(state_of(control)) {
-                return Some(None);
-            }
-            // The words behind the control word are those of its version if it has the same version afterwards.
-            fence(Ordering::Acquire);
-            let Some(mut words) = self.memory.read::<WORDS>(first) else { return Some(None) };
-            fence(Ordering::Acquire);
-            let Some([now]) = self.memory.read::<1>(first) else { return Some(None) };
-            if now >> 32 == control >> 32 {
-                words[0] = now;
-                return Some(Some(zerocopy::transmute!(words)));
-            }
-        }
-        None
+        let control = || self.memory.read::<1>(first).map(|[control]| control);
+        settle(control, || self.memory.read::<WORDS>(first))
     }
+}
+
+/// An entry that others write, read by its control word and as a whole. It is all of one connection; inner `None` where
+/// none is, outer `None` while it changes too fast to be read.
+fn settle(
+    mut control: impl FnMut() -> Option<u64>,
+    mut whole: impl FnMut() -> Option<[u64; WORDS]>,
+) -> Option<Option<Entry>> {
+    for _ in 0..LOOKS {
+        let Some(before) = control().filter(|control| state::is_live(state_of(*control))) else {
+            return Some(None);
+        };
+        // The words behind the control word are those of its version if it has the same version afterwards.
+        fence(Ordering::Acquire);
+        let Some(mut words) = whole() else { return Some(None) };
+        fence(Ordering::Acquire);
+        let Some(after) = control() else { return Some(None) };
+        if after >> 32 == before >> 32 {
+            words[0] = after;
+            return Some(Some(zerocopy::transmute!(words)));
+        }
+    }
+    None
 }
 
 /// One of [`lvs_common::tcp_state::state`].
@@ -168,5 +176,61 @@ impl FlowWriter {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lvs_common::connection::Control;
+
+    const fn word(last_seen: u32, version: u16, state: u32) -> u64 {
+        Control::new(last_seen, version, state, 0).0
+    }
+
+    /// Reads an entry whose control word is, look by look, as in `controls`; the others are of the first look's number.
+    fn read(controls: &[u64]) -> Option<Option<Entry>> {
+        let mut controls = controls.iter().copied();
+        let mut look = 0;
+        settle(
+            || Some(controls.next().expect("no more looks than there are")),
+            || {
+                look += 1;
+                Some([77, look, look, look, look, look])
+            },
+        )
+    }
+
+    #[test]
+    fn an_entry_is_read_again_until_it_is_of_one_connection() {
+        let [old, new] = [word(5, 1, state::ESTABLISHED), word(6, 2, state::SYN_RECEIVED)];
+        let entry = read(&[old, new, new, new]).expect("settled").expect("an entry");
+        assert_eq!(entry.control(), Control(new));
+        assert_eq!((entry.destination, entry.sequence), (2, 2), "read after the first look at what is");
+    }
+
+    #[test]
+    fn a_packet_meanwhile_changes_nothing_but_the_time() {
+        let entry = read(&[word(5, 1, state::ESTABLISHED), word(9, 1, state::ESTABLISHED)]);
+        assert_eq!(entry.expect("settled").expect("an entry").last_seen, 9);
+    }
+
+    #[test]
+    fn what_is_no_connection_is_none() {
+        for nothing in [state::NONE, state::BUSY, state::DEAD] {
+            assert_eq!(read(&[word(5, 1, nothing)]), Some(None));
+        }
+        // It ends while it is read.
+        assert_eq!(
+            read(&[word(5, 1, state::ESTABLISHED), word(5, 1, state::DEAD), word(0, 2, 0)]),
+            Some(None)
+        );
+    }
+
+    #[test]
+    fn one_that_never_rests_is_left_for_another_time() {
+        let restless: Vec<u64> =
+            (0..2 * LOOKS as u16).map(|version| word(5, version, state::ESTABLISHED)).collect();
+        assert_eq!(read(&restless), None);
     }
 }

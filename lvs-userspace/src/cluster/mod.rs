@@ -16,3 +16,4 @@ pub mod refusal;
 pub mod takeover;
 pub mod transport;
 pub mod vrrp;
+pub mod sync;

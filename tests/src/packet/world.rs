@@ -24,7 +24,9 @@ use lvs_common::{LAYOUT_VERSION, names};
 use lvs_userspace::config;
 use lvs_userspace::config::model::Cluster;
 use lvs_userspace::control::{Capacity, Command, Event, NextHop, Snapshot, State};
-use lvs_userspace::dataplane::{Dataplane, OpenOptions, Probes, SweepReport, Sweeper, now_ticks, object};
+use lvs_userspace::dataplane::{
+    Dataplane, FlowReader, FlowWriter, OpenOptions, Probes, SweepReport, Sweeper, now_ticks, object,
+};
 
 use super::frame::{address, packet_of};
 use super::place::{self, Interfaces, Side};
@@ -422,6 +424,16 @@ impl World {
     /// A sweeper of its own, for another thread, and the settings it needs.
     pub fn sweeper(&self) -> (Sweeper, Settings) {
         (self.dataplane().sweeper(), self.snapshot().settings.unwrap_or_else(Settings::defaults))
+    }
+
+    /// Follows the connection table: from now on changes are marked.
+    pub fn flow_reader(&self) -> FlowReader {
+        self.dataplane().flow_reader().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Writes entries, as for another director's connections.
+    pub fn flow_writer(&self) -> FlowWriter {
+        self.dataplane().flow_writer().unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// What the program has counted of its table.

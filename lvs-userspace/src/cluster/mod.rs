@@ -8,6 +8,7 @@
 
 pub mod beat;
 pub mod election;
+pub mod fitness;
 pub mod frame;
 pub mod identity;
 pub mod keys;
@@ -18,3 +19,4 @@ pub mod sync;
 pub mod takeover;
 pub mod transport;
 pub mod vrrp;
+pub mod witness;

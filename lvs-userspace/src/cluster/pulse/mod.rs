@@ -24,7 +24,7 @@ use super::transport::{Transport, Waker};
 use super::vrrp::Progress;
 use crate::dataplane::LeaseWriter;
 
-pub use status::{GroupStatus, PathStatus, PeerStatus, Status};
+pub use status::{GroupStatus, Heard, PathStatus, PeerStatus, Status};
 
 /// Something that takes time.
 #[derive(Clone, Debug, PartialEq, Eq)]

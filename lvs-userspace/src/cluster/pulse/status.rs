@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The cluster as this director sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     pub node: String,
     /// With a voter, or more than two directors, there are never two holders of a group.
@@ -21,7 +20,7 @@ pub struct Status {
     pub longest_round: u64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupStatus {
     pub name: String,
     /// `active`, `standby`, `released`, or `waiting` until its state is complete or while it is unfit.
@@ -39,7 +38,7 @@ pub struct GroupStatus {
     pub differs_from: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStatus {
     pub name: String,
     pub is_alive: bool,
@@ -50,7 +49,7 @@ pub struct PeerStatus {
 }
 
 /// One node on one path.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
     pub path: String,
     /// Milliseconds since the last message.
@@ -60,7 +59,7 @@ pub struct Heard {
     pub missing: u64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathStatus {
     pub name: String,
     pub fault: Option<String>,

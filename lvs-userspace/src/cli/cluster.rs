@@ -22,7 +22,9 @@ pub(super) fn render(status: &Status) -> String {
     }
     let mut peers = table(&["NODE", "ALIVE", "PATH", "AGO", "RECEIVED", "LATE", "MISSING"], 3);
     for peer in &status.peers {
-        rows(peer, |cells| drop(peers.add_row(cells)));
+        rows(peer, |cells| {
+            peers.add_row(cells);
+        });
     }
     let mut paths = table(&["PATH HERE", "SENT", "FAILED", "RECEIVED", "DROPPED", "FAULT"], 1);
     for path in &status.paths {

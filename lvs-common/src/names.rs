@@ -41,6 +41,10 @@ pub const PROBES: &str = "PROBES";
 /// The flows of their answers.
 pub const PROBE_FLOWS: &str = "PROBE_FLOWS";
 pub const EVENTS: &str = "EVENTS";
+/// Until when the groups of a cluster are held.
+pub const LEASES: &str = "LEASES";
+/// To which group an address belongs.
+pub const GROUP_ADDRESSES: &str = "GROUP_ADDRESSES";
 
 /// Real server's object: addresses of the directors whose packets are unpacked.
 pub const DIRECTORS: &str = "DIRECTORS";
@@ -49,7 +53,7 @@ pub const DIRECTORS: &str = "DIRECTORS";
 pub const DECAPSULATION: &str = "DECAPSULATION";
 
 /// Every map of the director's object, in the order in which docs/bpftool.md explains them.
-pub const DIRECTOR_MAPS: [&str; 24] = [
+pub const DIRECTOR_MAPS: [&str; 26] = [
     SETTINGS,
     INTERFACES,
     SERVICES,
@@ -74,4 +78,6 @@ pub const DIRECTOR_MAPS: [&str; 24] = [
     PROBES,
     PROBE_FLOWS,
     EVENTS,
+    LEASES,
+    GROUP_ADDRESSES,
 ];

@@ -7,7 +7,9 @@
 
 pub mod alert;
 pub mod api;
+pub mod changes;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod dataplane;

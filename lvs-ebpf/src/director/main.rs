@@ -24,6 +24,7 @@ mod forward;
 mod fragment;
 mod helpers;
 mod icmp;
+mod lease;
 mod lookup;
 mod maps;
 mod next_hop;

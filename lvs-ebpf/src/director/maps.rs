@@ -11,6 +11,7 @@ use lvs_common::counters::{Counters, ErrorBudget};
 use lvs_common::destination::{Destination, Load};
 use lvs_common::flow::FlowKey;
 use lvs_common::fragment::{FragmentHead, FragmentKey};
+use lvs_common::lease::{GroupAddress, Lease};
 use lvs_common::limits;
 use lvs_common::probe::{self, Probe, ProbeFlow};
 use lvs_common::ring::{RingLine, SLOTS_PER_LINE};
@@ -139,3 +140,16 @@ pub(crate) static PROBE_FLOWS: HashMap<FlowKey, ProbeFlow, { probe::SLOTS as usi
 /// From the program to the agent: `Unresolved` records. Untyped, since libbpf refuses a value size here.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<(), 65_536> = RingBuf::new();
+
+/// Written by the agent, from a thread of its own: one entry at a time, which no packet waits for.
+#[btf_map]
+pub(crate) static LEASES: Array<Lease, { limits::LEASES as usize }> = Array::new();
+
+/// Written by the agent.
+#[btf_map]
+pub(crate) static GROUP_ADDRESSES: HashMap<
+    Address,
+    GroupAddress,
+    { limits::GROUP_ADDRESSES as usize },
+    NO_PREALLOC,
+> = HashMap::new();

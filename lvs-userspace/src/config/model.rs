@@ -1,18 +1,26 @@
 //! The validated configuration: what cannot work cannot be built.
 
 mod alert;
+mod cluster;
 mod health;
 mod probe;
+mod vrrp;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use alert::{Alert, AlertChannel, MailAlert, ProgramAlert, SyslogAlert, WebhookAlert};
+pub use cluster::{
+    Cluster, ClusterTiming, Failback, Fence, Group, GroupAddress, HeartbeatPath, Node, Resource, Track,
+    TrackScript, Voter,
+};
 pub use health::{Check, Flaps, Health, OnDown, Path, Require, Timing};
 pub use probe::{
     Convention, DnsProbe, ExchangeProbe, ExternalProbe, GrpcProbe, HttpProbe, LdapProbe, Login, Probe,
     RadiusProbe, Secure, SipProbe, SqlProbe, TextProbe, TextProtocol, TlsMode, Transport, UdpProbe,
 };
+
+pub use vrrp::{VrrpInstance, VrrpVersion};
 
 use lvs_common::connection::buckets_for;
 
@@ -27,6 +35,10 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Distinct by name.
     pub alerts: Vec<Alert>,
+    /// `None`: a director of its own, which needs nobody's leave.
+    pub cluster: Option<Arc<Cluster>>,
+    /// Never with a cluster: the other way to find out whose the addresses are.
+    pub vrrp: Vec<VrrpInstance>,
 }
 
 /// Idle times of connections, in seconds (as `ipvsadm --set tcp tcpfin udp`).

@@ -1,9 +1,11 @@
 mod alerts;
+mod cluster;
 mod documents;
 mod files;
 mod health;
 mod mistakes;
 mod properties;
+mod vrrp;
 
 use std::fs;
 use std::net::IpAddr;
@@ -77,6 +79,8 @@ fn the_classic_site_is_read() {
         limits: Limits::default(),
         services: vec![service],
         alerts: config.alerts.clone(),
+        cluster: None,
+        vrrp: Vec::new(),
     };
     assert_eq!(config, expected);
     let alerts: Vec<_> = config.alerts.iter().map(|alert| alert.name.as_str()).collect();

@@ -8,6 +8,7 @@ use lvs_common::connection::Bucket;
 use lvs_common::counters::Counters;
 use lvs_common::destination::{Destination, Load};
 use lvs_common::flow::FlowKey;
+use lvs_common::lease::{GroupAddress, Lease};
 use lvs_common::limits::RING_SIZES;
 use lvs_common::names;
 use lvs_common::probe::{Probe, ProbeFlow};
@@ -37,6 +38,8 @@ pub(super) struct Maps {
     pub(super) embryonic_order: Table<u32, u32>,
     pub(super) probes: Table<u32, Probe>,
     pub(super) probe_flows: Table<FlowKey, ProbeFlow>,
+    pub(super) leases: Table<u32, Lease>,
+    pub(super) group_addresses: Table<Address, GroupAddress>,
 }
 
 /// What the connection table keeps as long as it lives.
@@ -99,6 +102,8 @@ impl Maps {
             embryonic_order: Table::open(directory, names::EMBRYONIC_ORDER)?,
             probes: Table::open(directory, names::PROBES)?,
             probe_flows: Table::open(directory, names::PROBE_FLOWS)?,
+            leases: Table::open(directory, names::LEASES)?,
+            group_addresses: Table::open(directory, names::GROUP_ADDRESSES)?,
         })
     }
 }

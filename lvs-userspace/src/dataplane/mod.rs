@@ -1,7 +1,7 @@
 //! The kernel's side of the director, and the only writer of its maps.
 //!
 //! [`Dataplane`] loads the programs, adopts what an earlier agent left pinned, and carries out control's
-//! commands. [`Readback`], [`Sweeper`] and [`Events`] are handles to the same maps for other threads.
+//! commands. [`Readback`], [`Sweeper`], [`LeaseWriter`] and [`Events`] are handles to the same maps for other threads.
 
 mod apply;
 pub(crate) mod attach;
@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod inner_maps;
 mod interface;
+mod lease;
 mod loader;
 mod maps;
 mod netlink;
@@ -31,6 +32,7 @@ pub use attach::Attachment;
 pub use error::{ApplyError, AttachError, EgressError, MapError, OpenError, RefreshError};
 pub use events::Events;
 pub use interface::AttachMode;
+pub use lease::LeaseWriter;
 pub use loader::KernelLog;
 pub use probes::{Passage, Probes};
 pub use readback::{ConnectionEntry, Readback};
@@ -70,7 +72,6 @@ pub struct Dataplane {
     /// See [`apply::apply`].
     unpublished: bool,
     expire: Arc<OwnedFd>,
-    egress: Arc<OwnedFd>,
     probes: Probes,
     attacher: Attacher,
     attachments: Vec<Attachment>,
@@ -99,11 +100,10 @@ impl Dataplane {
         // An agent may have died between the two forms of its services.
         apply::publish_services(&maps, &loaded.inner_maker)?;
         let probes = Probes::new(Arc::clone(&maps))?;
-        let egress = Arc::new(loaded.egress);
         let mut attacher = Attacher {
             directory: directory.clone(),
             program: loaded.director,
-            egress: Some(Arc::clone(&egress)),
+            egress: Some(loaded.egress),
             wants_egress: false,
         };
         attacher.wants_egress = attacher.found_egress(&options.interfaces)?;
@@ -114,7 +114,6 @@ impl Dataplane {
             inner_maker: loaded.inner_maker,
             unpublished: false,
             expire: Arc::new(loaded.expire),
-            egress,
             probes,
             attacher,
             attachments,
@@ -188,9 +187,9 @@ impl Dataplane {
         self.attacher.program.as_fd()
     }
 
-    /// The program for what leaves, for BPF_PROG_TEST_RUN.
-    pub fn egress(&self) -> BorrowedFd<'_> {
-        self.egress.as_fd()
+    /// The program for what leaves, likewise.
+    pub fn egress(&self) -> Option<BorrowedFd<'_>> {
+        self.attacher.egress.as_ref().map(AsFd::as_fd)
     }
 
     /// Entries of `DESTINATIONS`, and so of [`Readback::counters`] and [`Readback::loads`].
@@ -210,6 +209,11 @@ impl Dataplane {
     /// One is enough: a pass is through the whole table.
     pub fn sweeper(&self) -> Sweeper {
         Sweeper { maps: Arc::clone(&self.maps), expire: Arc::clone(&self.expire) }
+    }
+
+    /// For the thread that keeps a cluster's leases.
+    pub fn lease_writer(&self) -> LeaseWriter {
+        LeaseWriter { maps: Arc::clone(&self.maps) }
     }
 
     /// What the programs say of each packet, where program and agent were built with `debug-log`. Once.

@@ -14,6 +14,7 @@ use super::ageing::{Found, Walk};
 use super::health::Health;
 use super::installed::Installed;
 use super::next_hops::NextHops;
+use super::vrrp::Vrrp;
 use super::{Error, Options, advice, evidence, notify, read};
 use crate::api::{Overview, Request, Usage, model};
 use crate::config::Config;
@@ -61,6 +62,7 @@ pub(super) struct Agent {
     next_hops: NextHops,
     health: Health,
     evidence: Evidence,
+    vrrp: Vrrp,
     /// Configured interfaces that the machine has, and their indices.
     present: BTreeMap<String, u32>,
     /// About the machine; those about the plan are in the state.
@@ -74,7 +76,13 @@ pub(super) struct Agent {
 
 impl Agent {
     /// `installed` holds what an earlier agent left, if anything.
-    pub(super) fn new(options: Options, installed: Installed, next_hops: NextHops, health: Health) -> Self {
+    pub(super) fn new(
+        options: Options,
+        installed: Installed,
+        next_hops: NextHops,
+        health: Health,
+        vrrp: Vrrp,
+    ) -> Self {
         let dataplane = &installed.dataplane;
         let readback = dataplane.readback();
         let (embryonic_capacity, established_capacity) = readback.connection_capacities();
@@ -89,6 +97,7 @@ impl Agent {
             next_hops,
             health,
             evidence: Evidence::default(),
+            vrrp,
             present: BTreeMap::new(),
             advice: Vec::new(),
             usage,
@@ -116,7 +125,7 @@ impl Agent {
         }
         self.take_advice();
         self.health.watch();
-        Ok(())
+        self.vrrp.configure(&self.health.config().vrrp).await
     }
 
     /// Until something ends it.
@@ -178,6 +187,7 @@ impl Agent {
                     self.walked(found);
                 }
                 _ = tick.tick() => {
+                    self.vrrp.progress();
                     let desired = self.health.tick();
                     self.install(desired);
                     self.handle(Event::Tick);
@@ -192,7 +202,9 @@ impl Agent {
     }
 
     /// Ends the agent's part; see [`crate::dataplane::Dataplane::close`].
-    pub(super) fn close(mut self, keep_forwarding: bool) -> Result<(), Error> {
+    pub(super) async fn close(mut self, keep_forwarding: bool) -> Result<(), Error> {
+        // While packets still find their servers.
+        self.vrrp.end().await;
         self.health.save();
         Ok(self.installed.dataplane.close(keep_forwarding)?)
     }
@@ -273,6 +285,9 @@ impl Agent {
         self.next_hops.settle(self.health.config());
         let changes = installed?;
         self.take_advice();
+        if let Err(reason) = self.vrrp.configure(&self.health.config().vrrp).await {
+            error!(%reason, "the virtual routers are not all as the configuration has them");
+        }
         Ok(model::Reloaded {
             services: self.installed.config.services.len(),
             changes,
@@ -391,9 +406,9 @@ impl Agent {
     }
 }
 
-/// Whether something must be done to what this machine sends.
+/// Whether something must be done to what this machine sends: probes take a path, what has no lease is dropped.
 fn wants_egress(config: &Config) -> bool {
-    config.services.iter().any(|service| service.health.probes_the_path)
+    config.cluster.is_some() || config.services.iter().any(|service| service.health.probes_the_path)
 }
 
 fn present(config: &Config) -> BTreeMap<String, u32> {

@@ -16,6 +16,7 @@ mod neighbours;
 mod next_hops;
 mod notify;
 mod store;
+mod vrrp;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ use installed::Installed;
 use lock::InstanceLock;
 use next_hops::NextHops;
 use store::Store;
+use vrrp::Vrrp;
 
 /// Requests of the API on their way to the agent.
 const REQUESTS: usize = 64;
@@ -116,7 +118,8 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     let (health, supervisor, courier) = Health::new(config, Store::new(options.state_directory()));
     let installed = Installed::new(dataplane, state, health.desired());
     let checks = health.instruct();
-    let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports), health);
+    let vrrp = Vrrp::new(&options.instance, network.clone());
+    let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports), health, vrrp);
     let begun = async {
         tokio::spawn(neighbours::resolve(requests?, network));
         tokio::spawn(supervisor.with_probes(probes).run());
@@ -127,7 +130,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     let socket = match begun.await {
         Ok(socket) => socket,
         Err(error) => {
-            undo(agent.close(adopts));
+            undo(agent.close(adopts).await);
             return Err(error);
         }
     };
@@ -138,7 +141,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
 
     let End { keep_forwarding, asked_by } = agent.run(signals, received).await;
     notify::notify("STOPPING=1");
-    let closed = agent.close(keep_forwarding);
+    let closed = agent.close(keep_forwarding).await;
     match &closed {
         Ok(()) if keep_forwarding => info!("ends; packets are forwarded on"),
         Ok(()) => info!("ends; nothing is left behind"),

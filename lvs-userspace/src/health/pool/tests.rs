@@ -49,6 +49,8 @@ fn config(services: Vec<Service>) -> Config {
         limits: Limits::default(),
         services,
         alerts: Vec::new(),
+        cluster: None,
+        vrrp: Vec::new(),
     }
 }
 

@@ -77,7 +77,6 @@ pub struct Dataplane {
     /// See [`apply::apply`].
     unpublished: bool,
     expire: Arc<OwnedFd>,
-    egress: Arc<OwnedFd>,
     probes: Probes,
     adopt: Arc<OwnedFd>,
     attacher: Attacher,
@@ -107,11 +106,10 @@ impl Dataplane {
         // An agent may have died between the two forms of its services.
         apply::publish_services(&maps, &loaded.inner_maker)?;
         let probes = Probes::new(Arc::clone(&maps))?;
-        let egress = Arc::new(loaded.egress);
         let mut attacher = Attacher {
             directory: directory.clone(),
             program: loaded.director,
-            egress: Some(Arc::clone(&egress)),
+            egress: Some(loaded.egress),
             wants_egress: false,
         };
         attacher.wants_egress = attacher.found_egress(&options.interfaces)?;
@@ -122,7 +120,6 @@ impl Dataplane {
             inner_maker: loaded.inner_maker,
             unpublished: false,
             expire: Arc::new(loaded.expire),
-            egress,
             probes,
             adopt: Arc::new(loaded.adopt),
             attacher,
@@ -199,9 +196,9 @@ impl Dataplane {
         self.attacher.program.as_fd()
     }
 
-    /// The program for what leaves, for BPF_PROG_TEST_RUN.
-    pub fn egress(&self) -> BorrowedFd<'_> {
-        self.egress.as_fd()
+    /// The program for what leaves, likewise.
+    pub fn egress(&self) -> Option<BorrowedFd<'_>> {
+        self.attacher.egress.as_ref().map(AsFd::as_fd)
     }
 
     /// Entries of `DESTINATIONS`, and so of [`Readback::counters`] and [`Readback::loads`].

@@ -483,7 +483,7 @@ impl Agent {
     }
 }
 
-/// Whether something must be done to what this machine sends.
+/// Whether something must be done to what this machine sends: probes take a path, what has no lease is dropped.
 fn wants_egress(config: &Config) -> bool {
     config.cluster.is_some() || config.services.iter().any(|service| service.health.probes_the_path)
 }

@@ -12,6 +12,8 @@ pub mod machine;
 pub mod mover;
 pub mod packet;
 mod router;
+#[cfg(test)]
+mod simulation;
 mod socket;
 mod thread;
 

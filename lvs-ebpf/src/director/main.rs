@@ -18,15 +18,18 @@
 
 mod answer;
 mod connection;
+mod egress;
 mod expire;
 mod forward;
 mod fragment;
 mod helpers;
 mod icmp;
+mod lease;
 mod lookup;
 mod maps;
 mod next_hop;
 mod pipeline;
+mod probe;
 mod reply;
 mod rewrite;
 mod schedule;

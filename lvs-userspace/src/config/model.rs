@@ -14,7 +14,7 @@ pub use cluster::{
     Cluster, ClusterTiming, Failback, Fence, Group, GroupAddress, HeartbeatPath, Node, Resource, Track,
     TrackScript, Voter,
 };
-pub use health::{Check, Flaps, Health, OnDown, Require, Timing};
+pub use health::{Check, Flaps, Health, OnDown, Path, Require, Timing};
 pub use probe::{
     Convention, DnsProbe, ExchangeProbe, ExternalProbe, GrpcProbe, HttpProbe, LdapProbe, Login, Probe,
     RadiusProbe, Secure, SipProbe, SqlProbe, TextProbe, TextProtocol, TlsMode, Transport, UdpProbe,

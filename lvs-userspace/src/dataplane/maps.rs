@@ -7,8 +7,11 @@ use lvs_common::address::Address;
 use lvs_common::connection::Bucket;
 use lvs_common::counters::Counters;
 use lvs_common::destination::{Destination, Load};
+use lvs_common::flow::FlowKey;
+use lvs_common::lease::{GroupAddress, Lease};
 use lvs_common::limits::RING_SIZES;
 use lvs_common::names;
+use lvs_common::probe::{Probe, ProbeFlow};
 use lvs_common::service::{MemberChunk, Service, ServiceKey, ServiceState, Vip};
 use lvs_common::settings::{Interface, Settings};
 
@@ -33,6 +36,10 @@ pub(super) struct Maps {
     pub(super) causes: Table<u32, u64>,
     pub(super) connections: Table<u32, Bucket>,
     pub(super) embryonic_order: Table<u32, u32>,
+    pub(super) leases: Table<u32, Lease>,
+    pub(super) group_addresses: Table<Address, GroupAddress>,
+    pub(super) probes: Table<u32, Probe>,
+    pub(super) probe_flows: Table<FlowKey, ProbeFlow>,
 }
 
 /// What the connection table keeps as long as it lives.
@@ -93,6 +100,10 @@ impl Maps {
             causes: Table::open(directory, names::CAUSES)?,
             connections: Table::open(directory, names::CONNECTIONS)?,
             embryonic_order: Table::open(directory, names::EMBRYONIC_ORDER)?,
+            leases: Table::open(directory, names::LEASES)?,
+            group_addresses: Table::open(directory, names::GROUP_ADDRESSES)?,
+            probes: Table::open(directory, names::PROBES)?,
+            probe_flows: Table::open(directory, names::PROBE_FLOWS)?,
         })
     }
 }

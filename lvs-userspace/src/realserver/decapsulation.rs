@@ -31,7 +31,12 @@ impl Decapsulation {
         let directory = directory(&options.instance)?;
         bpffs::create(&directory)?;
         let descriptor = xdp(&mut program)?.fd().map_err(program_error)?.as_fd().try_clone_to_owned();
-        let attacher = Attacher { directory, program: descriptor.map_err(program_error)? };
+        let attacher = Attacher {
+            directory,
+            program: descriptor.map_err(program_error)?,
+            egress: None,
+            wants_egress: false,
+        };
         for attachment in attacher.attach(interfaces, true)? {
             info!(interface = attachment.interface, mode = ?attachment.mode, "unpacking");
         }

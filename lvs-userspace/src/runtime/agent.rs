@@ -15,11 +15,12 @@ use super::health::Health;
 use super::installed::Installed;
 use super::next_hops::NextHops;
 use super::vrrp::Vrrp;
-use super::{Error, Options, advice, notify, read};
+use super::{Error, Options, advice, evidence, notify, read};
 use crate::api::{Overview, Request, Usage, model};
 use crate::config::Config;
 use crate::control::Event;
 use crate::dataplane::monotonic_nanoseconds;
+use crate::health::Evidence;
 use crate::health::pool::{Mode, Selection};
 use lvs_common::settings::Settings;
 
@@ -61,6 +62,7 @@ pub(super) struct Agent {
     next_hops: NextHops,
     health: Health,
     vrrp: Vrrp,
+    evidence: Evidence,
     /// Configured interfaces that the machine has, and their indices.
     present: BTreeMap<String, u32>,
     /// About the machine; those about the plan are in the state.
@@ -95,6 +97,7 @@ impl Agent {
             next_hops,
             health,
             vrrp,
+            evidence: Evidence::default(),
             present: BTreeMap::new(),
             advice: Vec::new(),
             usage,
@@ -114,6 +117,7 @@ impl Agent {
         }
         let commands = self.installed.install(config.clone(), &self.next_hops)?;
         info!(services = config.services.len(), changes = commands, "the configuration is installed");
+        self.installed.dataplane.want_egress(wants_egress(&config));
         let attachments =
             self.installed.dataplane.attach(&config.interfaces, self.options.allow_generic)?.to_vec();
         for attachment in &attachments {
@@ -187,6 +191,7 @@ impl Agent {
                     let desired = self.health.tick();
                     self.install(desired);
                     self.handle(Event::Tick);
+                    self.weigh_evidence();
                     self.follow_interfaces();
                     if walking.is_none() && Instant::now() >= self.next_walk {
                         walking = self.start_walk();
@@ -207,6 +212,15 @@ impl Agent {
     fn handle(&mut self, event: Event) {
         if let Err(reason) = self.installed.handle(event, &self.next_hops) {
             error!(%reason, "the kernel does not hold what the configuration wants; trying again soon");
+        }
+    }
+
+    /// Real servers that answer nobody are probed soon.
+    fn weigh_evidence(&mut self) {
+        let suspects = evidence::suspects(&mut self.evidence, &self.installed);
+        if !suspects.is_empty() {
+            debug!(?suspects, "no connection is accepted");
+            self.health.suspect(&suspects);
         }
     }
 
@@ -288,11 +302,15 @@ impl Agent {
         let wanted = config.interfaces.clone();
         let mut both = before.interfaces.clone();
         both.extend(wanted.iter().filter(|name| !before.interfaces.contains(name)).cloned());
+        let wants_egress = [before, &config].map(wants_egress);
+        self.installed.dataplane.want_egress(wants_egress.contains(&true));
         let exchanged = match self.installed.dataplane.attach(&both, allow_generic) {
             Ok(_) => self.installed.install(config, &self.next_hops),
             Err(error) => Err(error.into()),
         };
         let interfaces = if exchanged.is_ok() { &wanted } else { &before.interfaces };
+        let [wanted_egress, wants_egress] = wants_egress;
+        self.installed.dataplane.want_egress(if exchanged.is_ok() { wants_egress } else { wanted_egress });
         let attached = self.installed.dataplane.attach(interfaces, allow_generic);
         if let Err(reason) = attached {
             error!(%reason, "not every interface has its program");
@@ -386,6 +404,11 @@ impl Agent {
             None => {}
         }
     }
+}
+
+/// Whether something must be done to what this machine sends.
+fn wants_egress(config: &Config) -> bool {
+    config.cluster.is_some() || config.services.iter().any(|service| service.health.probes_the_path)
 }
 
 fn present(config: &Config) -> BTreeMap<String, u32> {

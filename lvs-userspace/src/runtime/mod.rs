@@ -8,6 +8,7 @@ mod advice;
 mod ageing;
 mod agent;
 mod error;
+mod evidence;
 mod health;
 mod installed;
 mod lock;
@@ -106,6 +107,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     }
     let requests = dataplane.events();
     let readback = dataplane.readback();
+    let probes = dataplane.probes();
     let state = match installed::adopted(&dataplane) {
         Ok(state) => state,
         Err(error) => {
@@ -120,7 +122,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports), health, vrrp);
     let begun = async {
         tokio::spawn(neighbours::resolve(requests?, network));
-        tokio::spawn(supervisor.run());
+        tokio::spawn(supervisor.with_probes(probes).run());
         tokio::spawn(courier.run());
         agent.begin().await?;
         api::listen(&path).map_err(|source| Error::File { path: path.clone(), source })

@@ -41,6 +41,17 @@ pub struct Config {
     pub vrrp: Vec<VrrpInstance>,
 }
 
+impl Config {
+    /// What moves between directors: the addresses of each group, or of each virtual router, in the order of the file.
+    pub fn moving(&self) -> impl Iterator<Item = &[GroupAddress]> {
+        let groups = self.cluster.iter().flat_map(|cluster| &cluster.groups);
+        let routers = self.vrrp.iter();
+        groups
+            .map(|group| group.addresses.as_slice())
+            .chain(routers.map(|router| router.addresses.as_slice()))
+    }
+}
+
 /// Idle times of connections, in seconds (as `ipvsadm --set tcp tcpfin udp`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {

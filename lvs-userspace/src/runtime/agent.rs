@@ -485,7 +485,7 @@ impl Agent {
 
 /// Whether something must be done to what this machine sends: probes take a path, what has no lease is dropped.
 fn wants_egress(config: &Config) -> bool {
-    config.cluster.is_some() || config.services.iter().any(|service| service.health.probes_the_path)
+    config.moving().next().is_some() || config.services.iter().any(|service| service.health.probes_the_path)
 }
 
 fn present(config: &Config) -> BTreeMap<String, u32> {

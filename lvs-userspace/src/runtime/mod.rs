@@ -110,6 +110,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     let requests = dataplane.events();
     let readback = dataplane.readback();
     let probes = dataplane.probes();
+    let leases = dataplane.lease_writer();
     let state = match installed::adopted(&dataplane) {
         Ok(state) => state,
         Err(error) => {
@@ -120,7 +121,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     let (health, supervisor, courier) = Health::new(config, Store::new(options.state_directory()));
     let installed = Installed::new(dataplane, state, health.desired());
     let checks = health.instruct();
-    let vrrp = Vrrp::new(&options.instance, network.clone());
+    let vrrp = Vrrp::new(&options.instance, network.clone(), leases);
     let mut agent =
         Agent::new(options, installed, NextHops::new(resolver, reports), health, vrrp, network.clone());
     let begun = async {

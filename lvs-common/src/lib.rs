@@ -21,8 +21,10 @@ pub mod decapsulation;
 pub mod destination;
 pub mod flow;
 pub mod fragment;
+pub mod lease;
 pub mod limits;
 pub mod names;
+pub mod probe;
 pub mod ring;
 pub mod service;
 pub mod settings;
@@ -30,4 +32,4 @@ pub mod tcp_state;
 
 /// Version of every pinned map's layout. Part of the pin path: a director never reinterprets the maps of
 /// another version.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;

@@ -3,6 +3,8 @@
 pub const PROGRAM_DIRECTOR: &str = "lvs_director";
 /// Retires connections named in its input; run by the agent, attached nowhere.
 pub const PROGRAM_EXPIRE: &str = "lvs_expire";
+/// Sees what leaves the machine itself, which XDP does not.
+pub const PROGRAM_EGRESS: &str = "lvs_egress";
 /// Takes over connections of another director, which stand in its input; run by the agent, attached nowhere.
 pub const PROGRAM_ADOPT: &str = "lvs_adopt";
 /// Passes everything. For the far end of a veth, which needs a program before it takes frames by XDP_TX.
@@ -38,7 +40,15 @@ pub const TABLE: &str = "TABLE";
 pub const SCRATCH: &str = "SCRATCH";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 pub const ERROR_BUDGET: &str = "ERROR_BUDGET";
+/// Health probes that take the path of the clients' packets, by the mark of their sockets.
+pub const PROBES: &str = "PROBES";
+/// The flows of their answers.
+pub const PROBE_FLOWS: &str = "PROBE_FLOWS";
 pub const EVENTS: &str = "EVENTS";
+/// Until when the groups of a cluster are held.
+pub const LEASES: &str = "LEASES";
+/// To which group an address belongs.
+pub const GROUP_ADDRESSES: &str = "GROUP_ADDRESSES";
 
 /// Real server's object: addresses of the directors whose packets are unpacked.
 pub const DIRECTORS: &str = "DIRECTORS";
@@ -47,7 +57,7 @@ pub const DIRECTORS: &str = "DIRECTORS";
 pub const DECAPSULATION: &str = "DECAPSULATION";
 
 /// Every map of the director's object, in the order in which docs/bpftool.md explains them.
-pub const DIRECTOR_MAPS: [&str; 23] = [
+pub const DIRECTOR_MAPS: [&str; 27] = [
     SETTINGS,
     INTERFACES,
     SERVICES,
@@ -70,5 +80,9 @@ pub const DIRECTOR_MAPS: [&str; 23] = [
     SCRATCH,
     FRAGMENTS,
     ERROR_BUDGET,
+    PROBES,
+    PROBE_FLOWS,
     EVENTS,
+    LEASES,
+    GROUP_ADDRESSES,
 ];

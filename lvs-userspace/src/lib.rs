@@ -7,6 +7,7 @@
 
 pub mod alert;
 pub mod api;
+pub mod changes;
 pub mod cli;
 pub mod cluster;
 pub mod config;

@@ -9,8 +9,11 @@ use lvs_common::cause::CAUSE_SLOTS;
 use lvs_common::connection::{BUCKETS_PER_WORD, Bucket, TableState, buckets_for};
 use lvs_common::counters::{Counters, ErrorBudget};
 use lvs_common::destination::{Destination, Load};
+use lvs_common::flow::FlowKey;
 use lvs_common::fragment::{FragmentHead, FragmentKey};
+use lvs_common::lease::{GroupAddress, Lease};
 use lvs_common::limits;
+use lvs_common::probe::{self, Probe, ProbeFlow};
 use lvs_common::ring::{RingLine, SLOTS_PER_LINE};
 use lvs_common::service::{MemberChunk, Service, ServiceKey, ServiceLine, ServiceState, Vip};
 use lvs_common::settings::{Interface, Settings};
@@ -128,6 +131,29 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentHead, { limits::FRA
 #[btf_map]
 pub(crate) static ERROR_BUDGET: PerCpuArray<ErrorBudget, 1> = PerCpuArray::new();
 
+/// Written by the agent for each connection of a probe; the program adds what it learns when packets leave.
+/// Memory as it is used.
+#[btf_map]
+pub(crate) static PROBES: HashMap<u32, Probe, { probe::SLOTS as usize }, NO_PREALLOC> = HashMap::new();
+
+/// Written by the program for what leaves, read for what comes in, deleted by the agent.
+#[btf_map]
+pub(crate) static PROBE_FLOWS: HashMap<FlowKey, ProbeFlow, { probe::SLOTS as usize }, NO_PREALLOC> =
+    HashMap::new();
+
 /// From the program to the agent: `Unresolved` records. Untyped, since libbpf refuses a value size here.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<(), 65_536> = RingBuf::new();
+
+/// Written by the agent, from a thread of its own: one entry at a time, which no packet waits for.
+#[btf_map]
+pub(crate) static LEASES: Array<Lease, { limits::LEASES as usize }> = Array::new();
+
+/// Written by the agent.
+#[btf_map]
+pub(crate) static GROUP_ADDRESSES: HashMap<
+    Address,
+    GroupAddress,
+    { limits::GROUP_ADDRESSES as usize },
+    NO_PREALLOC,
+> = HashMap::new();

@@ -15,7 +15,7 @@ use lvs_ebpf::packet::Packet;
 use crate::answer::{self, Kind};
 use crate::scratch::scratch;
 use crate::steer::{self, Sign, Steered};
-use crate::{connection, forward, fragment, icmp, reply};
+use crate::{connection, forward, fragment, icmp, lease, probe, reply};
 
 /// `Ok` as itself, `Err` in the upper half.
 #[inline(always)]
@@ -61,6 +61,11 @@ macro_rules! stage {
 }
 
 stage! {
+    /// Stops a packet for an address whose lease is not held; else `Ok(0)`.
+    lvs_fence as fence(is_ip: u32) = |packet, is_ip| lease::fence(packet, &scratch()?.network, is_ip != 0).map(|()| 0)
+}
+
+stage! {
     /// Chooses the destination of the flow in the scratch value; answers [`Steered`] as a number.
     lvs_steer as steer(sign: u32) = |_, sign| {
         let scratch = scratch()?;
@@ -83,6 +88,16 @@ stage! {
 stage! {
     /// A packet for no service, which may be a real server's reply.
     lvs_reply as reply() = |packet| reply::process(packet, scratch()?)
+}
+
+stage! {
+    /// Gives the answer to a health probe to the kernel; `Ok` if it is none.
+    lvs_probe as probe() = |packet| probe::answer(packet, scratch()?)
+}
+
+stage! {
+    /// As [`probe`], an ICMP error about one.
+    lvs_probe_error as probe_error() = |packet| icmp::error::to_probe(packet, scratch()?)
 }
 
 stage! {

@@ -220,7 +220,7 @@ pub struct Check {
     /// As in the file: `tcp`, `http`, ...
     #[serde(rename = "type")]
     pub kind: String,
-    /// What is probed: `192.168.0.1:80/.testpage`.
+    /// What is probed, and if not straight, how: `192.168.0.1:80/.testpage`, `192.168.0.1:80 via path`.
     pub target: String,
     /// `untested`, `up` or `down`.
     pub state: String,

@@ -6,6 +6,9 @@ use super::identity::{GroupId, NodeId};
 pub const NODES: usize = 8;
 /// Groups of one cluster, at the most.
 pub const GROUPS: usize = 16;
+/// Echoes in one message, at the most: each director and the voter may be in a second life that has not proved
+/// itself yet.
+pub const ECHOES: usize = 2 * (NODES + 1);
 
 /// One message. Newer ones replace older ones: each says all there is to say, so none needs to arrive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +23,7 @@ pub struct Beat {
     /// The sender's own, in milliseconds, to find files that disagree.
     pub keepalive: u32,
     pub deadtime: u32,
-    /// The newest message the sender has from each of the others. At most [`NODES`].
+    /// The newest message the sender has from each of the others. At most [`ECHOES`].
     pub echoes: Vec<Echo>,
     /// At most [`GROUPS`], each once.
     pub groups: Vec<GroupBeat>,

@@ -4,6 +4,7 @@ mod alert;
 mod cluster;
 mod health;
 mod probe;
+mod vrrp;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,11 +14,13 @@ pub use cluster::{
     Cluster, ClusterTiming, Failback, Fence, Group, GroupAddress, HeartbeatPath, Node, Resource, Track,
     TrackScript, Voter,
 };
-pub use health::{Check, Flaps, Health, OnDown, Require, Timing};
+pub use health::{Check, Flaps, Health, OnDown, Path, Require, Timing};
 pub use probe::{
     Convention, DnsProbe, ExchangeProbe, ExternalProbe, GrpcProbe, HttpProbe, LdapProbe, Login, Probe,
     RadiusProbe, Secure, SipProbe, SqlProbe, TextProbe, TextProtocol, TlsMode, Transport, UdpProbe,
 };
+
+pub use vrrp::{VrrpInstance, VrrpVersion};
 
 use lvs_common::connection::buckets_for;
 
@@ -33,7 +36,9 @@ pub struct Config {
     /// Distinct by name.
     pub alerts: Vec<Alert>,
     /// `None`: a director of its own, which needs nobody's leave.
-    pub cluster: Option<Cluster>,
+    pub cluster: Option<Arc<Cluster>>,
+    /// Never with a cluster: the other way to find out whose the addresses are.
+    pub vrrp: Vec<VrrpInstance>,
 }
 
 /// Idle times of connections, in seconds (as `ipvsadm --set tcp tcpfin udp`).

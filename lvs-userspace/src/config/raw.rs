@@ -3,10 +3,12 @@
 use serde_json::{Value as Json, json};
 
 use super::alerts::raw::Alerts;
+use super::cluster::raw::Cluster;
 use super::health::raw::{Checks, Health};
 use super::model::{self, Forward, Protocol, Scheduler};
 use super::record::{List, Read, record};
 use super::scalar::{InterfaceName, Number, ServiceName, UnicastAddress, Version};
+use super::vrrp::raw::Instances as Vrrp;
 use super::words::Track;
 use lvs_common::limits;
 
@@ -40,6 +42,10 @@ record! {
         required services: Services;
         /// Who is told when real servers fail.
         default alerts: Alerts = json!([]);
+        /// Directors that stand in for each other; without it, this one is alone.
+        optional cluster: Cluster;
+        /// Virtual routers of VRRP in which this machine takes part; not with `cluster`.
+        default vrrp: Vrrp = json!([]);
     }
 }
 

@@ -1,9 +1,11 @@
 mod alerts;
+mod cluster;
 mod documents;
 mod files;
 mod health;
 mod mistakes;
 mod properties;
+mod vrrp;
 
 use std::fs;
 use std::net::IpAddr;
@@ -38,6 +40,7 @@ fn the_classic_site_is_read() {
         port: 80,
         source: None,
         interface: None,
+        path: None,
         timing: Timing { interval: second(10), timeout: second(10), ..Timing::default() },
         probe: Probe::Http(Box::new(HttpProbe {
             method: "GET".to_owned(),
@@ -77,6 +80,7 @@ fn the_classic_site_is_read() {
         services: vec![service],
         alerts: config.alerts.clone(),
         cluster: None,
+        vrrp: Vec::new(),
     };
     assert_eq!(config, expected);
     let alerts: Vec<_> = config.alerts.iter().map(|alert| alert.name.as_str()).collect();

@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::alerts::validate::alerts;
+use super::cluster::validate as cluster;
 use super::health::raw::Fallback as FallbackKeys;
 use super::health::validate as health;
-use super::model::{self, Config, Forward};
+use super::model::{self, Cluster, Config, Forward};
 use super::raw;
 use super::record::{Field, Located, Reader};
 use super::scalar::UnicastAddress;
 use super::totals;
+use super::vrrp::validate as vrrp;
 use super::words::Track;
 use super::yaml::Place;
 
@@ -24,6 +27,8 @@ pub(super) fn config(file: &raw::File, reader: &mut Reader) -> Option<Config> {
         totals::check(services, limits, listed.place, reader);
     }
     let alerts = reader.in_key("alerts", |reader| alerts(file.alerts.value()?, services.as_deref(), reader));
+    let cluster = cluster(file, interfaces.as_deref(), reader);
+    let vrrp = vrrp(file, interfaces.as_deref(), reader);
     file.version.value()?;
     Some(Config {
         interfaces: interfaces?,
@@ -31,8 +36,47 @@ pub(super) fn config(file: &raw::File, reader: &mut Reader) -> Option<Config> {
         limits: limits?,
         services: services?,
         alerts: alerts?,
-        cluster: None,
+        cluster: cluster?.map(Arc::new),
+        vrrp: vrrp?,
     })
+}
+
+/// The inner `None`: a director of its own.
+fn cluster(file: &raw::File, interfaces: Option<&[String]>, reader: &mut Reader) -> Option<Option<Cluster>> {
+    let Located { value: raw, place } = match &file.cluster {
+        Field::Absent => return Some(None),
+        field => field.located()?,
+    };
+    let cluster = reader.in_key("cluster", |reader| cluster::cluster(raw, *place, interfaces, reader))?;
+    let vips = vips(file)?;
+    reader.in_key("services", |reader| cluster::every_vip_moves(&vips, &cluster, reader));
+    Some(Some(cluster))
+}
+
+/// All addresses of services, with the places of their items.
+fn vips(file: &raw::File) -> Option<Vec<(usize, Located<UnicastAddress>)>> {
+    let services = file.services.value()?.iter();
+    Some(services.filter_map(|(index, service)| Some((index, *service.value.vip.located()?))).collect())
+}
+
+fn vrrp(
+    file: &raw::File,
+    interfaces: Option<&[String]>,
+    reader: &mut Reader,
+) -> Option<Vec<model::VrrpInstance>> {
+    let Located { value: list, place } = file.vrrp.located()?;
+    let instances = reader.in_key("vrrp", |reader| {
+        if !list.items.is_empty() && !matches!(file.cluster, Field::Absent) {
+            let what = "both a cluster and virtual routers would move addresses";
+            reader.mistake(*place, what, "expected one of `cluster` and `vrrp`");
+        }
+        vrrp::instances(list, interfaces, reader)
+    })?;
+    if !instances.is_empty() {
+        let vips = vips(file)?;
+        reader.in_key("services", |reader| vrrp::every_vip_moves(&vips, &instances, reader));
+    }
+    Some(instances)
 }
 
 fn timeouts(raw: &raw::Timeouts) -> Option<model::Timeouts> {
@@ -111,7 +155,7 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
         real_servers.extend(real_server);
     }
     if let Some(templates) = templates {
-        share_checks(&templates, &mut real_servers, reader);
+        share_checks(&templates, raw, &mut real_servers, reader);
     }
     let health = reader.in_key("health", |reader| {
         let health = raw.health.value()?;
@@ -124,6 +168,9 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
         };
         health::health(health, fallback, reader)
     });
+    let mut health = health?;
+    let mut checks = real_servers.iter().flat_map(|(real_server, _)| &real_server.checks);
+    health.probes_the_path = checks.any(|check| check.path.is_some());
     Some(model::Service {
         name: raw.name.value()?.0.clone(),
         vip: raw.vip.value()?.0,
@@ -132,7 +179,7 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
         scheduler: *raw.scheduler.value()?,
         track_always: *raw.track.value()? == Track::Always,
         real_servers: real_servers.into_iter().map(|(real_server, _)| real_server).collect(),
-        health: health?,
+        health,
     })
 }
 
@@ -140,15 +187,18 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
 /// them is told for the first real server that it does not fit.
 fn share_checks(
     templates: &[health::Template],
+    service: &raw::Service,
     real_servers: &mut [(model::RealServer, Checks)],
     reader: &mut Reader,
 ) {
+    let Some(vip) = service.vip.value().map(|vip| vip.0) else { return };
     let inheriting = real_servers.iter_mut().filter(|(_, checks)| *checks == Checks::OfTheService);
     for (real_server, _) in inheriting {
         let before = reader.findings.len();
         real_server.checks = reader.in_key("health", |reader| {
             reader.in_key("checks", |reader| {
-                health::checks(templates, real_server.address, real_server.port, reader)
+                let model::RealServer { address, port, forward, .. } = *real_server;
+                health::checks(templates, &health::Server { vip, address, port, forward }, reader)
             })
         });
         if reader.findings.len() > before {
@@ -184,7 +234,8 @@ fn real_server(
         Field::Absent => (Checks::OfTheService, Vec::new()),
         field => reader.in_key("checks", |reader| {
             let templates = health::templates(field.value()?, reader)?;
-            Some((Checks::Own, health::checks(&templates, address, port, reader)))
+            let server = health::Server { vip: service.vip.value()?.0, address, port, forward };
+            Some((Checks::Own, health::checks(&templates, &server, reader)))
         })?,
     };
     Some((model::RealServer { address, port, weight: raw.weight.value()?.0, forward, checks }, whose))

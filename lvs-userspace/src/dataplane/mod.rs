@@ -1,21 +1,25 @@
 //! The kernel's side of the director, and the only writer of its maps.
 //!
 //! [`Dataplane`] loads the programs, adopts what an earlier agent left pinned, and carries out control's
-//! commands. [`Readback`], [`Sweeper`], [`FlowReader`], [`FlowWriter`] and [`Events`] are handles to the same maps for
-//! other threads.
+//! commands. [`Readback`], [`Sweeper`], [`LeaseWriter`], [`FlowReader`], [`FlowWriter`] and [`Events`] are handles to
+//! the same maps for other threads.
 
 mod apply;
 pub(crate) mod attach;
 pub(crate) mod bpffs;
+mod egress;
 mod error;
 mod events;
 mod flows;
 mod inner_maps;
 mod interface;
+mod lease;
 mod loader;
 mod maps;
 mod memory;
+mod netlink;
 pub mod object;
+mod probes;
 mod readback;
 mod service_lines;
 mod sweep;
@@ -29,11 +33,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub use attach::Attachment;
-pub use error::{ApplyError, AttachError, MapError, OpenError, RefreshError};
+pub use error::{ApplyError, AttachError, EgressError, MapError, OpenError, RefreshError};
 pub use events::Events;
 pub use flows::{Cells, FlowReader, FlowWriter};
 pub use interface::AttachMode;
+pub use lease::LeaseWriter;
 pub use loader::KernelLog;
+pub use probes::{Passage, Probes};
 pub use readback::{ConnectionEntry, Readback};
 pub use sweep::{SweepReport, Sweeper, now_ticks};
 pub use syscall::monotonic_nanoseconds;
@@ -71,6 +77,8 @@ pub struct Dataplane {
     /// See [`apply::apply`].
     unpublished: bool,
     expire: Arc<OwnedFd>,
+    egress: Arc<OwnedFd>,
+    probes: Probes,
     adopt: Arc<OwnedFd>,
     attacher: Attacher,
     attachments: Vec<Attachment>,
@@ -98,7 +106,15 @@ impl Dataplane {
         }
         // An agent may have died between the two forms of its services.
         apply::publish_services(&maps, &loaded.inner_maker)?;
-        let attacher = Attacher { directory: directory.clone(), program: loaded.director };
+        let probes = Probes::new(Arc::clone(&maps))?;
+        let egress = Arc::new(loaded.egress);
+        let mut attacher = Attacher {
+            directory: directory.clone(),
+            program: loaded.director,
+            egress: Some(Arc::clone(&egress)),
+            wants_egress: false,
+        };
+        attacher.wants_egress = attacher.found_egress(&options.interfaces)?;
         let attachments = attacher.attach(&options.interfaces, options.allow_generic)?;
         let mut dataplane = Self {
             directory,
@@ -106,6 +122,8 @@ impl Dataplane {
             inner_maker: loaded.inner_maker,
             unpublished: false,
             expire: Arc::new(loaded.expire),
+            egress,
+            probes,
             adopt: Arc::new(loaded.adopt),
             attacher,
             attachments,
@@ -149,6 +167,12 @@ impl Dataplane {
         self.readback().snapshot()
     }
 
+    /// Whether [`Self::attach`] is to put the program for what leaves on the interfaces too. In the beginning
+    /// as an earlier agent left it.
+    pub const fn want_egress(&mut self, wanted: bool) {
+        self.attacher.wants_egress = wanted;
+    }
+
     /// Puts the program on exactly these interfaces, and says how.
     pub fn attach(
         &mut self,
@@ -175,6 +199,11 @@ impl Dataplane {
         self.attacher.program.as_fd()
     }
 
+    /// The program for what leaves, for BPF_PROG_TEST_RUN.
+    pub fn egress(&self) -> BorrowedFd<'_> {
+        self.egress.as_fd()
+    }
+
     /// Entries of `DESTINATIONS`, and so of [`Readback::counters`] and [`Readback::loads`].
     pub fn destination_capacity(&self) -> u32 {
         self.maps.destinations.capacity()
@@ -184,9 +213,19 @@ impl Dataplane {
         Readback { maps: Arc::clone(&self.maps) }
     }
 
+    /// For health checks that take the path of the clients' packets.
+    pub fn probes(&self) -> Probes {
+        self.probes.clone()
+    }
+
     /// One is enough: a pass is through the whole table.
     pub fn sweeper(&self) -> Sweeper {
         Sweeper { maps: Arc::clone(&self.maps), expire: Arc::clone(&self.expire) }
+    }
+
+    /// For the thread that keeps a cluster's leases.
+    pub fn lease_writer(&self) -> LeaseWriter {
+        LeaseWriter { maps: Arc::clone(&self.maps) }
     }
 
     /// For who replicates the connection table: from now on its changes are marked. One at a time.

@@ -14,11 +14,13 @@ use super::ageing::{Found, Walk};
 use super::health::Health;
 use super::installed::Installed;
 use super::next_hops::NextHops;
-use super::{Error, Options, advice, notify, read};
+use super::vrrp::Vrrp;
+use super::{Error, Options, advice, evidence, notify, read};
 use crate::api::{Overview, Request, Usage, model};
 use crate::config::Config;
 use crate::control::Event;
 use crate::dataplane::monotonic_nanoseconds;
+use crate::health::Evidence;
 use crate::health::pool::{Mode, Selection};
 use lvs_common::settings::Settings;
 
@@ -59,6 +61,8 @@ pub(super) struct Agent {
     installed: Installed,
     next_hops: NextHops,
     health: Health,
+    vrrp: Vrrp,
+    evidence: Evidence,
     /// Configured interfaces that the machine has, and their indices.
     present: BTreeMap<String, u32>,
     /// About the machine; those about the plan are in the state.
@@ -72,7 +76,13 @@ pub(super) struct Agent {
 
 impl Agent {
     /// `installed` holds what an earlier agent left, if anything.
-    pub(super) fn new(options: Options, installed: Installed, next_hops: NextHops, health: Health) -> Self {
+    pub(super) fn new(
+        options: Options,
+        installed: Installed,
+        next_hops: NextHops,
+        health: Health,
+        vrrp: Vrrp,
+    ) -> Self {
         let dataplane = &installed.dataplane;
         let readback = dataplane.readback();
         let (embryonic_capacity, established_capacity) = readback.connection_capacities();
@@ -86,6 +96,8 @@ impl Agent {
             installed,
             next_hops,
             health,
+            vrrp,
+            evidence: Evidence::default(),
             present: BTreeMap::new(),
             advice: Vec::new(),
             usage,
@@ -105,6 +117,7 @@ impl Agent {
         }
         let commands = self.installed.install(config.clone(), &self.next_hops)?;
         info!(services = config.services.len(), changes = commands, "the configuration is installed");
+        self.installed.dataplane.want_egress(wants_egress(&config));
         let attachments =
             self.installed.dataplane.attach(&config.interfaces, self.options.allow_generic)?.to_vec();
         for attachment in &attachments {
@@ -112,7 +125,7 @@ impl Agent {
         }
         self.take_advice();
         self.health.watch();
-        Ok(())
+        self.vrrp.configure(&self.health.config().vrrp).await
     }
 
     /// Until something ends it.
@@ -174,9 +187,11 @@ impl Agent {
                     self.walked(found);
                 }
                 _ = tick.tick() => {
+                    self.vrrp.progress();
                     let desired = self.health.tick();
                     self.install(desired);
                     self.handle(Event::Tick);
+                    self.weigh_evidence();
                     self.follow_interfaces();
                     if walking.is_none() && Instant::now() >= self.next_walk {
                         walking = self.start_walk();
@@ -187,7 +202,9 @@ impl Agent {
     }
 
     /// Ends the agent's part; see [`crate::dataplane::Dataplane::close`].
-    pub(super) fn close(mut self, keep_forwarding: bool) -> Result<(), Error> {
+    pub(super) async fn close(mut self, keep_forwarding: bool) -> Result<(), Error> {
+        // While packets still find their servers.
+        self.vrrp.end().await;
         self.health.save();
         Ok(self.installed.dataplane.close(keep_forwarding)?)
     }
@@ -195,6 +212,15 @@ impl Agent {
     fn handle(&mut self, event: Event) {
         if let Err(reason) = self.installed.handle(event, &self.next_hops) {
             error!(%reason, "the kernel does not hold what the configuration wants; trying again soon");
+        }
+    }
+
+    /// Real servers that answer nobody are probed soon.
+    fn weigh_evidence(&mut self) {
+        let suspects = evidence::suspects(&mut self.evidence, &self.installed);
+        if !suspects.is_empty() {
+            debug!(?suspects, "no connection is accepted");
+            self.health.suspect(&suspects);
         }
     }
 
@@ -259,6 +285,9 @@ impl Agent {
         self.next_hops.settle(self.health.config());
         let changes = installed?;
         self.take_advice();
+        if let Err(reason) = self.vrrp.configure(&self.health.config().vrrp).await {
+            error!(%reason, "the virtual routers are not all as the configuration has them");
+        }
         Ok(model::Reloaded {
             services: self.installed.config.services.len(),
             changes,
@@ -273,11 +302,15 @@ impl Agent {
         let wanted = config.interfaces.clone();
         let mut both = before.interfaces.clone();
         both.extend(wanted.iter().filter(|name| !before.interfaces.contains(name)).cloned());
+        let wants_egress = [before, &config].map(wants_egress);
+        self.installed.dataplane.want_egress(wants_egress.contains(&true));
         let exchanged = match self.installed.dataplane.attach(&both, allow_generic) {
             Ok(_) => self.installed.install(config, &self.next_hops),
             Err(error) => Err(error.into()),
         };
         let interfaces = if exchanged.is_ok() { &wanted } else { &before.interfaces };
+        let [wanted_egress, wants_egress] = wants_egress;
+        self.installed.dataplane.want_egress(if exchanged.is_ok() { wants_egress } else { wanted_egress });
         let attached = self.installed.dataplane.attach(interfaces, allow_generic);
         if let Err(reason) = attached {
             error!(%reason, "not every interface has its program");
@@ -371,6 +404,11 @@ impl Agent {
             None => {}
         }
     }
+}
+
+/// Whether something must be done to what this machine sends.
+fn wants_egress(config: &Config) -> bool {
+    config.cluster.is_some() || config.services.iter().any(|service| service.health.probes_the_path)
 }
 
 fn present(config: &Config) -> BTreeMap<String, u32> {

@@ -1,5 +1,6 @@
 //! The pool, the supervisor that watches for it, what people are told, and what is kept on disk.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use jiff::Zoned;
@@ -12,6 +13,7 @@ use crate::alert::courier::Order;
 use crate::alert::period::LocalTime;
 use crate::alert::{Courier, Engine, Queue};
 use crate::config::Config;
+use crate::config::model::Forward;
 use crate::dataplane::monotonic_nanoseconds;
 use crate::health::pool::{Mode, Selection, ServiceView};
 use crate::health::{Change, Instruction, Journal, Notice, Pool, Supervisor};
@@ -88,6 +90,17 @@ impl Health {
     pub(super) fn watch(&self) {
         // A supervisor that is gone is noticed by `changes`.
         self.instruct.send(Instruction::Watch(self.pool.checks())).ok();
+    }
+
+    /// Real servers that are reached by nat, and seem to accept no connection: each by address and port.
+    pub(super) fn suspect(&self, suspects: &[(IpAddr, u16)]) {
+        let servers = self.pool.config().services.iter().flat_map(|service| &service.real_servers);
+        let suspected = servers.filter(|server| {
+            server.forward == Forward::Nat && suspects.contains(&(server.address, server.port))
+        });
+        let checks = suspected.flat_map(|server| server.checks.iter().cloned()).collect();
+        // As in `watch`.
+        self.instruct.send(Instruction::Hurry(checks)).ok();
     }
 
     /// The pool for another file, which is in force once it is [`Self::adopt`]ed.

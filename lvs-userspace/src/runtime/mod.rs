@@ -8,6 +8,7 @@ mod advice;
 mod ageing;
 mod agent;
 mod error;
+mod evidence;
 mod health;
 mod installed;
 mod lock;
@@ -15,6 +16,7 @@ mod neighbours;
 mod next_hops;
 mod notify;
 mod store;
+mod vrrp;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,6 +41,7 @@ use installed::Installed;
 use lock::InstanceLock;
 use next_hops::NextHops;
 use store::Store;
+use vrrp::Vrrp;
 
 /// Requests of the API on their way to the agent.
 const REQUESTS: usize = 64;
@@ -104,6 +107,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     }
     let requests = dataplane.events();
     let readback = dataplane.readback();
+    let probes = dataplane.probes();
     let state = match installed::adopted(&dataplane) {
         Ok(state) => state,
         Err(error) => {
@@ -114,10 +118,11 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     let (health, supervisor, courier) = Health::new(config, Store::new(options.state_directory()));
     let installed = Installed::new(dataplane, state, health.desired());
     let checks = health.instruct();
-    let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports), health);
+    let vrrp = Vrrp::new(&options.instance, network.clone());
+    let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports), health, vrrp);
     let begun = async {
         tokio::spawn(neighbours::resolve(requests?, network));
-        tokio::spawn(supervisor.run());
+        tokio::spawn(supervisor.with_probes(probes).run());
         tokio::spawn(courier.run());
         agent.begin().await?;
         api::listen(&path).map_err(|source| Error::File { path: path.clone(), source })
@@ -125,7 +130,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     let socket = match begun.await {
         Ok(socket) => socket,
         Err(error) => {
-            undo(agent.close(adopts));
+            undo(agent.close(adopts).await);
             return Err(error);
         }
     };
@@ -136,7 +141,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
 
     let End { keep_forwarding, asked_by } = agent.run(signals, received).await;
     notify::notify("STOPPING=1");
-    let closed = agent.close(keep_forwarding);
+    let closed = agent.close(keep_forwarding).await;
     match &closed {
         Ok(()) if keep_forwarding => info!("ends; packets are forwarded on"),
         Ok(()) => info!("ends; nothing is left behind"),

@@ -1,4 +1,4 @@
-//! BPF_PROG_TEST_RUN for XDP with a context: one frame in, one frame out.
+//! BPF_PROG_TEST_RUN with a context: one frame in, one frame out.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -79,6 +79,26 @@ pub(crate) fn run_rounds(
     rounds: u32,
 ) -> io::Result<(Verdict, Vec<u8>)> {
     let context = Context { data_end: frame.len() as u32, ingress_ifindex: ingress, ..Context::default() };
+    let (action, output) = test(program, &context, frame, rounds)?;
+    Ok((Verdict::from_action(action)?, output))
+}
+
+/// The beginning of `struct __sk_buff`, of which only this may be set.
+#[repr(C)]
+#[derive(Default)]
+struct Buffer {
+    length: u32,
+    packet_type: u32,
+    mark: u32,
+}
+
+/// Runs the classifier `program` once on a frame that leaves with this mark; what it returned (`TC_ACT_*`).
+pub(super) fn run_egress(program: BorrowedFd<'_>, mark: u32, frame: &[u8]) -> io::Result<(i32, Vec<u8>)> {
+    let (action, output) = test(program, &Buffer { mark, ..Buffer::default() }, frame, 1)?;
+    Ok((action.cast_signed(), output))
+}
+
+fn test<C>(program: BorrowedFd<'_>, context: &C, frame: &[u8], rounds: u32) -> io::Result<(u32, Vec<u8>)> {
     let mut output = vec![0; frame.len() + HEADROOM];
     let mut attributes = Attributes {
         program: program.as_raw_fd() as u32,
@@ -87,8 +107,8 @@ pub(crate) fn run_rounds(
         data_in: frame.as_ptr() as u64,
         data_out: output.as_mut_ptr() as u64,
         repeat: rounds,
-        context_size_in: size_of::<Context>() as u32,
-        context_in: (&raw const context) as u64,
+        context_size_in: size_of::<C>() as u32,
+        context_in: std::ptr::from_ref(context) as u64,
         ..Attributes::default()
     };
     // SAFETY: all three buffers outlive the call and are as long as the attributes say.
@@ -98,7 +118,7 @@ pub(crate) fn run_rounds(
         return Err(io::Error::last_os_error());
     }
     output.truncate(attributes.data_size_out as usize);
-    Ok((Verdict::from_action(attributes.return_value)?, output))
+    Ok((attributes.return_value, output))
 }
 
 const MAP_UPDATE_ELEM: libc::c_int = 2;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -15,20 +16,23 @@ use lvs_common::connection::{Connection, TableState, flags};
 use lvs_common::counters::Counters;
 use lvs_common::destination::Load;
 use lvs_common::flow::FlowKey;
+use lvs_common::lease::Lease;
 use lvs_common::ring::Slot;
 use lvs_common::service::{MEMBERS_PER_CHUNK, Service, ServiceKey};
 use lvs_common::settings::{Interface, Settings};
 use lvs_common::{LAYOUT_VERSION, names};
 use lvs_userspace::config;
+use lvs_userspace::config::model::Cluster;
 use lvs_userspace::control::{Capacity, Command, Event, NextHop, Snapshot, State};
 use lvs_userspace::dataplane::{
-    Dataplane, FlowReader, FlowWriter, OpenOptions, SweepReport, Sweeper, now_ticks, object,
+    Dataplane, FlowReader, FlowWriter, OpenOptions, Probes, SweepReport, Sweeper, now_ticks, object,
 };
 
 use super::frame::{address, packet_of};
 use super::place::{self, Interfaces, Side};
 use super::program::{self, Verdict};
 use super::show;
+use crate::cluster;
 use crate::lab::checksums::check_frame;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -83,6 +87,8 @@ impl Outcome {
 pub enum Expect {
     /// Left to the kernel, untouched.
     Pass(Cause),
+    /// Left to the kernel in this form.
+    Given(Cause, Vec<u8>),
     Drop(Cause),
     /// Sent out by this interface, in this form, and counted once for one destination.
     Out(Side, Vec<u8>),
@@ -107,6 +113,8 @@ pub struct World {
     failures: Vec<String>,
     rows: u32,
     pins: Pins,
+    /// Of every file this director is given.
+    cluster: Option<Arc<Cluster>>,
 }
 
 /// A file with these services (the text of the list below `services:`) and small tables.
@@ -127,6 +135,16 @@ impl World {
 
     /// The same with tables of other sizes, as in the file's `limits`.
     pub fn with_limits(services: &str, limits: &str) -> Self {
+        Self::open(services, limits, None)
+    }
+
+    /// The same as [`Self::new`] in a cluster with these groups of addresses. No lease is held yet.
+    pub fn with_groups(services: &str, groups: &[&[&str]]) -> Self {
+        let groups = groups.iter().map(|group| group.iter().map(|text| address(text)).collect());
+        Self::open(services, SMALL, Some(Arc::new(cluster::of_groups(groups))))
+    }
+
+    fn open(services: &str, limits: &str, cluster: Option<Arc<Cluster>>) -> Self {
         let interfaces = place::build().unwrap_or_else(|error| panic!("{error:#}"));
         let text = file(services, limits);
         let config = config::parse(&text, "test.yaml").unwrap_or_else(|mistakes| panic!("{mistakes}"));
@@ -154,6 +172,7 @@ impl World {
             failures: Vec::new(),
             rows: 0,
             pins,
+            cluster,
         };
         world.desire(config);
         (world.causes, world.counters) = (world.read_causes(), world.read_counters());
@@ -168,6 +187,7 @@ impl World {
     }
 
     fn desire(&mut self, config: config::Config) {
+        let config = config::Config { cluster: self.cluster.clone(), ..config };
         let servers: Vec<IpAddr> = config
             .services
             .iter()
@@ -233,6 +253,11 @@ impl World {
     /// Writes to the maps, past control.
     pub fn apply(&mut self, commands: &[Command]) {
         self.dataplane_mut().apply(commands).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// What the cluster's thread does.
+    pub fn lease(&self, index: u8, lease: Lease) {
+        self.dataplane().lease_writer().write(index, lease).unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Changes the data plane's settings, past control.
@@ -376,6 +401,17 @@ impl World {
             .unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN: {error}"))
     }
 
+    /// What becomes of a frame that leaves with this mark: what the program returned, and the frame.
+    pub fn leave(&self, mark: u32, frame: &[u8]) -> (i32, Vec<u8>) {
+        program::run_egress(self.dataplane().egress(), mark, frame)
+            .unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN: {error}"))
+    }
+
+    /// Connections of probes that take the path.
+    pub fn probes(&self) -> Probes {
+        self.dataplane().probes()
+    }
+
     /// Runs the program by other threads, on frames that come in by `side`.
     pub fn runner(&self, side: Side) -> Runner {
         let program = self.dataplane().director().try_clone_to_owned();
@@ -456,6 +492,20 @@ impl World {
         outcome
     }
 
+    /// Runs one row of a table about what the machine itself sends: whether `frame` leaves, or why it does not.
+    pub fn leaving_row(&mut self, name: &str, frame: &[u8], dropped: Option<Cause>) {
+        self.forget();
+        /// TC_ACT_UNSPEC and TC_ACT_SHOT of linux/pkt_cls.h.
+        const ACTIONS: [i32; 2] = [-1, 2];
+        let (action, left) = self.leave(0, frame);
+        let causes = self.read_causes();
+        let rose = causes.iter().zip(&self.causes).filter(|(now, before)| now.1 != before.1);
+        let rose: Vec<(Cause, u64)> = rose.map(|(now, before)| (now.0, now.1 - before.1)).collect();
+        let expected: Vec<(Cause, u64)> = dropped.map(|cause| (cause, 1)).into_iter().collect();
+        self.equal(name, (action, rose), (ACTIONS[usize::from(dropped.is_some())], expected));
+        self.check(name, left == frame, || "the frame was changed".to_owned());
+    }
+
     /// A row about something else than a frame.
     pub fn check(&mut self, name: &str, holds: bool, detail: impl FnOnce() -> String) {
         self.rows += 1;
@@ -499,6 +549,7 @@ const fn difference(now: &Counters, before: &Counters) -> Counters {
 fn judge(side: Side, sent: &[u8], outcome: &Outcome, expect: &Expect) -> Result<(), String> {
     let (verdict, cause, frame) = match expect {
         Expect::Pass(cause) => (Verdict::Pass, Some(*cause), Some(sent)),
+        Expect::Given(cause, frame) => (Verdict::Pass, Some(*cause), Some(frame.as_slice())),
         Expect::Drop(cause) => (Verdict::Drop, Some(*cause), None),
         Expect::Answer(cause, frame) => (Verdict::Transmit, Some(*cause), Some(frame.as_slice())),
         Expect::Out(out, frame) | Expect::Routed(out, frame) => {

@@ -27,6 +27,13 @@ pub struct Cluster {
     pub groups: Vec<Group>,
 }
 
+impl Cluster {
+    /// The director called `name`.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     pub name: String,
@@ -75,8 +82,8 @@ pub enum HeartbeatPath {
     },
     Broadcast {
         interface: String,
-        /// The network's broadcast address; the interface's own if `None`.
-        address: Option<Ipv4Addr>,
+        /// 255.255.255.255, which every network takes for its own, or the network's.
+        address: Ipv4Addr,
     },
     Serial {
         device: PathBuf,

@@ -17,6 +17,7 @@ fn check(host: u8, port: u16) -> Arc<Check> {
         port,
         source: None,
         interface: None,
+        path: None,
         timing: Timing::default(),
         probe: Probe::Tcp,
     })
@@ -49,6 +50,7 @@ fn config(services: Vec<Service>) -> Config {
         services,
         alerts: Vec::new(),
         cluster: None,
+        vrrp: Vec::new(),
     }
 }
 

@@ -10,6 +10,7 @@ mod http2;
 mod icmp;
 mod ldap;
 mod mysql;
+mod path;
 mod pgsql;
 mod radius;
 mod redis;
@@ -28,6 +29,7 @@ use tokio::time::timeout;
 
 use super::watch::{Finding, Outcome};
 use crate::config::model::{Check, Probe};
+use crate::dataplane::Probes;
 use crate::tls;
 
 /// Programs that run at the same time; others wait for their turn.
@@ -65,16 +67,20 @@ impl Failure {
     }
 }
 
-/// Probes once; takes as long as the check's timeout allows and no longer.
-pub async fn run(check: &Check) -> Outcome {
+/// Probes once; takes as long as the check's timeout allows and no longer. Without `probes` a check that takes
+/// the path of the clients' packets finds out nothing.
+pub async fn run(check: &Check, probes: Option<&Probes>) -> Outcome {
     // Nobody closes it, and without a turn the program is run all the same.
     let _turn = match check.probe {
         Probe::External(_) => PROGRAMS.acquire().await.ok(),
         _ => None,
     };
     let begun = Instant::now();
-    let result = timeout(check.timing.timeout, attempt(check)).await;
-    let result = result.unwrap_or(Err(Failure::NoAnswer(check.timing.timeout)));
+    let probe = async {
+        let result = timeout(check.timing.timeout, attempt(check)).await;
+        result.unwrap_or(Err(Failure::NoAnswer(check.timing.timeout)))
+    };
+    let result = if check.path.is_some() { path::take(probes, probe).await } else { probe.await };
     let word = check.probe.word();
     let (finding, summary) = match result {
         Ok(answer) => (Finding::Passed, format!("{word} {answer}")),

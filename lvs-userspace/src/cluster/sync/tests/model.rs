@@ -54,7 +54,7 @@ impl Indices {
                 scheduler: scheduler::LC,
                 flags: service_flags::TRACKED,
                 owner: owner::FILE,
-                reserved: 0,
+                lease: 0,
             };
             snapshot.services.insert(service_key(number), service);
             for server in 0..DESTINATIONS {

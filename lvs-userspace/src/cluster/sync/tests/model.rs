@@ -70,6 +70,7 @@ impl Indices {
                     service: self.service + number,
                     forward: forward::DR,
                     flags: 0,
+                    lease: 0,
                     reserved: 0,
                 };
                 snapshot.destinations.insert(self.destination_of(number, server), destination);

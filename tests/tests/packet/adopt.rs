@@ -254,7 +254,8 @@ fn nat_flows_that_collide() {
 #[test]
 fn many_at_once() {
     let mut world = two(SMALL);
-    let mut records: Vec<_> = (0..500).map(|port| established(&world, 4000 + port, OTHER)).collect();
+    let first = established(&world, 4000, OTHER);
+    let mut records: Vec<_> = (0..500).map(|port| Adoption { client_port: 4000 + port, ..first }).collect();
     let mut writer = world.flow_writer();
     writer.apply(&mut records).expect("the records are carried out");
     let inserted = records.iter().filter(|record| record.outcome == outcome::INSERTED).count();

@@ -201,10 +201,11 @@ fn connections_taken_over_among_packets() {
     let ports = ports_of_one_home(&world);
     let packets: Vec<Sent> = ports.iter().flat_map(|port| packets_of(*port, false)).collect();
     let destinations = servers.map(|server| world.destination(server));
+    let first = destinations.map(|destination| adoption(&world, 0, destination));
     let told: Vec<Adoption> = ports
         .iter()
-        .zip(destinations.into_iter().cycle())
-        .map(|(port, destination)| adoption(&world, *port, destination))
+        .zip(first.into_iter().cycle())
+        .map(|(port, first)| Adoption { client_port: *port, ..first })
         .collect();
     let mut writer = world.flow_writer();
     let mut reader = world.flow_reader();
@@ -258,12 +259,14 @@ fn no_entry_is_read_in_parts() {
     let world = World::with_limits(&service("many", V4.vip, 80, "tcp", &rest), limits);
     let destinations = servers.map(|server| world.destination(server));
     let of = |port: u16| destinations[usize::from(port) % servers.len()];
+    let first = destinations.map(|destination| adoption(&world, 0, destination));
     let told: Vec<Adoption> = ports_of_one_home(&world)
         .into_iter()
         .map(|port| Adoption {
+            client_port: port,
             state: state::ESTABLISHED as u8,
             last_seen: u32::from(port),
-            ..adoption(&world, port, of(port))
+            ..first[usize::from(port) % first.len()]
         })
         .collect();
     let reader = world.flow_reader();

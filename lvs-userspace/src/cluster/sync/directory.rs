@@ -88,6 +88,11 @@ impl Directory {
         self.destinations.get(*self.by_key.get(key)? as usize)?.as_ref()
     }
 
+    /// Destinations of the services that this director is active for.
+    pub(super) fn mine(&self) -> impl Iterator<Item = &Known> {
+        self.destinations.iter().flatten().filter(|known| known.is_mine)
+    }
+
     /// Whether the other director tells of this service's connections. Nobody does of one that is gone.
     pub(super) fn is_theirs(&self, service: u32) -> bool {
         self.theirs.contains(&service)

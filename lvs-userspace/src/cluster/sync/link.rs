@@ -122,8 +122,8 @@ impl<S: Seal> Link<S> {
     fn replan(&mut self) {
         let directory = Arc::clone(&self.plan.borrow_and_update());
         self.receiver.plan_changed(&self.directory, &directory);
+        self.sender.plan_changed(&self.directory, &directory);
         self.directory = directory;
-        self.sender.mark_all();
     }
 
     /// Takes what the other one has sent.
@@ -159,7 +159,7 @@ impl<S: Seal> Link<S> {
         };
         let now = now();
         if matches!(body, Body::Join { .. } | Body::Report { .. }) {
-            self.sender.receive(now, &header, &body);
+            self.sender.receive(now, &header, &body, &self.directory);
             return;
         }
         let was_current = self.receiver.stats().is_current;

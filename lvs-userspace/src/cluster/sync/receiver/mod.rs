@@ -2,6 +2,7 @@
 
 mod tenants;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use lvs_common::adoption::{Adoption, action, outcome};
@@ -360,16 +361,21 @@ impl Session {
         Ok(full)
     }
 
-    /// The bulk has told of everything: what it did not tell of is no more.
+    /// The bulk has told of everything the sender is active for: what of that it did not tell of is no more. It has
+    /// explained the destinations of those services. A director that is active for nothing, as one that has just begun,
+    /// takes nothing away.
     fn remove_strangers(
         &mut self,
         target: &mut impl Target,
         directory: &Directory,
         stats: &mut ReceiverStats,
     ) -> Result<(), MapError> {
+        let known = self.names.iter().flatten().filter_map(|name| name.known);
+        let told_of: HashSet<u32> = known.map(|known| known.service).collect();
         let mut strangers = Vec::with_capacity(STRANGERS_AT_ONCE);
         for place in 0..target.places() {
             if let Some(entry) = target.entry(place)
+                && told_of.contains(&entry.service)
                 && !self.tenants.holds(place, entry.version)
             {
                 strangers.push((place, entry.version));

@@ -100,17 +100,21 @@ impl Sender {
         }
     }
 
-    /// Other services are this director's, or destinations have changed: everything is compared with what was told.
-    pub fn mark_all(&mut self) {
+    /// The directory has taken the place of `former`: everything is compared with what was told. Where this director has
+    /// given services up, another session tells what it still is active for.
+    pub fn plan_changed(&mut self, former: &Directory, directory: &Directory) {
+        if directory.has_given_up(former) {
+            self.session = None;
+        }
         if let Some(session) = &mut self.session {
-            session.pending = super::marks::Marks::new(self.buckets, true);
+            session.begin_again(directory);
         }
     }
 
     /// A receiver's datagram: Join or Report.
-    pub fn receive(&mut self, now: Duration, header: &Header, body: &Body) {
+    pub fn receive(&mut self, now: Duration, header: &Header, body: &Body, directory: &Directory) {
         match body {
-            Body::Join { oldest, newest } => self.join(now, header, *oldest, *newest),
+            Body::Join { oldest, newest } => self.join(now, header, (*oldest, *newest), directory),
             Body::Report { highest, bits } => {
                 if let Some(session) = self.session.as_mut().filter(|session| session.is_of(header)) {
                     session.report(now, *highest, *bits, &mut self.stats);
@@ -120,7 +124,7 @@ impl Sender {
         }
     }
 
-    fn join(&mut self, now: Duration, header: &Header, oldest: u8, newest: u8) {
+    fn join(&mut self, now: Duration, header: &Header, (oldest, newest): (u8, u8), directory: &Directory) {
         if self.session.as_ref().is_some_and(|session| session.is_of(header)) {
             // Sent before our first datagram came.
             return;
@@ -136,7 +140,9 @@ impl Sender {
             self.answer = Some(wire::encode(&header, &Body::Offer { buckets: self.buckets }));
             return;
         }
-        self.session = Some(Session::new(self.options, self.buckets, version, header, now));
+        let mut session = Session::new(self.options, self.buckets, version, header, now);
+        session.begin_again(directory);
+        self.session = Some(session);
         self.stats.sessions += 1;
         self.offer = self.offer.wrapping_add(1).max(1);
     }
@@ -159,7 +165,7 @@ impl Sender {
         SenderStats {
             is_followed: true,
             bulk_total: self.buckets,
-            bulk_left: session.bulk.left(),
+            bulk_left: session.left(),
             waiting: session.pending.count(),
             lag: session.lag(),
             ..self.stats

@@ -104,6 +104,17 @@ impl Session {
         (header.session, header.receiver) == (self.id, self.receiver)
     }
 
+    /// Everything is to be compared with what was told, by another directory.
+    pub(super) fn begin_again(&mut self, directory: &Directory) {
+        self.pending = Marks::new(self.buckets, true);
+        self.names.explain_all(directory);
+    }
+
+    /// Buckets and explanations that the receiver has yet to acknowledge for the first time.
+    pub(super) fn left(&self) -> u32 {
+        self.bulk.left().saturating_add(self.names.left())
+    }
+
     pub(super) fn lag(&self) -> Duration {
         self.round.took + self.flights.round_trip()
     }
@@ -119,8 +130,12 @@ impl Session {
 
     fn settle(&mut self, landed: Landed, stats: &mut SenderStats) {
         for content in landed.acknowledged {
-            if let Content::Cells(buckets) = content {
-                buckets.iter().for_each(|(bucket, _)| self.bulk.acknowledged(*bucket));
+            match content {
+                Content::Cells(buckets) => {
+                    buckets.iter().for_each(|(bucket, _)| self.bulk.acknowledged(*bucket));
+                }
+                Content::Names(_) => self.names.acknowledged(),
+                Content::Progress => {}
             }
         }
         stats.lost += landed.lost.len() as u64;
@@ -135,9 +150,7 @@ impl Session {
                         }
                     }
                 }
-                Content::Names(names) => names.iter().for_each(|(index, generation)| {
-                    self.names.lost(*index, *generation);
-                }),
+                Content::Names(names) => self.names.lost(&names),
                 Content::Progress => {}
             }
         }
@@ -166,7 +179,7 @@ impl Session {
         }
         if self.outbox.is_empty() {
             if self.has_to_progress(now) {
-                let (total, left) = (self.buckets, self.bulk.left());
+                let (total, left) = (self.buckets, self.left());
                 let progress = Body::Progress { total, left, waiting: self.pending.count() };
                 self.is_complete = left == 0;
                 self.progressed = Some(now);
@@ -184,7 +197,7 @@ impl Session {
 
     /// Whether the receiver should hear how far the bulk is.
     fn has_to_progress(&self, now: Duration) -> bool {
-        let has_ended = self.bulk.left() == 0 && !self.is_complete;
+        let has_ended = self.left() == 0 && !self.is_complete;
         has_ended || self.progressed.is_none_or(|last| now.saturating_sub(last) >= KEEPALIVE)
     }
 
@@ -239,7 +252,10 @@ impl Session {
             cells.push(&told);
         }
         // First what the numbers mean.
-        for names in names.chunks((room / wire::NAME).max(1)) {
+        let at_once = (room / wire::NAME).max(1);
+        names.extend(self.names.take_waiting(at_once, directory));
+        for names in names.chunks(at_once) {
+            self.names.sent();
             let explained = names.iter().map(|(number, known)| (*number, known.key)).collect();
             let content = names.iter().map(|(_, known)| (known.index, known.generation)).collect();
             self.outbox.push_back((Parcel::Body(Body::Names(explained)), Content::Names(content)));
@@ -247,7 +263,7 @@ impl Session {
         if !cells.is_empty() {
             self.outbox.push_back((Parcel::Cells(cells), Content::Cells(said)));
         }
-        self.pending.count() > 0
+        self.pending.count() > 0 || self.names.has_waiting()
     }
 
     /// What of a bucket the receiver does not know.

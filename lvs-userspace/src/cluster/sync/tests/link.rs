@@ -85,7 +85,7 @@ impl Pair {
                 self.receiver.receive(self.now, &header, &body, &mut self.right, &self.right_directory);
             taken.expect("a table that takes it");
         } else {
-            self.sender.receive(self.now, &header, &body);
+            self.sender.receive(self.now, &header, &body, &self.left_directory);
         }
     }
 
@@ -134,6 +134,18 @@ impl Pair {
             self.left.begin(self.now, client as u16, service as u32, destination as u32);
             (0..8).for_each(|_| self.left.live(self.now));
         }
+    }
+
+    /// Another plan or another role of the left director.
+    pub(super) fn left_is(&mut self, directory: Directory) {
+        let former = std::mem::replace(&mut self.left_directory, directory);
+        self.sender.plan_changed(&former, &self.left_directory);
+    }
+
+    /// The same of the right one.
+    pub(super) fn right_is(&mut self, directory: Directory) {
+        let former = std::mem::replace(&mut self.right_directory, directory);
+        self.receiver.plan_changed(&former, &self.right_directory);
     }
 
     pub(super) fn agree(&self) -> bool {

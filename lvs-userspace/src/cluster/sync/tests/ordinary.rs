@@ -1,5 +1,6 @@
 //! Single occasions in the life of two directors.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lvs_common::connection::flags;
@@ -93,18 +94,15 @@ fn what_the_plan_does_not_know_yet_comes_later() {
     assert!(pair.run_until(|pair| pair.receiver.is_complete()));
     pair.run(1000);
     assert!(!pair.agree() && pair.receiver.stats().unresolved > 0);
-    let former = std::mem::replace(&mut pair.right_directory, RIGHT.directory(|_| false));
-    pair.receiver.plan_changed(&former, &pair.right_directory);
+    pair.right_is(RIGHT.directory(|_| false));
     in_step(&mut pair);
     assert!(pair.receiver.is_complete());
     // The other way round.
-    pair.left_directory = LEFT.directory_of(SERVICES - 1, |_| true);
-    pair.sender.mark_all();
+    pair.left_is(LEFT.directory_of(SERVICES - 1, |_| true));
     pair.left.begin(pair.now, 5000, SERVICES - 1, 0);
     pair.run(1000);
     assert!(!pair.agree());
-    pair.left_directory = LEFT.directory(|_| true);
-    pair.sender.mark_all();
+    pair.left_is(LEFT.directory(|_| true));
     assert!(pair.run_until(Pair::agree));
 }
 
@@ -120,16 +118,14 @@ fn services_of_both_directors() {
     };
     let taken = own(&pair.right);
     assert!(!taken.is_empty());
-    let former = std::mem::replace(&mut pair.right_directory, RIGHT.directory(|service| service == 0));
-    pair.receiver.plan_changed(&former, &pair.right_directory);
+    pair.right_is(RIGHT.directory(|service| service == 0));
     pair.left.age(pair.now + Duration::from_secs(86_400));
     assert!(pair.left.flows().is_empty() && !before.is_empty());
     pair.run(2000);
     assert_eq!(own(&pair.right), taken, "they are the right one's");
     assert_eq!(pair.right.flows().len(), taken.len(), "those of the others are over");
     // It gives the service back. What the left one does not have is over: only another bulk can say so.
-    let former = std::mem::replace(&mut pair.right_directory, RIGHT.directory(|_| false));
-    pair.receiver.plan_changed(&former, &pair.right_directory);
+    pair.right_is(RIGHT.directory(|_| false));
     in_step(&mut pair);
     assert!(pair.right.flows().is_empty());
 }
@@ -140,10 +136,33 @@ fn a_service_given_up_is_not_told_of_any_more() {
     let mut pair = busy_pair(7);
     in_step(&mut pair);
     let flows = pair.right.flows();
-    pair.left_directory = LEFT.directory(|_| false);
-    pair.sender.mark_all();
-    pair.run(2000);
+    pair.left_is(LEFT.directory(|_| false));
+    pair.left.age(pair.now + Duration::from_secs(86_400));
+    pair.run(5000);
+    assert!(pair.receiver.stats().is_current, "another session");
     assert_eq!(pair.right.flows(), flows, "nor that its connections are gone");
+}
+
+/// The active director's agent begins anew, and does not know yet what it is. The standby will be needed.
+#[test]
+fn a_director_that_is_active_for_nothing_takes_nothing_away() {
+    let mut pair = busy_pair(13);
+    in_step(&mut pair);
+    let flows = pair.right.flows();
+    let of = |service| flows.iter().filter(move |((.., one, _), _)| *one == service).map(|(flow, _)| *flow);
+    pair.left = Table::new(LEFT, 64, 14);
+    pair.left_directory = LEFT.directory(|_| false);
+    pair.sender = Sender::new(Options::default(), 64, 1 << 40);
+    assert!(pair.run_until(|pair| pair.receiver.stats().sessions == 2 && pair.receiver.stats().is_current));
+    assert_eq!(pair.right.flows(), flows);
+    // Active for one of its services it is the authority for that one, also where it has no connection.
+    pair.sender = Sender::new(Options::default(), 64, 1 << 50);
+    pair.left_directory = LEFT.directory(|service| service == 1);
+    pair.weather = Weather { lost: 500, ..Weather::default() };
+    assert!(pair.run_until(|pair| pair.receiver.stats().sessions == 3 && pair.receiver.stats().is_current));
+    let left: Vec<_> = pair.right.flows().into_keys().collect();
+    assert!(of(1).count() > 0);
+    assert_eq!(left, of(0).chain(of(2)).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
 }
 
 #[test]
@@ -235,11 +254,11 @@ fn silence_ends_a_session() {
 fn versions_that_have_nothing_in_common() {
     let mut pair = busy_pair(12);
     let header = wire::Header { version: 9, session: 0, receiver: 1, sequence: 0 };
-    pair.sender.receive(pair.now, &header, &wire::Body::Join { oldest: 8, newest: 9 });
+    pair.sender.receive(pair.now, &header, &wire::Body::Join { oldest: 8, newest: 9 }, &pair.left_directory);
     assert_eq!(pair.sender.poll(pair.now, &pair.left, &pair.left_directory), super::super::Step::Wait);
     assert_eq!(pair.sender.stats().incompatible, 1);
     // One that also knows ours is answered in it.
-    pair.sender.receive(pair.now, &header, &wire::Body::Join { oldest: 1, newest: 9 });
+    pair.sender.receive(pair.now, &header, &wire::Body::Join { oldest: 1, newest: 9 }, &pair.left_directory);
     let step = pair.sender.poll(pair.now, &pair.left, &pair.left_directory);
     let super::super::Step::Send(offer) = step else { panic!("{step:?}") };
     let (header, body) = wire::decode(&offer).expect("an offer");

@@ -140,8 +140,12 @@ impl Agent {
         self.take_advice();
         self.health.watch();
         if let (Some(plan), Some(left)) = (&config.cluster, left) {
-            let plan = Arc::clone(plan);
-            let cluster = Cluster::start(plan, left, leases, self.network.clone(), self.healthy()).await?;
+            let dataplane = &self.installed.dataplane;
+            let flows = (dataplane.flow_reader()?, dataplane.flow_writer()?);
+            let (plan, network, healthy) = (Arc::clone(plan), self.network.clone(), self.healthy());
+            let snapshot = self.installed.state.snapshot();
+            let cluster = Cluster::start(plan, left, leases, network, flows, snapshot, healthy).await?;
+            dataplane.probes().stand_by(true);
             self.cluster = Some(cluster);
         }
         self.vrrp.configure(&self.health.config().vrrp).await
@@ -261,13 +265,27 @@ impl Agent {
 
     fn turned(&mut self, turn: Option<Turn>) {
         match turn {
-            Some(Turn::Active { group, epoch }) => info!(group, epoch, "this director is active"),
-            Some(Turn::Standby { group }) => info!(group, "this director stands by"),
+            Some(Turn::Active { group, epoch }) => {
+                info!(group, epoch, "this director is active");
+                self.role_changed();
+            }
+            Some(Turn::Standby { group }) => {
+                info!(group, "this director stands by");
+                self.role_changed();
+            }
             Some(Turn::Told(_)) => {}
             None => {
                 error!("the cluster is no longer followed: restart lvsd with --keep-forwarding");
                 self.cluster = None;
             }
+        }
+    }
+
+    /// Who tells whom of connections, and which way nat's probes go, follow the role.
+    fn role_changed(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.replan(self.installed.state.snapshot());
+            self.installed.dataplane.probes().stand_by(!cluster.is_active());
         }
     }
 
@@ -279,8 +297,18 @@ impl Agent {
     }
 
     fn handle(&mut self, event: Event) {
-        if let Err(reason) = self.installed.handle(event, &self.next_hops) {
-            error!(%reason, "the kernel does not hold what the configuration wants; trying again soon");
+        match self.installed.handle(event, &self.next_hops) {
+            Ok(0) => {}
+            Ok(_) => self.plan_changed(),
+            Err(reason) => {
+                error!(%reason, "the kernel does not hold what the configuration wants; trying again soon");
+            }
+        }
+    }
+
+    fn plan_changed(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.replan(self.installed.state.snapshot());
         }
     }
 
@@ -361,6 +389,7 @@ impl Agent {
         }
         self.next_hops.settle(self.health.config());
         let changes = installed?;
+        self.plan_changed();
         self.take_advice();
         if let Err(reason) = self.vrrp.configure(&self.health.config().vrrp).await {
             error!(%reason, "the virtual routers are not all as the configuration has them");

@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
 use super::identity::{BPF_FILE_SYSTEM, Identity};
@@ -39,9 +40,19 @@ impl Agent {
 
     /// The same in a namespace of another network.
     pub fn start_in(director: &Namespace, identity: &Identity, configuration: &str) -> Result<Self> {
-        let control = Control { namespace: director.clone(), instance: identity.name() };
+        Self::start_as(identity.name(), director, identity, configuration)
+    }
+
+    /// The same under a name of its own, which must begin with the lab's.
+    pub fn start_as(
+        instance: String,
+        director: &Namespace,
+        identity: &Identity,
+        configuration: &str,
+    ) -> Result<Self> {
         let directory = identity.directory();
-        let file = directory.join("lvs.yaml");
+        let file = directory.join(format!("{instance}.yaml"));
+        let control = Control { namespace: director.clone(), instance };
         fs::write(&file, configuration)?;
         let process = control.spawn(&file, &directory)?;
         let mut agent = Self { process, control, file };
@@ -75,6 +86,10 @@ impl Agent {
         fs::write(&self.file, configuration)?;
         self.control.run(&["reload"])?;
         Ok(())
+    }
+
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// Ends the agent without a word, as a crash would.
@@ -145,7 +160,7 @@ impl Control {
     }
 
     fn spawn(&self, file: &Path, directory: &Path) -> Result<Process> {
-        Process::start("lvsd", &mut self.agent(file)?, directory)
+        Process::start(&format!("lvsd-{}", self.instance), &mut self.agent(file)?, directory)
     }
 }
 

@@ -17,6 +17,7 @@ pub mod interrupt;
 pub mod load;
 pub mod namespace;
 pub mod network;
+pub mod pair;
 pub mod process;
 pub mod realserver;
 pub mod scale;

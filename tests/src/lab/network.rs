@@ -197,7 +197,7 @@ impl Network {
     }
 
     /// A cable from a port of the switch to an interface of a machine.
-    fn plug(&self, bridge: &str, port: &str, machine: &Namespace, interface: &str) -> Result<()> {
+    pub(super) fn plug(&self, bridge: &str, port: &str, machine: &Namespace, interface: &str) -> Result<()> {
         self.switch.links(&format!(
             "link add {port} type veth peer name {interface} netns {}\nlink set {port} master {bridge} up",
             machine.name()
@@ -304,7 +304,8 @@ const QUIET: [(&str, &str); 10] = [
     ("ipv6.conf.default.accept_ra", "0"),
 ];
 
-const FORWARDING: [(&str, &str); 2] = [("ipv4.ip_forward", "1"), ("ipv6.conf.all.forwarding", "1")];
+pub(super) const FORWARDING: [(&str, &str); 2] =
+    [("ipv4.ip_forward", "1"), ("ipv6.conf.all.forwarding", "1")];
 
 /// Every packet carries its checksum and fits the wire, as real network cards see to.
 fn make_like_hardware(namespace: &Namespace, device: &str) -> Result<()> {

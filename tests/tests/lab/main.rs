@@ -2,6 +2,7 @@
 
 mod alerts;
 mod bench;
+mod cluster;
 mod distribution;
 mod flood;
 mod harness;

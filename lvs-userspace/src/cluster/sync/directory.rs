@@ -21,7 +21,7 @@ pub struct DestinationKey {
 }
 
 /// A destination of this director.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) key: DestinationKey,
     /// Index in `DESTINATIONS`,
@@ -37,7 +37,7 @@ pub(super) struct Known {
 
 /// What this director's maps hold, by index and by key. To be made anew with every change of the plan or of who is
 /// active for what.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directory {
     /// By index.
     destinations: Vec<Option<Known>>,

@@ -1,13 +1,15 @@
 //! The cluster, where the configuration has one: the thread that beats, and the tasks that do its work.
 
+mod replication;
 mod steward;
 mod terms;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use lvs_common::address::Address;
 use lvs_common::lease::Lease;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -21,17 +23,22 @@ use crate::cluster::fitness::Tracker;
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::keys::Keyring;
 use crate::cluster::pulse::{Order, Parts, Pulse, Status};
+use crate::cluster::sync::Directory;
 use crate::cluster::takeover::{Notice, Takeover, Timing};
 use crate::cluster::transport::Transport;
 use crate::cluster::vrrp::Progress;
 use crate::config::model::{Cluster as Plan, Failback};
-use crate::dataplane::LeaseWriter;
+use crate::control::Snapshot;
+use crate::dataplane::{FlowReader, FlowWriter, LeaseWriter};
 use crate::network::Network;
 
+use replication::{Keys, Replication};
 pub(super) use steward::Turn;
 use steward::{Charge, Steward, probing};
 use terms::Terms;
 
+/// How long the connections of another director are waited for, after the time in which it should have been heard.
+const STATE_LIMIT: Duration = Duration::from_secs(60);
 /// How long a hold, or a handing over, is waited for in dead times.
 const PATIENCE: u32 = 2;
 
@@ -43,6 +50,14 @@ pub(super) struct Cluster {
     progress: Arc<Progress>,
     tracker: Tracker,
     turns: mpsc::UnboundedReceiver<Turn>,
+    keys: Keys,
+    /// `None` where the directors have no addresses to tell each other connections at.
+    replication: Option<Replication>,
+    /// Names of the groups that this director is active for.
+    active: BTreeSet<String>,
+    /// Not before all connections have come may a group be asked for, unless nobody tells any.
+    is_ready: bool,
+    ready_at_last: tokio::time::Instant,
     /// Real servers that are up, as far as they make this director fitter.
     healthy: u16,
     /// A planned restart was granted.
@@ -84,6 +99,8 @@ impl Cluster {
         left: Left,
         writer: LeaseWriter,
         network: Network,
+        flows: (FlowReader, FlowWriter),
+        snapshot: &Snapshot,
         healthy: u16,
     ) -> Result<Self, Error> {
         let name = match &plan.node {
@@ -93,13 +110,14 @@ impl Cluster {
             }
         };
         let known: Vec<&str> = plan.nodes.iter().map(|node| node.name.as_str()).collect();
-        let Some(own) = plan.node(&name).map(|node| NodeId::of(&node.name)) else {
+        let Some(node) = plan.node(&name) else {
             return Err(Error::Cluster(format!(
                 "this director is called {name:?}, and `cluster.nodes` has {}: give it one of their names (`cluster.node`, or the host name)",
                 known.join(", ")
             )));
         };
-        let keys = Keyring::load(&plan.key_file).map_err(|error| Error::Cluster(error.to_string()))?;
+        let own = NodeId::of(&node.name);
+        let keyring = Keyring::load(&plan.key_file).map_err(|error| Error::Cluster(error.to_string()))?;
         let transport = Transport::open(&plan, own).map_err(|error| Error::Cluster(error.to_string()))?;
         let (takeover, notices) =
             Takeover::open(network.clone(), &left.directory, plan.groups.clone(), Timing::default()).await?;
@@ -150,7 +168,7 @@ impl Cluster {
             groups,
             writer,
             transport,
-            keys,
+            keys: keyring.clone(),
             warntime: plan.timing.warntime,
             watchdog: plan.timing.watchdog,
             progress: Arc::clone(&progress),
@@ -167,13 +185,44 @@ impl Cluster {
             probing: probing(plan.timing.deadtime),
             turns: turns_sender,
         };
+        let keys = Keys::new(keyring);
+        let replication = match replication::ends(&plan, node) {
+            Some(ends) => {
+                let directory = Directory::of(snapshot, |_| false);
+                let started = Replication::start(ends, keys.clone(), flows, directory);
+                Some(started.map_err(|error| {
+                    Error::Cluster(format!("cannot tell connections at {}: {error}", ends.0))
+                })?)
+            }
+            None => {
+                warn!(
+                    "the nodes have no addresses (`cluster.nodes`): connections are not told to the other director, and do not survive its takeover"
+                );
+                None
+            }
+        };
+        let ready_at_last = tokio::time::Instant::now() + plan.timing.initdead;
         let steward = tokio::spawn(async move { steward.run(received, &held).await });
         tokio::spawn(log(notices));
-        let cluster =
-            Self { plan, pulse, takeover, steward, progress, tracker, turns, healthy, is_held: false };
+        let mut cluster = Self {
+            plan,
+            pulse,
+            takeover,
+            steward,
+            progress,
+            tracker,
+            turns,
+            keys,
+            replication,
+            active: BTreeSet::new(),
+            is_ready: false,
+            ready_at_last,
+            healthy,
+            is_held: false,
+        };
         cluster.tell_fitness();
-        for group in &cluster.plan.groups {
-            cluster.pulse.order(Order::Ready { group: GroupId::of(&group.name), is_ready: true });
+        if cluster.replication.is_none() {
+            cluster.be_ready();
         }
         info!(node = name, groups = cluster.plan.groups.len(), "takes part in the cluster");
         Ok(cluster)
@@ -191,16 +240,69 @@ impl Cluster {
     /// What has changed; `None` when nothing will any more. Also passes on how fit this director is.
     pub(super) async fn changed(&mut self) -> Option<Turn> {
         loop {
+            let waits = !self.is_ready;
             tokio::select! {
-                turn = self.turns.recv() => return turn,
+                turn = self.turns.recv() => {
+                    match &turn {
+                        Some(Turn::Active { group, .. }) => drop(self.active.insert(group.clone())),
+                        Some(Turn::Standby { group }) => drop(self.active.remove(group)),
+                        Some(Turn::Told(_)) | None => {}
+                    }
+                    return turn;
+                }
                 () = self.tracker.changed() => self.tell_fitness(),
+                () = complete(self.replication.as_mut()), if waits => self.be_ready(),
+                () = tokio::time::sleep_until(self.ready_at_last), if waits => self.be_ready_at_last(),
             }
         }
+    }
+
+    fn be_ready(&mut self) {
+        self.is_ready = true;
+        for group in &self.plan.groups {
+            self.pulse.order(Order::Ready { group: GroupId::of(&group.name), is_ready: true });
+        }
+    }
+
+    /// The state is not complete after the time in which others would have been heard.
+    fn be_ready_at_last(&mut self) {
+        let status = self.replication.as_ref().map(|replication| *replication.status.borrow());
+        match status {
+            // Another director is telling them, which takes what it takes, within limits.
+            Some(status) if status.receiver.sessions > 0 && self.ready_at_last.elapsed() < STATE_LIMIT => {
+                self.ready_at_last += Duration::from_secs(1);
+            }
+            Some(status) if status.receiver.sessions > 0 => {
+                warn!("not all connections have come in time: this director would serve without the rest");
+                self.be_ready();
+            }
+            _ => self.be_ready(),
+        }
+    }
+
+    /// What the maps hold has changed, or who is active.
+    pub(super) fn replan(&self, snapshot: &Snapshot) {
+        let Some(replication) = &self.replication else { return };
+        let mine: BTreeSet<Address> = self
+            .plan
+            .groups
+            .iter()
+            .filter(|group| self.active.contains(&group.name))
+            .flat_map(|group| &group.addresses)
+            .map(|address| Address::from(address.address))
+            .collect();
+        replication.replan(Directory::of(snapshot, |service| mine.contains(&service.address)));
+    }
+
+    /// Whether any group is held here.
+    pub(super) fn is_active(&self) -> bool {
+        !self.active.is_empty()
     }
 
     /// The key file again, so that keys can change while it runs.
     pub(super) fn reload_keys(&self) -> Result<(), Error> {
         let keys = Keyring::load(&self.plan.key_file).map_err(|error| Error::Cluster(error.to_string()))?;
+        self.keys.set(keys.clone());
         self.pulse.order(Order::Keys(keys));
         Ok(())
     }
@@ -283,6 +385,17 @@ impl Cluster {
         let (answer, received) = oneshot::channel();
         self.pulse.order(order(answer));
         received.await.ok()
+    }
+}
+
+/// Returns when all connections that another director had have come.
+async fn complete(replication: Option<&mut Replication>) {
+    let complete = match replication {
+        Some(replication) => replication.status.wait_for(|status| status.receiver.is_complete).await.is_ok(),
+        None => false,
+    };
+    if !complete {
+        std::future::pending::<()>().await;
     }
 }
 

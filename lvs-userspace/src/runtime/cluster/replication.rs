@@ -1,0 +1,126 @@
+//! The connections of the active director, held by the standby: a thread of its own for each pair of directors.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use tokio::sync::{oneshot, watch};
+use tracing::error;
+
+use crate::cluster::keys::{Keyring, Kind, OVERHEAD};
+use crate::cluster::sync::link::{Link, Parts, Status};
+use crate::cluster::sync::{Directory, Options, Seal};
+use crate::config::model::{Cluster as Plan, Node};
+use crate::dataplane::{FlowReader, FlowWriter};
+
+/// Seals with the keys that are in force; others may come with a reload.
+#[derive(Clone, Debug)]
+pub(super) struct Keys(Arc<RwLock<Keyring>>);
+
+impl Keys {
+    pub(super) fn new(keys: Keyring) -> Self {
+        Self(Arc::new(RwLock::new(keys)))
+    }
+
+    pub(super) fn set(&self, keys: Keyring) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+}
+
+impl Seal for Keys {
+    fn overhead(&self) -> usize {
+        OVERHEAD
+    }
+
+    fn seal(&self, datagram: &mut Vec<u8>) {
+        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        *datagram = keys.seal(Kind::Sync, datagram);
+    }
+
+    fn open<'a>(&self, datagram: &'a [u8]) -> Option<&'a [u8]> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).open(Kind::Sync, datagram).ok()
+    }
+}
+
+/// The running link. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Replication {
+    directory: watch::Sender<Arc<Directory>>,
+    pub(super) status: watch::Receiver<Status>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Where connections are told: the first addresses of both nodes, at the port behind that of the beats.
+pub(super) fn ends(plan: &Plan, own: &Node) -> Option<(SocketAddr, SocketAddr)> {
+    let other = plan.nodes.iter().find(|node| node.name != own.name)?;
+    let port = plan.port.checked_add(1)?;
+    let mut pairs = own.addresses.iter().zip(&other.addresses);
+    let (here, there) = pairs.find(|(here, there)| here.is_ipv4() == there.is_ipv4())?;
+    Some((SocketAddr::new(*here, port), SocketAddr::new(*there, port)))
+}
+
+impl Replication {
+    /// In the network namespace of the calling thread.
+    pub(super) fn start(
+        (here, there): (SocketAddr, SocketAddr),
+        keys: Keys,
+        (reader, writer): (FlowReader, FlowWriter),
+        directory: Directory,
+    ) -> io::Result<Self> {
+        let socket = UdpSocket::bind(here)?;
+        let (directory, plan) = watch::channel(Arc::new(directory));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (told, started) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name("replication".to_owned()).spawn(move || {
+            let run = || -> io::Result<()> {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(async {
+                    let parts = Parts {
+                        socket,
+                        peer: there,
+                        seal: keys,
+                        reader,
+                        writer,
+                        directory: plan,
+                        options: Options::default(),
+                    };
+                    let (link, status) = Link::new(parts)?;
+                    told.send(status).map_err(io::Error::other)?;
+                    link.run(async {
+                        // Ends also when the other half is dropped.
+                        stopped.await.ok();
+                    })
+                    .await;
+                    Ok(())
+                })
+            };
+            if let Err(error) = run() {
+                error!(%error, "connections are not replicated");
+            }
+        })?;
+        let status = started.recv().map_err(|_| io::Error::other("the thread that replicates has ended"))?;
+        Ok(Self { directory, status, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Another plan, or another role.
+    pub(super) fn replan(&self, directory: Directory) {
+        self.directory.send_if_modified(|former| {
+            let changed = **former != directory;
+            if changed {
+                *former = Arc::new(directory);
+            }
+            changed
+        });
+    }
+}
+
+impl Drop for Replication {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            error!("the thread that replicates has panicked");
+        }
+    }
+}

@@ -129,13 +129,26 @@ impl Engine {
         }
     }
 
-    /// What is to be sent by now. `unix_seconds` and `local` are the same moment as `now`, on other clocks.
-    pub fn due(&mut self, now: Duration, unix_seconds: u64, local: &LocalTime) -> Vec<Message> {
+    /// What is to be sent by now. `unix_seconds` and `local` are the same moment as `now`, on other clocks;
+    /// `failures`: how often a real server that is down has failed in a row.
+    pub fn due(
+        &mut self,
+        now: Duration,
+        unix_seconds: u64,
+        local: &LocalTime,
+        failures: impl Fn(&ServerKey) -> u32,
+    ) -> Vec<Message> {
+        let is_certain = |alert: &Alert, subject: &Subject| match subject {
+            Subject { family: Family::Server, server: Some(server), .. } if alert.failures > 1 => {
+                failures(server) >= alert.failures
+            }
+            _ => true,
+        };
         for alert in self.alerts.iter().filter(|alert| alert.period.contains(local)) {
             for (subject, problem) in self.problems.iter_mut().filter(|(subject, _)| concerns(alert, subject))
             {
                 let is_due = match (problem.told.get(&alert.name), alert.every) {
-                    (None, _) => problem.since + alert.after <= now,
+                    (None, _) => problem.since + alert.after <= now && is_certain(alert, subject),
                     (Some(told), Some(every)) => *told + every <= now,
                     (Some(_), None) => false,
                 };

@@ -1,6 +1,6 @@
 //! Runs the probes that are due, so many at a time, in one task.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,11 @@ use crate::config::model::Check;
 #[derive(Debug)]
 pub enum Instruction {
     /// Watch these checks and no others; a new one begins with this standing.
-    Watch(BTreeMap<Arc<Check>, Standing>),
+    Watch {
+        checks: BTreeMap<Arc<Check>, Standing>,
+        /// Numbers of failures in a row that are told when they are reached.
+        counts: BTreeSet<u32>,
+    },
     Describe(oneshot::Sender<(Vec<CheckView>, Pace)>),
 }
 
@@ -85,7 +89,7 @@ impl Supervisor {
     fn follow(&mut self, instruction: Instruction) {
         let now = self.now();
         match instruction {
-            Instruction::Watch(wanted) => self.watch.set(wanted, now),
+            Instruction::Watch { checks, counts } => self.watch.set(checks, counts, now),
             Instruction::Describe(answer) => {
                 drop(answer.send((self.watch.describe(now), self.watch.pace())));
             }
@@ -135,8 +139,8 @@ mod tests {
         });
         let (supervisor, instruct, mut changes) = Supervisor::new(ROOM);
         let running = tokio::spawn(supervisor.run());
-        let wanted = checks.map(|check| (Arc::new(check), Standing::Untested)).collect();
-        instruct.send(Instruction::Watch(wanted)).unwrap();
+        let checks = checks.map(|check| (Arc::new(check), Standing::Untested)).collect();
+        instruct.send(Instruction::Watch { checks, counts: BTreeSet::new() }).unwrap();
         let mut down = 0;
         while down < 20 {
             assert_eq!(changes.recv().await.unwrap().standing, Standing::Down);

@@ -13,7 +13,7 @@ use crate::alert::period::LocalTime;
 use crate::alert::{Courier, Engine, Queue};
 use crate::config::Config;
 use crate::dataplane::monotonic_nanoseconds;
-use crate::health::pool::{Mode, Selection, ServiceView};
+use crate::health::pool::{Mode, Selection, ServerKey, ServiceView};
 use crate::health::{Change, Instruction, Journal, Notice, Pool, Supervisor};
 
 /// Descriptors for all but probes: maps, sockets of the API, programs.
@@ -87,7 +87,8 @@ impl Health {
     /// Has the supervisor watch what the pool wants.
     pub(super) fn watch(&self) {
         // A supervisor that is gone is noticed by `changes`.
-        self.instruct.send(Instruction::Watch(self.pool.checks())).ok();
+        let (checks, counts) = (self.pool.checks(), self.pool.counts());
+        self.instruct.send(Instruction::Watch { checks, counts }).ok();
     }
 
     /// The pool for another file, which is in force once it is [`Self::adopt`]ed.
@@ -172,7 +173,8 @@ impl Health {
         }
         let zoned = Zoned::now();
         let unix_seconds = u64::try_from(zoned.timestamp().as_second()).unwrap_or_default();
-        let messages = self.engine.due(now(), unix_seconds, &local(&zoned));
+        let failures = |server: &ServerKey| self.pool.failures(server);
+        let messages = self.engine.due(now(), unix_seconds, &local(&zoned), failures);
         let any = !messages.is_empty();
         messages.into_iter().for_each(|message| self.order(Order::Deliver(message)));
         any

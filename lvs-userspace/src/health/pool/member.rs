@@ -73,6 +73,8 @@ pub(super) struct Member {
     pub(super) mode: Mode,
     /// When it failed, the latest last; no more than flaps are counted for.
     pub(super) falls: Vec<Duration>,
+    /// Failures in a row of its checks, as far as the alerts ask for them.
+    pub(super) failures: u32,
 }
 
 /// What there is to tell, and why.
@@ -87,6 +89,7 @@ impl Member {
             phase: Phase::Serving,
             mode: Mode::Enabled,
             falls: Vec::new(),
+            failures: 0,
         }
     }
 

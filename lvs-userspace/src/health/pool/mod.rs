@@ -40,6 +40,8 @@ use member::{Member, Told};
 struct Known {
     standing: Standing,
     evidence: String,
+    /// Failures in a row since it went down, the most there were and were told.
+    failures: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -102,16 +104,27 @@ impl Pool {
     /// Checks have other standings. Each service is judged once for all of them: a thousand may come at a time.
     pub fn checked(&mut self, changes: impl IntoIterator<Item = Change>, now: Duration) {
         let mut concerned = BTreeSet::new();
-        for Change { check, standing, evidence } in changes {
+        for Change { check, standing, evidence, failures } in changes {
             // One that was under way when the file changed may be gone.
             let Some(known) = self.checks.get_mut(&check) else { continue };
-            *known = Known { standing, evidence };
+            let before = if known.standing == standing { known.failures } else { 0 };
+            *known = Known { standing, evidence, failures: before.max(failures) };
             self.unsaved = true;
             concerned.extend(self.users.get(&check).into_iter().flatten());
         }
         for number in concerned {
             self.judge(number, now);
         }
+    }
+
+    /// How often a real server has failed in a row since it went down, as far as the alerts ask for it.
+    pub fn failures(&self, key: &ServerKey) -> u32 {
+        self.members.get(key).map_or(0, |member| member.failures)
+    }
+
+    /// Numbers of failures in a row that alerts wait for.
+    pub fn counts(&self) -> BTreeSet<u32> {
+        self.config.alerts.iter().map(|alert| alert.failures).filter(|failures| *failures > 1).collect()
     }
 
     /// Time has passed.
@@ -185,6 +198,7 @@ impl Pool {
             let key = ServerKey::new(service, real_server);
             let Some(member) = self.members.get_mut(&key) else { continue };
             let known = real_server.checks.iter().filter_map(|check| self.checks.get(check));
+            member.failures = verdict::failures(service.health.require, known.clone());
             let (verdict, reason) = verdict::of(service.health.require, known);
             told.push((Some(key), member.judge(verdict, reason, &service.health, now)));
             told.push((Some(key), member.advance(&service.health, now)));

@@ -119,7 +119,9 @@ impl Pool {
         let known: std::collections::BTreeMap<String, Known> = saved
             .checks
             .into_iter()
-            .map(|check| (check.identity, Known { standing: check.standing, evidence: check.evidence }))
+            .map(|check| {
+                (check.identity, Known { standing: check.standing, evidence: check.evidence, failures: 0 })
+            })
             .collect();
         for (check, value) in &mut self.checks {
             if let Some(known) = known.get(&identity(check)) {
@@ -145,6 +147,7 @@ impl Pool {
                 },
                 mode: server.mode,
                 falls: server.falls.into_iter().map(past).collect(),
+                failures: 0,
             };
         }
         for service in saved.services {

@@ -56,7 +56,7 @@ fn second(seconds: u64) -> Duration {
 }
 
 fn change(host: u8, port: u16, standing: Standing) -> Change {
-    Change { check: check(host, port), standing, evidence: "evidence".to_owned() }
+    Change { check: check(host, port), standing, evidence: "evidence".to_owned(), failures: 0 }
 }
 
 /// Last byte of the address and weight of every real server that is to be installed.
@@ -123,6 +123,23 @@ fn one_check_speaks_for_every_service_that_has_it() {
     pool.checked([change(1, 81, Standing::Down)], second(2));
     assert_eq!(installed(&pool), [vec![(2, 2)], vec![]]);
     assert_eq!(told(&mut pool), ["www 10.0.0.1:80 down", "other 10.0.0.1:80 down", "other quorum lost"]);
+}
+
+/// The most in a row since the check went down: what was once enough stays so until it is up.
+#[test]
+fn failures_are_kept_until_a_check_is_up() {
+    let mut pool = Pool::new(config(vec![service("www", 80, &[1, 2])]), second(0));
+    let server = *pool.members.keys().next().unwrap();
+    for (standing, failures, expected) in [
+        (Standing::Down, 3, 3),
+        (Standing::Down, 5, 5),
+        (Standing::Down, 2, 5),
+        (Standing::Up, 0, 0),
+        (Standing::Down, 3, 3),
+    ] {
+        pool.checked([Change { failures, ..change(1, 80, standing) }], second(1));
+        assert_eq!(pool.failures(&server), expected);
+    }
 }
 
 #[test]

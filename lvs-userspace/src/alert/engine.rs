@@ -30,6 +30,7 @@ enum Family {
     Server,
     Quorum,
     Doubt,
+    Certificate,
 }
 
 impl Family {
@@ -39,6 +40,7 @@ impl Family {
             Self::Server => What::Down,
             Self::Quorum => What::Short,
             Self::Doubt => What::Doubted,
+            Self::Certificate => What::Expiring,
         }
     }
 }
@@ -106,9 +108,11 @@ impl Engine {
             What::Down => (Family::Server, true),
             What::Short => (Family::Quorum, true),
             What::Doubted => (Family::Doubt, true),
+            What::Expiring => (Family::Certificate, true),
             What::Up => (Family::Server, false),
             What::Enough => (Family::Quorum, false),
             What::Trusted => (Family::Doubt, false),
+            What::Renewed => (Family::Certificate, false),
             // It recovers, but does not serve yet.
             What::Recovering | What::Maintained(Mode::Enabled) => return,
             What::Maintained(Mode::Drained | Mode::Disabled) => {

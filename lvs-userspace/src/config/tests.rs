@@ -50,7 +50,6 @@ fn the_classic_site_is_read() {
             body_sha256: None,
             http2: false,
             secure: None,
-            expiry_warning: Duration::ZERO,
         })),
     };
     let real_server = |text| RealServer {

@@ -127,7 +127,12 @@ mod tests {
         const ROOM: usize = 3;
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = silent.local_addr().unwrap();
-        let secure = Secure { mode: TlsMode::None, server_name: None, trust: Trust::default() };
+        let secure = Secure {
+            mode: TlsMode::None,
+            server_name: None,
+            trust: Trust::default(),
+            expiry_warning: Duration::ZERO,
+        };
         let exchange = ExchangeProbe { banner: Some("hello".to_owned()), send: None, expect: None, secure };
         let interval = Duration::from_millis(50);
         let checks = (1..=20).map(|rise| Check {

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::schedule::Schedule;
 use super::threshold::{Standing, Streak};
 use crate::config::model::Check;
@@ -26,9 +28,21 @@ pub struct Outcome {
     /// For people: `http 503`.
     pub summary: String,
     pub took: Duration,
+    /// The server's, if it has shown one and passed.
+    pub certificate: Option<Certificate>,
 }
 
-/// The standing of a check has changed, or it has failed as often as somebody wants to hear of.
+/// What is known of a server's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// When it ends, in seconds since 1970.
+    pub end: u64,
+    /// So soon that people are told.
+    pub ends_soon: bool,
+}
+
+/// The standing of a check has changed, it has failed as often as somebody wants to hear of, or it sees another
+/// certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub check: Arc<Check>,
@@ -37,6 +51,8 @@ pub struct Change {
     pub evidence: String,
     /// Failures in a row by now.
     pub failures: u32,
+    /// Of the latest probe that has seen one.
+    pub certificate: Option<Certificate>,
 }
 
 /// What the end of a probe has changed.
@@ -104,6 +120,7 @@ struct Entry {
     failing: u32,
     /// How many of them were told already.
     told: u32,
+    certificate: Option<Certificate>,
 }
 
 /// All checks that are watched.
@@ -165,6 +182,7 @@ impl Watch {
             failures: 0,
             failing: 0,
             told: 0,
+            certificate: None,
         });
     }
 
@@ -241,14 +259,17 @@ impl Entry {
                 needed
             }
             false if self.streak.standing() == Standing::Down && self.reaches(counts) => 1,
+            false if outcome.certificate.is_some() && outcome.certificate != self.certificate => 1,
             false => return None,
         };
+        self.certificate = outcome.certificate.or(self.certificate);
         self.told = self.failing;
         Some(Change {
             check: Arc::clone(&self.check),
             standing: self.streak.standing(),
             evidence: evidence(outcome, needed),
             failures: self.failing,
+            certificate: self.certificate,
         })
     }
 
@@ -301,7 +322,7 @@ pub(super) mod tests {
     fn outcome(passed: bool) -> Outcome {
         let summary = if passed { "connected" } else { "refused" }.to_owned();
         let finding = if passed { Finding::Passed } else { Finding::Failed };
-        Outcome { finding, summary, took: Duration::from_millis(12) }
+        Outcome { finding, summary, took: Duration::from_millis(12), certificate: None }
     }
 
     /// Runs the next probe with this result; when, and what changed.
@@ -352,6 +373,24 @@ pub(super) mod tests {
         assert_eq!(run(&mut watch, &[false]), []);
         watch.set(wanted(&[1]), BTreeSet::from([7]), Duration::ZERO);
         assert_eq!(run(&mut watch, &[false]), [(Standing::Down, 8)]);
+    }
+
+    /// Once for each certificate, and for when its end comes near. A probe that saw none changes nothing.
+    #[test]
+    fn another_certificate_is_told() {
+        let mut watch = Watch::default();
+        watch.set(wanted(&[1]), BTreeSet::new(), Duration::ZERO);
+        let mut told = Vec::new();
+        for (end, ends_soon) in
+            [(7, false), (7, false), (7, true), (0, false), (7, true), (90, false), (90, false)]
+        {
+            let certificate = Some(Certificate { end, ends_soon }).filter(|_| end > 0);
+            let now = watch.next_due().unwrap();
+            let (ticket, _) = watch.begin(now).unwrap();
+            let change = watch.end(ticket, Outcome { certificate, ..outcome(end > 0) }, now).change;
+            told.extend(change.and_then(|change| change.certificate).map(|seen| (seen.end, seen.ends_soon)));
+        }
+        assert_eq!(told, [(7, false), (7, true), (90, false)]);
     }
 
     #[test]

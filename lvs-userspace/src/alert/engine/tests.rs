@@ -200,6 +200,20 @@ fn maintenance_silences() {
     assert_eq!(sent(&mut engine, 70), NOTHING);
 }
 
+/// It is no failure: it neither waits for failures nor ends with them, and goes on through maintenance.
+#[test]
+fn a_certificate_that_ends_soon_is_told_once() {
+    let mut engine = engine(vec![Alert { failures: 9, ..alert("a") }]);
+    engine.note(&notice("www", 1, What::Expiring), second(0));
+    assert_eq!(sent(&mut engine, 0), ["a Alert www.1"]);
+    engine.note(&notice("www", 1, What::Down), second(1));
+    engine.note(&notice("www", 1, What::Up), second(2));
+    engine.note(&notice("www", 1, What::Maintained(Mode::Drained)), second(3));
+    assert_eq!(sent(&mut engine, 4), NOTHING);
+    engine.note(&notice("www", 1, What::Renewed), second(5));
+    assert_eq!(sent(&mut engine, 5), ["a Up www.1"]);
+}
+
 #[test]
 fn a_reload_does_not_tell_again() {
     let mut engine = engine(vec![alert("a")]);

@@ -23,11 +23,7 @@ pub(super) fn probe(check: &Check, reader: &mut Reader) -> Option<Probe> {
         Check::Http(check) => http(&check.http(), None)?,
         Check::Https(check) => {
             let secure = secure(&check.tls(), reader)?;
-            let expiry_warning = check.expiry_warning.value()?.0;
-            match http(&check.http(), Some(secure))? {
-                Probe::Http(http) => Probe::Http(Box::new(HttpProbe { expiry_warning, ..*http })),
-                other => other,
-            }
+            http(&check.http(), Some(secure))?
         }
         Check::Dns(check) => Probe::Dns(DnsProbe {
             name: check.name.value()?.0.clone(),
@@ -110,7 +106,6 @@ fn http(keys: &HttpKeys<'_>, secure: Option<Secure>) -> Option<Probe> {
         body_sha256: own(keys.body_sha256, |digest| digest.0)?.map(|digest| digest.value),
         http2: keys.http2.value()?.0,
         secure,
-        expiry_warning: std::time::Duration::ZERO,
     })))
 }
 
@@ -142,6 +137,7 @@ fn secure(keys: &TlsKeys<'_>, reader: &mut Reader) -> Option<Secure> {
             insecure: !keys.verify.value()?.0,
             certificate: certificate.map(|(certificate, key)| (path(certificate), path(key))),
         },
+        expiry_warning: keys.expiry_warning.value()?.0,
     })
 }
 

@@ -197,6 +197,7 @@ pub(super) struct TlsKeys<'a> {
     pub(super) verify: &'a Field<Switch>,
     pub(super) certificate: &'a Field<Path>,
     pub(super) key: &'a Field<Path>,
+    pub(super) expiry_warning: &'a Field<Expiry>,
 }
 
 /// As `check!`, with the keys of TLS.
@@ -216,13 +217,16 @@ macro_rules! secure_check {
                 optional certificate: Path;
                 /// PEM file of its key.
                 optional key: Path;
+                /// People are told when the server's certificate ends within this time.
+                default expiry_warning: Expiry = "14d";
             }
         }
 
         impl $name {
             pub(super) fn tls(&self) -> TlsKeys<'_> {
-                let Self { server_name, ca, verify, certificate, key, .. } = self;
-                TlsKeys { tls: secure_check!(@mode self $($mode)?), server_name, ca, verify, certificate, key }
+                let Self { server_name, ca, verify, certificate, key, expiry_warning, .. } = self;
+                let tls = secure_check!(@mode self $($mode)?);
+                TlsKeys { tls, server_name, ca, verify, certificate, key, expiry_warning }
             }
         }
     };
@@ -313,10 +317,7 @@ http_check! {
 http_check! {
     secure_check
     /// `type: https`: the same over TLS.
-    HttpsCheck {
-        /// The result says so when the certificate ends within this time.
-        default expiry_warning: Expiry = "14d";
-    }
+    HttpsCheck {}
 }
 
 check! {

@@ -127,7 +127,6 @@ fn every_key_of_an_http_check_is_read() {
             body_sha256: Some(digest),
             http2: false,
             secure: None,
-            expiry_warning: Duration::ZERO,
         })),
     };
     assert_eq!(www.real_servers[0].checks, [Arc::new(expected)]);

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::threshold::Standing;
-use super::watch::Change;
+use super::watch::{Certificate, Change};
 use crate::config::Config;
 use crate::config::model::{Check, Service};
 
@@ -42,6 +42,8 @@ struct Known {
     evidence: String,
     /// Failures in a row since it went down, the most there were and were told.
     failures: u32,
+    /// The one that was seen last.
+    certificate: Option<Certificate>,
 }
 
 #[derive(Clone, Debug)]
@@ -104,11 +106,12 @@ impl Pool {
     /// Checks have other standings. Each service is judged once for all of them: a thousand may come at a time.
     pub fn checked(&mut self, changes: impl IntoIterator<Item = Change>, now: Duration) {
         let mut concerned = BTreeSet::new();
-        for Change { check, standing, evidence, failures } in changes {
+        for Change { check, standing, evidence, failures, certificate } in changes {
             // One that was under way when the file changed may be gone.
             let Some(known) = self.checks.get_mut(&check) else { continue };
             let before = if known.standing == standing { known.failures } else { 0 };
-            *known = Known { standing, evidence, failures: before.max(failures) };
+            let certificate = certificate.or(known.certificate);
+            *known = Known { standing, evidence, failures: before.max(failures), certificate };
             self.unsaved = true;
             concerned.extend(self.users.get(&check).into_iter().flatten());
         }
@@ -202,6 +205,9 @@ impl Pool {
             let (verdict, reason) = verdict::of(service.health.require, known);
             told.push((Some(key), member.judge(verdict, reason, &service.health, now)));
             told.push((Some(key), member.advance(&service.health, now)));
+            let secure = real_server.checks.iter().filter(|check| check.probe.secure().is_some());
+            let seen = secure.map(|check| self.checks.get(check).and_then(|known| known.certificate));
+            told.push((Some(key), member.see(seen)));
             waits |= member.waits();
         }
         if let Some(group) = self.groups.get_mut(&ServiceKey::new(service)) {

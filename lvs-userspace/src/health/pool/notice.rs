@@ -33,6 +33,10 @@ pub enum What {
     Doubted,
     /// The checks are believed again.
     Trusted,
+    /// A real server's certificate ends soon.
+    Expiring,
+    /// It has been replaced.
+    Renewed,
 }
 
 impl What {
@@ -47,11 +51,13 @@ impl What {
             Self::Enough => "quorum regained",
             Self::Doubted => "checks doubted",
             Self::Trusted => "checks trusted",
+            Self::Expiring => "certificate expiring",
+            Self::Renewed => "certificate renewed",
         }
     }
 
     /// Bad news.
     pub const fn is_alarming(self) -> bool {
-        matches!(self, Self::Down | Self::Short | Self::Doubted)
+        matches!(self, Self::Down | Self::Short | Self::Doubted | Self::Expiring)
     }
 }

@@ -83,7 +83,11 @@ mod tests {
         let verdict = |require, standings: &[Standing]| {
             let known: Vec<_> = standings
                 .iter()
-                .map(|standing| Known { standing: *standing, evidence: format!("{standing:?}"), failures: 0 })
+                .map(|standing| Known {
+                    standing: *standing,
+                    evidence: format!("{standing:?}"),
+                    ..Known::default()
+                })
                 .collect();
             let (verdict, evidence) = of(require, known.iter());
             (verdict, evidence.to_owned())

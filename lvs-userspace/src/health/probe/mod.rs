@@ -20,13 +20,13 @@ mod text;
 mod udp;
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::watch::{Finding, Outcome};
+use super::watch::{Certificate, Finding, Outcome};
 use crate::config::model::{Check, Probe};
 use crate::tls;
 
@@ -65,6 +65,20 @@ impl Failure {
     }
 }
 
+/// What a probe that passed has found.
+struct Answer {
+    /// In a few words.
+    said: String,
+    /// When the server's certificate ends, in seconds since 1970.
+    certificate_end: Option<u64>,
+}
+
+impl From<String> for Answer {
+    fn from(said: String) -> Self {
+        Self { said, certificate_end: None }
+    }
+}
+
 /// Probes once; takes as long as the check's timeout allows and no longer.
 pub async fn run(check: &Check) -> Outcome {
     // Nobody closes it, and without a turn the program is run all the same.
@@ -76,32 +90,50 @@ pub async fn run(check: &Check) -> Outcome {
     let result = timeout(check.timing.timeout, attempt(check)).await;
     let result = result.unwrap_or(Err(Failure::NoAnswer(check.timing.timeout)));
     let word = check.probe.word();
+    let mut certificate = None;
     let (finding, summary) = match result {
-        Ok(answer) => (Finding::Passed, format!("{word} {answer}")),
+        Ok(Answer { said, certificate_end }) => {
+            let remark;
+            (certificate, remark) = judge(check, certificate_end);
+            (Finding::Passed, format!("{word} {said}{remark}"))
+        }
         Err(Failure::Unexpected(answer)) => (Finding::Failed, format!("{word} {answer}")),
         Err(failure) if failure.is_own() => (Finding::Inconclusive, format!("{word}: {failure}")),
         Err(failure) => (Finding::Failed, format!("{word}: {failure}")),
     };
-    Outcome { finding, summary, took: begun.elapsed() }
+    Outcome { finding, summary, took: begun.elapsed(), certificate }
 }
 
-/// What was found to be right, in a few words.
-async fn attempt(check: &Check) -> Result<String, Failure> {
-    match &check.probe {
+/// The certificate, and what is to be said about it: `, the certificate ends in 3 days`.
+fn judge(check: &Check, end: Option<u64>) -> (Option<Certificate>, String) {
+    let (Some(end), Some(secure)) = (end, check.probe.secure()) else { return (None, String::new()) };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let left = Duration::from_secs(end).saturating_sub(now);
+    let ends_soon = left < secure.expiry_warning;
+    let remark = match ends_soon {
+        true => format!(", the certificate ends in {} days", left.as_secs() / 86_400),
+        false => String::new(),
+    };
+    (Some(Certificate { end, ends_soon }), remark)
+}
+
+async fn attempt(check: &Check) -> Result<Answer, Failure> {
+    let said = match &check.probe {
         Probe::Icmp => icmp::probe(check).await,
         Probe::Tcp => tcp::probe(check).await,
         Probe::Udp(probe) => udp::probe(check, probe).await,
-        Probe::Http(probe) => http::probe(check, probe).await,
+        Probe::Http(probe) => return http::probe(check, probe).await,
         Probe::Dns(probe) => dns::probe(check, probe).await,
-        Probe::Text(probe) => text::probe(check, probe).await,
-        Probe::Exchange(probe) => exchange::probe(check, probe).await,
+        Probe::Text(probe) => return text::probe(check, probe).await,
+        Probe::Exchange(probe) => return exchange::probe(check, probe).await,
         Probe::Redis(login) => redis::probe(check, login.as_ref()).await,
         Probe::Mysql(probe) => mysql::probe(check, probe).await,
         Probe::Pgsql(probe) => pgsql::probe(check, probe).await,
-        Probe::Ldap(probe) => ldap::probe(check, probe).await,
+        Probe::Ldap(probe) => return ldap::probe(check, probe).await,
         Probe::Radius(probe) => radius::probe(check, probe).await,
         Probe::Sip(probe) => sip::probe(check, probe).await,
-        Probe::Grpc(probe) => grpc::probe(check, probe).await,
+        Probe::Grpc(probe) => return grpc::probe(check, probe).await,
         Probe::External(probe) => external::probe(check, probe).await,
-    }
+    };
+    said.map(Answer::from)
 }

@@ -1,10 +1,10 @@
 //! Protocols of lines: smtp, ftp, imap, pop, nntp.
 
-use super::Failure;
 use super::talk::{Talk, secret};
+use super::{Answer, Failure};
 use crate::config::model::{Check, Login, TextProbe, TextProtocol, TlsMode};
 
-pub(super) async fn probe(check: &Check, probe: &TextProbe) -> Result<String, Failure> {
+pub(super) async fn probe(check: &Check, probe: &TextProbe) -> Result<Answer, Failure> {
     let mut talk = Talk::open(check, Some(&probe.secure)).await?;
     let dialect = Dialect::of(probe.protocol);
     let mut said = dialect.answer(&mut talk, "", dialect.banner).await?;
@@ -29,7 +29,8 @@ pub(super) async fn probe(check: &Check, probe: &TextProbe) -> Result<String, Fa
     }
     // Politeness; nothing depends on the answer.
     talk.send(format!("{}{}\r\n", dialect.tag, dialect.farewell).as_bytes()).await.ok();
-    Ok(said.chars().filter(|letter| !letter.is_control()).take(60).collect())
+    let said: String = said.chars().filter(|letter| !letter.is_control()).take(60).collect();
+    Ok(talk.answered(&said))
 }
 
 /// How a protocol says what all of them say.

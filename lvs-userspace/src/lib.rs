@@ -7,6 +7,7 @@
 
 pub mod alert;
 pub mod api;
+mod apology;
 pub mod cli;
 pub mod config;
 pub mod control;

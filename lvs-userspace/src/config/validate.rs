@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
+use super::alerts::scalar::Path;
 use super::alerts::validate::alerts;
 use super::health::raw::Fallback as FallbackKeys;
 use super::health::validate as health;
-use super::model::{self, Config, Forward};
+use super::model::{self, Config, Forward, Protocol};
 use super::raw;
 use super::record::{Field, Located, Reader};
 use super::scalar::UnicastAddress;
@@ -115,10 +117,12 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
     let health = reader.in_key("health", |reader| {
         let health = raw.health.value()?;
         let fallback = match &health.fallback {
-            Field::Absent => None,
+            Field::Absent => (None, None),
             field => {
                 let located = field.located()?;
-                Some(reader.in_key("fallback", |reader| fallback(located, raw, &mut seen, reader))?)
+                let (server, page) =
+                    reader.in_key("fallback", |reader| fallback(located, raw, &mut seen, reader))?;
+                (Some(server), page)
             }
         };
         health::health(health, fallback, reader)
@@ -208,19 +212,65 @@ fn reached(
     Some((forward, address?, port?))
 }
 
-/// Who serves while there are not enough real servers: none of those itself.
+/// Who serves while there are not enough real servers: none of those itself. With the page, if it is the director.
 fn fallback(
     Located { value: raw, place }: &Located<FallbackKeys>,
     service: &raw::Service,
     seen: &mut Seen<(IpAddr, u16)>,
     reader: &mut Reader,
-) -> Option<model::RealServer> {
-    let (forward, address, port) = reached(&raw.forward, &raw.address, &raw.port, *place, service, reader)?;
+) -> Option<(model::RealServer, Option<PathBuf>)> {
+    let page = match &raw.page {
+        Field::Absent => None,
+        field => Some(page(field.located()?, raw, service, reader)?),
+    };
+    let (forward, address, port) = match page {
+        Some(_) => (Forward::Local, service.vip.value()?.0, port(service)?),
+        None => reached(&raw.forward, &raw.address, &raw.port, *place, service, reader)?,
+    };
     if let Some(line) = seen.before((address, port), *place) {
         let what = format!("{address} is a real server of this service, on line {line}");
         reader.mistake(*place, what, "expected another one, which serves when those do not");
     }
-    Some(model::RealServer { address, port, weight: 1, forward, checks: Vec::new() })
+    Some((model::RealServer { address, port, weight: 1, forward, checks: Vec::new() }, page))
+}
+
+/// A page of the director's own, which needs a port to listen on and says itself where it is.
+fn page(
+    Located { value: page, place }: &Located<Path>,
+    raw: &FallbackKeys,
+    service: &raw::Service,
+    reader: &mut Reader,
+) -> Option<PathBuf> {
+    let before = reader.findings.len();
+    let others = [
+        ("address", raw.address.located().map(|given| given.place)),
+        ("port", raw.port.located().map(|given| given.place)),
+        ("forward", raw.forward.located().map(|given| given.place)),
+    ];
+    for (key, place) in others {
+        if let Some(place) = place {
+            reader.in_key(key, |reader| {
+                let what = "a fallback with a `page` is the director itself";
+                reader.mistake(place, what, "expected `page` alone");
+            });
+        }
+    }
+    if *service.protocol.value()? == Protocol::Udp {
+        reader.in_key("page", |reader| {
+            reader.mistake(
+                *place,
+                "a page of a service of UDP",
+                "expected a fallback that speaks its protocol",
+            );
+        });
+    }
+    if port(service)? == 0 {
+        reader.in_key("page", |reader| {
+            let what = "a page of a service that takes every port";
+            reader.mistake(*place, what, "expected a service with a port of its own");
+        });
+    }
+    (reader.findings.len() == before).then(|| page.0.clone())
 }
 
 /// The address, also where it is wrong beside the service's.

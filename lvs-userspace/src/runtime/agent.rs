@@ -1,8 +1,10 @@
 //! The one task that owns the state and the writing end of the data plane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
+use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -11,11 +13,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::ageing::{Found, Walk};
+use super::apologies::Apologies;
 use super::health::Health;
 use super::installed::Installed;
 use super::next_hops::NextHops;
 use super::{Error, Options, advice, notify, read};
 use crate::api::{Overview, Request, Usage, model};
+use crate::apology::Page;
 use crate::config::Config;
 use crate::control::Event;
 use crate::dataplane::monotonic_nanoseconds;
@@ -59,6 +63,7 @@ pub(super) struct Agent {
     installed: Installed,
     next_hops: NextHops,
     health: Health,
+    apologies: Apologies,
     /// Configured interfaces that the machine has, and their indices.
     present: BTreeMap<String, u32>,
     /// About the machine; those about the plan are in the state.
@@ -86,6 +91,7 @@ impl Agent {
             installed,
             next_hops,
             health,
+            apologies: Apologies::default(),
             present: BTreeMap::new(),
             advice: Vec::new(),
             usage,
@@ -103,6 +109,7 @@ impl Agent {
         for event in known {
             self.installed.handle(event, &self.next_hops)?;
         }
+        self.apologies.begin(&self.health.pages());
         let commands = self.installed.install(config.clone(), &self.next_hops)?;
         info!(services = config.services.len(), changes = commands, "the configuration is installed");
         let attachments =
@@ -201,10 +208,13 @@ impl Agent {
     /// Carries out what has become known of real servers. What the kernel refuses is tried again soon, as
     /// after any event.
     fn install(&mut self, desired: Option<Config>) {
+        let pages = self.health.pages();
+        self.apologies.begin(&pages);
         if let Some(desired) = desired {
             self.installed.config = desired.clone();
             self.handle(Event::Desired(desired));
         }
+        self.apologies.end(&pages);
     }
 
     /// In force and on disk when it is answered.
@@ -252,10 +262,14 @@ impl Agent {
             self.handle(event);
         }
         let pool = self.health.planned(config);
+        self.apologies.begin(&pool.pages());
         let installed = self.exchange(pool.desired(), &before);
         if installed.is_ok() {
             self.health.adopt(pool);
         }
+        let pages = self.health.pages();
+        self.apologies.end(&pages);
+        self.apologies.read_again(&pages);
         self.next_hops.settle(self.health.config());
         let changes = installed?;
         self.take_advice();
@@ -306,6 +320,7 @@ impl Agent {
         let config = self.health.config();
         let mut advice = advice::of(config, self.installed.dataplane.attachments());
         advice.extend(advice::tunnel_sources(config, |address| self.next_hops.source_of(address)));
+        advice.extend(advice::pages(config, &own_addresses(), |path| Page::read(path).map(drop)));
         for warning in advice.iter().filter(|warning| !self.advice.contains(warning)) {
             warn!("{warning}");
         }
@@ -371,6 +386,16 @@ impl Agent {
             None => {}
         }
     }
+}
+
+/// Of this machine, on any interface.
+fn own_addresses() -> BTreeSet<IpAddr> {
+    let all = getifaddrs().into_iter().flatten().filter_map(|interface| interface.address);
+    let addresses = all.filter_map(|address| {
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    });
+    addresses.collect()
 }
 
 fn present(config: &Config) -> BTreeMap<String, u32> {

@@ -1,5 +1,8 @@
 //! The pool, the supervisor that watches for it, what people are told, and what is kept on disk.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use jiff::Zoned;
@@ -78,6 +81,11 @@ impl Health {
     /// What is to be installed.
     pub(super) fn desired(&self) -> Config {
         self.pool.desired()
+    }
+
+    /// The pages that are to be served, and where.
+    pub(super) fn pages(&self) -> BTreeMap<SocketAddr, PathBuf> {
+        self.pool.pages()
     }
 
     pub(super) fn describe(&self) -> Vec<ServiceView> {

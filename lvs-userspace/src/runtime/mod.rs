@@ -7,6 +7,7 @@
 mod advice;
 mod ageing;
 mod agent;
+mod apologies;
 mod error;
 mod health;
 mod installed;

@@ -78,6 +78,8 @@ record! {
         optional port: RealServerPort;
         /// How a packet reaches it, if not as the service says.
         optional forward: Forward;
+        /// A file that the director itself serves with status 503; only of a tcp service, and without the other keys.
+        optional page: Path;
     }
 }
 

@@ -17,6 +17,8 @@ mod view;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,6 +130,16 @@ impl Pool {
     /// Numbers of failures in a row that alerts wait for.
     pub fn counts(&self) -> BTreeSet<u32> {
         self.config.alerts.iter().map(|alert| alert.failures).filter(|failures| *failures > 1).collect()
+    }
+
+    /// The pages that are to be served, and where.
+    pub fn pages(&self) -> BTreeMap<SocketAddr, PathBuf> {
+        let services = self.config.services.iter().filter_map(|service| {
+            let page = service.health.page.as_ref()?;
+            let is_short = self.groups.get(&ServiceKey::new(service)).is_some_and(|group| group.short);
+            is_short.then(|| (SocketAddr::new(service.vip, service.port), page.clone()))
+        });
+        services.collect()
     }
 
     /// Time has passed.

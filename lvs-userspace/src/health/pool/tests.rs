@@ -147,6 +147,22 @@ fn one_check_speaks_for_every_service_that_has_it() {
     assert_eq!(told(&mut pool), ["www 10.0.0.1:80 down", "other 10.0.0.1:80 down", "other quorum lost"]);
 }
 
+#[test]
+fn a_page_is_served_while_there_are_not_enough() {
+    let mut www = service("www", 80, &[1, 2]);
+    www.health.page = Some("/sorry.html".into());
+    www.health.quorum_recovery = 2;
+    let mut pool = Pool::new(config(vec![www, service("other", 81, &[1])]), second(0));
+    let addresses = |pool: &Pool| pool.pages().into_keys().map(|address| address.port()).collect::<Vec<_>>();
+    assert_eq!(addresses(&pool), [0; 0]);
+    pool.checked([change(1, 80, Standing::Down), change(2, 80, Standing::Down)], second(1));
+    assert_eq!(addresses(&pool), [80]);
+    pool.checked([change(1, 80, Standing::Up)], second(2));
+    assert_eq!(addresses(&pool), [80]);
+    pool.checked([change(2, 80, Standing::Up)], second(3));
+    assert_eq!(addresses(&pool), [0; 0]);
+}
+
 /// The most in a row since the check went down: what was once enough stays so until it is up.
 #[test]
 fn failures_are_kept_until_a_check_is_up() {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 use lvs_userspace::{realserver, runtime};
 use tracing_subscriber::EnvFilter;
@@ -65,6 +66,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { config, instance, state_directory, allow_generic, keep_forwarding, role, .. } = arguments;
+    if role.is_none() {
+        runtime::guard_programs().context("cannot guard the programs that checks and alerts run")?;
+    }
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = tokio.block_on(async {
         match (role, config) {

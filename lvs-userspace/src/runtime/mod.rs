@@ -66,6 +66,12 @@ impl Options {
     }
 }
 
+/// Has checks and alerts that are programs end with this process, even if it is killed. To be called before there are
+/// threads.
+pub fn guard_programs() -> io::Result<()> {
+    crate::program::guard()
+}
+
 /// Runs until SIGTERM, SIGINT or a request to stop.
 pub async fn run(options: Options) -> Result<(), Error> {
     let mut signals = Signals::watch()?;

@@ -227,7 +227,6 @@ fn a_page_is_served_while_all_servers_are_dead() -> Result<()> {
         });
         Configuration::new(network, services.to_vec())
     })?;
-    let control = balanced.agent.control().clone();
     let client = balanced.network.client.clone();
     let curl = |family, more: &[&str]| {
         let url = format!("http://{}/any?thing", dialled(family, HTTP_PORT));

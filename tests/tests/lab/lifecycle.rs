@@ -114,7 +114,7 @@ fn a_prepared_server_is_as_before_afterwards() -> Result<()> {
     let state = || -> Result<String> {
         let namespace = &server.namespace;
         let arp = namespace.enter(|| {
-            let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}"));
+            let read = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}"));
             Ok(read("all/arp_ignore")? + &read("all/arp_announce")? + &read("eth0/arp_ignore")?)
         })?;
         let addresses = namespace.run("ip", &["-o", "addr", "show", "dev", "lo"])?;

@@ -364,6 +364,10 @@ text_check! {
     FtpCheck {
         /// A file that must be there.
         optional file: Line;
+        /// Text that the file must contain.
+        optional body: Line;
+        /// Regular expression that must match somewhere in it.
+        optional body_regex: Pattern;
     }
 }
 

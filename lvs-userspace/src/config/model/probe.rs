@@ -154,6 +154,10 @@ pub struct TextProbe {
     pub login: Option<Login>,
     /// With ftp: a file that must be there.
     pub file: Option<String>,
+    /// Text that it must contain.
+    pub body: Option<String>,
+    /// Regular expression that must match somewhere in it.
+    pub body_regex: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -241,6 +241,9 @@ const ROWS: &[(&str, &[&str])] = &[
         "8:53: a fallback with a `page` is the director itself, at services[0].health.fallback.forward; expected `page` alone",
         "8:66: a fallback with a `page` is the director itself, at services[0].health.fallback.port; expected `page` alone",
     ]),
+    ("{checks: [{type: ftp, body: some text}]}", &[
+        "8:41: missing key `file`, at services[0].health.checks[0]; expected the file whose content is looked at",
+    ]),
     ("{fallback: {page: sorry.html}}", &[
         "8:31: \"sorry.html\" is no absolute path, at services[0].health.fallback.page; expected a path that begins with a slash",
     ]),

@@ -1,9 +1,11 @@
 //! One attempt, one outcome. All the IO of health checks is here, and nothing is decided.
 
+mod content;
 mod dial;
 mod dns;
 mod exchange;
 mod external;
+mod ftp;
 mod grpc;
 mod http;
 mod http2;

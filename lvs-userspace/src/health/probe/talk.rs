@@ -104,6 +104,25 @@ impl Talk {
         }
     }
 
+    /// All that comes until the server closes, but no more than `most` bytes; whether that is all. A connection that
+    /// breaks is taken for one that ends: somebody else must tell.
+    pub(super) async fn rest(&mut self, most: usize) -> Result<(Vec<u8>, bool), Failure> {
+        let mut buffer = [0; 4096];
+        while self.heard.len() <= most {
+            match self.stream.read(&mut buffer).await {
+                Ok(0) => return Ok((std::mem::take(&mut self.heard), true)),
+                Ok(read) => self.heard.extend_from_slice(&buffer[..read]),
+                // TLS says so where its own farewell is missing.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Ok((std::mem::take(&mut self.heard), true));
+                }
+                Err(error) => return Err(broken(error)),
+            }
+        }
+        self.heard.truncate(most);
+        Ok((std::mem::take(&mut self.heard), false))
+    }
+
     async fn hear(&mut self) -> Result<(), Failure> {
         if self.taken >= MOST {
             return Err(Failure::Unexpected(format!("more than {MOST} bytes")));

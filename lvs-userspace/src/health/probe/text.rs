@@ -1,7 +1,7 @@
 //! Protocols of lines: smtp, ftp, imap, pop, nntp.
 
 use super::talk::{Talk, secret};
-use super::{Answer, Failure};
+use super::{Answer, Failure, ftp};
 use crate::config::model::{Check, Login, TextProbe, TextProtocol, TlsMode};
 
 pub(super) async fn probe(check: &Check, probe: &TextProbe) -> Result<Answer, Failure> {
@@ -26,6 +26,9 @@ pub(super) async fn probe(check: &Check, probe: &TextProbe) -> Result<Answer, Fa
         // SIZE counts bytes as they lie there only in this mode.
         dialect.ask(&mut talk, "TYPE I", "200").await?;
         said = dialect.ask(&mut talk, &format!("SIZE {file}"), "213").await?;
+        if probe.body.is_some() || probe.body_regex.is_some() {
+            ftp::content(check, probe, file, &dialect, &mut talk).await?;
+        }
     }
     // Politeness; nothing depends on the answer.
     talk.send(format!("{}{}\r\n", dialect.tag, dialect.farewell).as_bytes()).await.ok();
@@ -34,7 +37,7 @@ pub(super) async fn probe(check: &Check, probe: &TextProbe) -> Result<Answer, Fa
 }
 
 /// How a protocol says what all of them say.
-struct Dialect {
+pub(super) struct Dialect {
     /// In front of commands and their answers.
     tag: &'static str,
     /// Beginnings of answers, set apart by `|`; any of them will do.
@@ -55,7 +58,12 @@ impl Dialect {
         Self { tag, banner, starttls, farewell }
     }
 
-    async fn ask(&self, talk: &mut Talk, command: &str, expected: &str) -> Result<String, Failure> {
+    pub(super) async fn ask(
+        &self,
+        talk: &mut Talk,
+        command: &str,
+        expected: &str,
+    ) -> Result<String, Failure> {
         talk.send(format!("{}{command}\r\n", self.tag).as_bytes()).await?;
         // What is told of it must not be a password.
         let verb = command.split(' ').next().unwrap_or_default();
@@ -63,7 +71,12 @@ impl Dialect {
     }
 
     /// The last line of an answer, if it begins with one of `expected`.
-    async fn answer(&self, talk: &mut Talk, verb: &str, expected: &str) -> Result<String, Failure> {
+    pub(super) async fn answer(
+        &self,
+        talk: &mut Talk,
+        verb: &str,
+        expected: &str,
+    ) -> Result<String, Failure> {
         loop {
             let line = talk.line().await?;
             let is_untagged = self.tag == "a " && !verb.is_empty() && line.starts_with("* ");

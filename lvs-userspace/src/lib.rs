@@ -19,3 +19,4 @@ pub mod realserver;
 pub mod runtime;
 pub mod scheduler;
 pub mod tls;
+mod web;

@@ -49,6 +49,7 @@ pub(crate) const LAB: &[Tool] = &[
     tool("freeradius", "freeradius"),
     tool("kamailio", "kamailio"),
     tool("etcd", "etcd-server"),
+    tool("promtool", "prometheus"),
 ];
 
 /// What the benchmark compares the balancer with, and the loads it puts on.

@@ -4,7 +4,7 @@ mod alert;
 mod health;
 mod probe;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 pub use alert::{Alert, AlertChannel, MailAlert, ProgramAlert, SyslogAlert, WebhookAlert};
@@ -27,6 +27,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Distinct by name.
     pub alerts: Vec<Alert>,
+    /// Where metrics are served over HTTP; no service's address.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Idle times of connections, in seconds (as `ipvsadm --set tcp tcpfin udp`).

@@ -6,7 +6,7 @@ use super::alerts::raw::Alerts;
 use super::health::raw::{Checks, Health};
 use super::model::{self, Forward, Protocol, Scheduler};
 use super::record::{List, Read, record};
-use super::scalar::{InterfaceName, Number, ServiceName, UnicastAddress, Version};
+use super::scalar::{InterfaceName, ListenAddress, Number, ServiceName, UnicastAddress, Version};
 use super::words::Track;
 use lvs_common::limits;
 
@@ -40,6 +40,16 @@ record! {
         required services: Services;
         /// Who is told when real servers fail.
         default alerts: Alerts = json!([]);
+        /// Where Prometheus finds metrics; nowhere if left out.
+        optional metrics: Metrics;
+    }
+}
+
+record! {
+    /// `metrics`.
+    Metrics {
+        /// The address and port to listen on.
+        required listen: ListenAddress;
     }
 }
 

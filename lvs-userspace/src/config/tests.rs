@@ -73,6 +73,7 @@ fn the_classic_site_is_read() {
         interfaces: vec!["eth0".to_owned(), "eth1".to_owned()],
         timeouts: Timeouts::default(),
         limits: Limits::default(),
+        metrics: None,
         services: vec![service],
         alerts: config.alerts.clone(),
     };

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::alerts::scalar::Path;
@@ -26,6 +26,7 @@ pub(super) fn config(file: &raw::File, reader: &mut Reader) -> Option<Config> {
         totals::check(services, limits, listed.place, reader);
     }
     let alerts = reader.in_key("alerts", |reader| alerts(file.alerts.value()?, services.as_deref(), reader));
+    let metrics = reader.in_key("metrics", |reader| metrics(&file.metrics, services.as_deref(), reader));
     file.version.value()?;
     Some(Config {
         interfaces: interfaces?,
@@ -33,7 +34,33 @@ pub(super) fn config(file: &raw::File, reader: &mut Reader) -> Option<Config> {
         limits: limits?,
         services: services?,
         alerts: alerts?,
+        metrics: metrics?,
     })
+}
+
+/// Where metrics are served: not where packets are the balancer's.
+fn metrics(
+    field: &Field<raw::Metrics>,
+    services: Option<&[model::Service]>,
+    reader: &mut Reader,
+) -> Option<Option<SocketAddr>> {
+    let Located { value, place } = match field {
+        Field::Absent => return Some(None),
+        field => field.located()?.value.listen.located()?,
+    };
+    let listen = value.0;
+    let is_taken = |service: &&model::Service| {
+        let port = service.port == 0 || service.port == listen.port();
+        service.vip == listen.ip() && port && service.protocol == Protocol::Tcp
+    };
+    if let Some(service) = services.into_iter().flatten().find(is_taken) {
+        reader.in_key("listen", |reader| {
+            let what = format!("{listen} is the address and port of the service {}", service.name);
+            reader.mistake(*place, what, "expected one of the director's own");
+        });
+        return None;
+    }
+    Some(Some(listen))
 }
 
 fn timeouts(raw: &raw::Timeouts) -> Option<model::Timeouts> {

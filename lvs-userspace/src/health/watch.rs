@@ -75,6 +75,8 @@ pub struct CheckView {
     pub contrary: u32,
     pub probes: u64,
     pub failures: u64,
+    /// Failures in a row.
+    pub failing: u32,
 }
 
 /// How well the probes keep time.
@@ -86,6 +88,8 @@ pub struct Pace {
     /// Begun so many milliseconds late or less: 1, 10, 100, 1000, more.
     pub late: [u64; 5],
     pub latest: Duration,
+    /// Of all of them together.
+    pub late_total: Duration,
 }
 
 /// Upper ends of the classes of [`Pace::late`] but the last.
@@ -229,6 +233,7 @@ impl Watch {
                 contrary: entry.streak.contrary(),
                 probes: entry.probes,
                 failures: entry.failures,
+                failing: entry.failing,
             });
         views.collect()
     }
@@ -285,6 +290,7 @@ impl Pace {
         self.running += 1;
         self.most_running = self.most_running.max(self.running);
         self.latest = self.latest.max(late);
+        self.late_total += late;
         let class = LATE_CLASSES.iter().position(|end| late <= *end).unwrap_or(LATE_CLASSES.len());
         self.late[class] += 1;
     }

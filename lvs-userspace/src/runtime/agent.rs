@@ -14,11 +14,12 @@ use tracing::{debug, error, info, warn};
 
 use super::ageing::{Found, Walk};
 use super::apologies::Apologies;
+use super::exporter::Exporter;
 use super::health::Health;
 use super::installed::Installed;
 use super::next_hops::NextHops;
 use super::{Error, Options, advice, notify, read};
-use crate::api::{Overview, Request, Usage, model};
+use crate::api::{Overview, Reloads, Request, Usage, model};
 use crate::apology::Page;
 use crate::config::Config;
 use crate::control::Event;
@@ -64,6 +65,8 @@ pub(super) struct Agent {
     next_hops: NextHops,
     health: Health,
     apologies: Apologies,
+    exporter: Exporter,
+    reloads: Reloads,
     /// Configured interfaces that the machine has, and their indices.
     present: BTreeMap<String, u32>,
     /// About the machine; those about the plan are in the state.
@@ -77,7 +80,13 @@ pub(super) struct Agent {
 
 impl Agent {
     /// `installed` holds what an earlier agent left, if anything.
-    pub(super) fn new(options: Options, installed: Installed, next_hops: NextHops, health: Health) -> Self {
+    pub(super) fn new(
+        options: Options,
+        installed: Installed,
+        next_hops: NextHops,
+        health: Health,
+        exporter: Exporter,
+    ) -> Self {
         let dataplane = &installed.dataplane;
         let readback = dataplane.readback();
         let (embryonic_capacity, established_capacity) = readback.connection_capacities();
@@ -92,6 +101,8 @@ impl Agent {
             next_hops,
             health,
             apologies: Apologies::default(),
+            exporter,
+            reloads: Reloads::default(),
             present: BTreeMap::new(),
             advice: Vec::new(),
             usage,
@@ -119,6 +130,7 @@ impl Agent {
         }
         self.take_advice();
         self.health.watch();
+        self.exporter.follow(self.health.config().metrics);
         Ok(())
     }
 
@@ -185,6 +197,7 @@ impl Agent {
                     self.install(desired);
                     self.handle(Event::Tick);
                     self.follow_interfaces();
+                    self.exporter.follow(self.health.config().metrics);
                     if walking.is_none() && Instant::now() >= self.next_walk {
                         walking = self.start_walk();
                     }
@@ -242,8 +255,14 @@ impl Agent {
         let reloaded = self.try_reload().await;
         notify::notify("READY=1");
         match &reloaded {
-            Ok(model::Reloaded { services, changes, .. }) => info!(services, changes, "reloaded"),
-            Err(reason) => error!("nothing is changed, since the reload failed: {reason}"),
+            Ok(model::Reloaded { services, changes, .. }) => {
+                self.reloads.succeeded += 1;
+                info!(services, changes, "reloaded");
+            }
+            Err(reason) => {
+                self.reloads.failed += 1;
+                error!("nothing is changed, since the reload failed: {reason}");
+            }
         }
         reloaded
     }
@@ -273,6 +292,7 @@ impl Agent {
         self.next_hops.settle(self.health.config());
         let changes = installed?;
         self.take_advice();
+        self.exporter.follow(self.health.config().metrics);
         Ok(model::Reloaded {
             services: self.installed.config.services.len(),
             changes,
@@ -331,7 +351,7 @@ impl Agent {
         let installed = &self.installed;
         let plan = installed.state.warnings().iter();
         let told = installed.dataplane.warnings().iter().chain(&self.advice).chain(plan).cloned();
-        told.chain(self.next_hops.warnings()).collect()
+        told.chain(self.next_hops.warnings()).chain(self.exporter.warnings()).collect()
     }
 
     fn overview(&self) -> Overview {
@@ -345,6 +365,8 @@ impl Agent {
             settings: self.settings(),
             warnings: self.warnings(),
             usage: self.usage,
+            reloads: self.reloads,
+            events: self.health.journal.counts(),
         }
     }
 

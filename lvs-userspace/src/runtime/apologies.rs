@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::apology::{self, Page};
+use crate::web;
 
 #[derive(Default)]
 pub(super) struct Apologies {
@@ -26,10 +27,10 @@ impl Apologies {
             if self.served.contains_key(address) {
                 continue;
             }
-            match apology::listen(*address) {
+            match web::listen(*address) {
                 Ok(listener) => {
                     let (page, pages) = watch::channel(read(path));
-                    tokio::spawn(apology::serve(listener, pages, apology::PATIENCE));
+                    tokio::spawn(apology::serve(listener, pages));
                     self.served.insert(*address, page);
                     self.refused.remove(address);
                     info!(%address, page = %path.display(), "the fallback page is served");

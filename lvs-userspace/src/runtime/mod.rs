@@ -9,6 +9,7 @@ mod ageing;
 mod agent;
 mod apologies;
 mod error;
+mod exporter;
 mod health;
 mod installed;
 mod lock;
@@ -35,6 +36,7 @@ use crate::network::{Network, Resolver};
 
 use agent::{Agent, End, Signals};
 pub use error::Error;
+use exporter::Exporter;
 use health::Health;
 use installed::Installed;
 use lock::InstanceLock;
@@ -120,8 +122,10 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     };
     let (health, supervisor, courier) = Health::new(config, Store::new(options.state_directory()));
     let installed = Installed::new(dataplane, state, health.desired());
-    let checks = health.instruct();
-    let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports), health);
+    let (ask, received) = mpsc::channel(REQUESTS);
+    let api = Api { requests: ask, readback, checks: health.instruct() };
+    let exporter = Exporter::new(api.clone());
+    let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports), health, exporter);
     let begun = async {
         tokio::spawn(neighbours::resolve(requests?, network));
         tokio::spawn(supervisor.run());
@@ -136,8 +140,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
             return Err(error);
         }
     };
-    let (requests, received) = mpsc::channel(REQUESTS);
-    let server = Server::start(socket, Api { requests, readback, checks });
+    let server = Server::start(socket, api);
     info!(socket = %path.display(), "ready");
     notify::notify("READY=1");
 

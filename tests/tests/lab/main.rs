@@ -8,6 +8,7 @@ mod harness;
 mod health;
 mod lifecycle;
 mod methods;
+mod metrics;
 mod mtu;
 mod operator;
 mod probes;

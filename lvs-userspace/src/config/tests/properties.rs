@@ -10,7 +10,7 @@ use super::*;
 
 /// A configuration as YAML, every key spelled out.
 fn written(config: &Config) -> String {
-    let Config { interfaces, timeouts, limits, services, alerts: _ } = config;
+    let Config { interfaces, timeouts, limits, services, alerts: _, metrics: _ } = config;
     let mut text = format!(
         "version: 1\ninterfaces: {interfaces:?}\n\
          timeouts: {{tcp: {}, tcp_fin: {}, udp: {}}}\n\
@@ -124,6 +124,7 @@ prop_compose! {
             limits: Limits { connections, embryonic, destinations },
             services,
             alerts: Vec::new(),
+            metrics: None,
         }
     }
 }

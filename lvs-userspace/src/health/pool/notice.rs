@@ -40,6 +40,22 @@ pub enum What {
 }
 
 impl What {
+    /// Everything that may happen.
+    pub const ALL: [Self; 12] = [
+        Self::Down,
+        Self::Recovering,
+        Self::Up,
+        Self::Maintained(Mode::Enabled),
+        Self::Maintained(Mode::Drained),
+        Self::Maintained(Mode::Disabled),
+        Self::Short,
+        Self::Enough,
+        Self::Doubted,
+        Self::Trusted,
+        Self::Expiring,
+        Self::Renewed,
+    ];
+
     /// The word for it in `lvsctl events`.
     pub const fn word(self) -> &'static str {
         match self {

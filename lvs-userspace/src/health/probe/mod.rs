@@ -119,23 +119,39 @@ fn judge(check: &Check, end: Option<u64>) -> (Option<Certificate>, String) {
     (Some(Certificate { end, ends_soon }), remark)
 }
 
+/// The commonest are part of the future; the others would make each of those as large as the largest of them,
+/// some twenty KiB, thousands of which may be under way.
 async fn attempt(check: &Check) -> Result<Answer, Failure> {
     let said = match &check.probe {
         Probe::Icmp => icmp::probe(check).await,
         Probe::Tcp => tcp::probe(check).await,
-        Probe::Udp(probe) => udp::probe(check, probe).await,
-        Probe::Http(probe) => return http::probe(check, probe).await,
-        Probe::Dns(probe) => dns::probe(check, probe).await,
-        Probe::Text(probe) => return text::probe(check, probe).await,
-        Probe::Exchange(probe) => return exchange::probe(check, probe).await,
-        Probe::Redis(login) => redis::probe(check, login.as_ref()).await,
-        Probe::Mysql(probe) => mysql::probe(check, probe).await,
-        Probe::Pgsql(probe) => pgsql::probe(check, probe).await,
-        Probe::Ldap(probe) => return ldap::probe(check, probe).await,
-        Probe::Radius(probe) => radius::probe(check, probe).await,
-        Probe::Sip(probe) => sip::probe(check, probe).await,
-        Probe::Grpc(probe) => return grpc::probe(check, probe).await,
-        Probe::External(probe) => external::probe(check, probe).await,
+        Probe::Udp(probe) => Box::pin(udp::probe(check, probe)).await,
+        Probe::Http(probe) => return Box::pin(http::probe(check, probe)).await,
+        Probe::Dns(probe) => Box::pin(dns::probe(check, probe)).await,
+        Probe::Text(probe) => return Box::pin(text::probe(check, probe)).await,
+        Probe::Exchange(probe) => return Box::pin(exchange::probe(check, probe)).await,
+        Probe::Redis(login) => Box::pin(redis::probe(check, login.as_ref())).await,
+        Probe::Mysql(probe) => Box::pin(mysql::probe(check, probe)).await,
+        Probe::Pgsql(probe) => Box::pin(pgsql::probe(check, probe)).await,
+        Probe::Ldap(probe) => return Box::pin(ldap::probe(check, probe)).await,
+        Probe::Radius(probe) => Box::pin(radius::probe(check, probe)).await,
+        Probe::Sip(probe) => Box::pin(sip::probe(check, probe)).await,
+        Probe::Grpc(probe) => return Box::pin(grpc::probe(check, probe)).await,
+        Probe::External(probe) => Box::pin(external::probe(check, probe)).await,
     };
     said.map(Answer::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::watch::tests::check;
+
+    /// Ten thousand that wait for an answer are to take a few MiB.
+    #[test]
+    fn a_probe_under_way_is_small() {
+        let check = check(1);
+        let size = size_of_val(&run(&check));
+        assert!(size <= 1_024, "{size} bytes");
+    }
 }

@@ -9,6 +9,7 @@ pub mod alert;
 pub mod api;
 mod apology;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod dataplane;

@@ -26,6 +26,18 @@ pub(super) struct Sources<'a> {
 
 use Kind::{Counter, Gauge, Histogram};
 
+/// A family whose samples are told by one rule: its name, what it is, and the rule.
+struct Family<T, V> {
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    of: fn(&T) -> V,
+}
+
+const fn family<T, V>(name: &'static str, kind: Kind, help: &'static str, of: fn(&T) -> V) -> Family<T, V> {
+    Family { name, kind, help, of }
+}
+
 pub(super) fn render(sources: &Sources<'_>) -> String {
     let mut to = Exposition::default();
     services(&mut to, sources);
@@ -53,20 +65,22 @@ fn services(to: &mut Exposition, sources: &Sources<'_>) {
         ];
         to.sample(&labels, 1);
     }
-    let groups: [(_, _, fn(&ServiceView) -> bool); 2] = [
-        (
+    let groups: [Family<ServiceView, bool>; 2] = [
+        family(
             "lvs_service_quorum_lost",
+            Gauge,
             "Whether a service has not enough real servers, and its fallback serves if there is one.",
             |view| view.short,
         ),
-        (
+        family(
             "lvs_service_checks_doubted",
+            Gauge,
             "Whether so many real servers fail at once that the checks are doubted.",
             |view| view.doubted,
         ),
     ];
-    for (name, help, of) in groups {
-        to.family(name, Gauge, help);
+    for Family { name, kind, help, of } in groups {
+        to.family(name, kind, help);
         for view in sources.services {
             to.sample(&[("service", &view.name)], u8::from(of(view)));
         }
@@ -108,20 +122,22 @@ fn destinations(to: &mut Exposition, sources: &Sources<'_>) {
     for (service, server, destination, _) in &all {
         to.sample(&[("service", service), ("server", server)], destination.traffic.connections);
     }
-    let traffic: [(_, _, fn(&Traffic) -> [u64; 2]); 2] = [
-        (
+    let traffic: [Family<Traffic, [u64; 2]>; 2] = [
+        family(
             "lvs_destination_packets_total",
+            Counter,
             "Packets from clients (in), and from nat servers to clients (out).",
             |traffic| [traffic.packets_in, traffic.packets_out],
         ),
-        (
+        family(
             "lvs_destination_bytes_total",
+            Counter,
             "Bytes of IP packets from clients (in), and from nat servers to clients (out).",
             |traffic| [traffic.bytes_in, traffic.bytes_out],
         ),
     ];
-    for (name, help, of) in traffic {
-        to.family(name, Counter, help);
+    for Family { name, kind, help, of } in traffic {
+        to.family(name, kind, help);
         for (service, server, destination, _) in &all {
             for (direction, count) in ["in", "out"].into_iter().zip(of(&destination.traffic)) {
                 to.sample(&[("service", service), ("server", server), ("direction", direction)], count);
@@ -156,21 +172,25 @@ fn servers(to: &mut Exposition, services: &[ServiceView]) {
             service.servers.iter().map(|view| (service.name.as_str(), view.key.to_string(), view))
         })
     };
-    let states: [(_, _, fn(&ServerView) -> f64); 3] = [
-        (
+    let states: [Family<ServerView, f64>; 3] = [
+        family(
             "lvs_server_up",
+            Gauge,
             "Whether a real server passes its checks, or nothing is known against it.",
             |view| f64::from(u8::from(view.verdict.word() != "down")),
         ),
-        ("lvs_server_state_age_seconds", "How long it has been up or down.", |view| {
+        family("lvs_server_state_age_seconds", Gauge, "How long it has been up or down.", |view| {
             view.for_time.as_secs_f64()
         }),
-        ("lvs_server_serving", "Whether it is installed with a weight: it gets new connections.", |view| {
-            f64::from(u8::from(view.installed_weight.is_some_and(|weight| weight > 0)))
-        }),
+        family(
+            "lvs_server_serving",
+            Gauge,
+            "Whether it is installed with a weight: it gets new connections.",
+            |view| f64::from(u8::from(view.installed_weight.is_some_and(|weight| weight > 0))),
+        ),
     ];
-    for (name, help, of) in states {
-        to.family(name, Gauge, help);
+    for Family { name, kind, help, of } in states {
+        to.family(name, kind, help);
         for (service, server, view) in all() {
             to.sample(&[("service", service), ("server", &server)], of(view));
         }
@@ -200,33 +220,35 @@ fn checks(to: &mut Exposition, sources: &Sources<'_>) {
             })
         })
     };
-    let kinds: [(_, _, _, fn(&CheckView) -> Option<f64>); 6] = [
-        (
-            "lvs_check_up",
-            Gauge,
-            "Whether a check passes; missing before its first result.",
-            |view| match view.standing {
+    let kinds: [Family<CheckView, Option<f64>>; 6] = [
+        family("lvs_check_up", Gauge, "Whether a check passes; missing before its first result.", |view| {
+            match view.standing {
                 Standing::Untested => None,
                 Standing::Up => Some(1.0),
                 Standing::Down => Some(0.0),
-            },
-        ),
-        ("lvs_check_probes_total", Counter, "Probes that have ended.", |view| Some(view.probes as f64)),
-        ("lvs_check_failures_total", Counter, "Probes that have failed.", |view| Some(view.failures as f64)),
-        ("lvs_check_failures_in_a_row", Gauge, "Probes that have failed since one has passed.", |view| {
-            Some(f64::from(view.failing))
+            }
         }),
-        ("lvs_check_last_duration_seconds", Gauge, "How long the last probe took.", |view| {
+        family("lvs_check_probes_total", Counter, "Probes that have ended.", |view| Some(view.probes as f64)),
+        family("lvs_check_failures_total", Counter, "Probes that have failed.", |view| {
+            Some(view.failures as f64)
+        }),
+        family(
+            "lvs_check_failures_in_a_row",
+            Gauge,
+            "Probes that have failed since one has passed.",
+            |view| Some(f64::from(view.failing)),
+        ),
+        family("lvs_check_last_duration_seconds", Gauge, "How long the last probe took.", |view| {
             Some(view.last.as_ref()?.took.as_secs_f64())
         }),
-        (
+        family(
             "lvs_check_certificate_end_timestamp_seconds",
             Gauge,
             "When the certificate ends that the last probe has seen, in seconds since 1970.",
             |view| Some(view.last.as_ref()?.certificate?.end as f64),
         ),
     ];
-    for (name, kind, help, of) in kinds {
+    for Family { name, kind, help, of } in kinds {
         to.family(name, kind, help);
         for (service, server, number, view) in all() {
             if let Some(value) = of(view) {

@@ -5,6 +5,7 @@
 //! mistake with what it has, so that one run tells them all.
 
 mod alerts;
+mod cluster;
 mod diagnostics;
 mod health;
 pub mod model;

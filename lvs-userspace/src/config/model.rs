@@ -1,6 +1,7 @@
 //! The validated configuration: what cannot work cannot be built.
 
 mod alert;
+mod cluster;
 mod health;
 mod probe;
 
@@ -8,6 +9,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 pub use alert::{Alert, AlertChannel, MailAlert, ProgramAlert, SyslogAlert, WebhookAlert};
+pub use cluster::{
+    Cluster, ClusterTiming, Failback, Fence, Group, GroupAddress, HeartbeatPath, Node, Resource, Track,
+    TrackScript, Voter,
+};
 pub use health::{Check, Flaps, Health, OnDown, Require, Timing};
 pub use probe::{
     Convention, DnsProbe, ExchangeProbe, ExternalProbe, GrpcProbe, HttpProbe, LdapProbe, Login, Probe,
@@ -27,6 +32,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Distinct by name.
     pub alerts: Vec<Alert>,
+    /// `None`: a director of its own, which needs nobody's leave.
+    pub cluster: Option<Arc<Cluster>>,
     /// Where metrics are served over HTTP; no service's address.
     pub metrics: Option<SocketAddr>,
 }

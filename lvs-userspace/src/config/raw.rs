@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::alerts::raw::Alerts;
+use super::cluster::raw::Cluster;
 use super::health::raw::{Checks, Health};
 use super::model::{self, Forward, Protocol, Scheduler};
 use super::record::{List, Read, record};
@@ -40,6 +41,8 @@ record! {
         required services: Services;
         /// Who is told when real servers fail.
         default alerts: Alerts = json!([]);
+        /// Directors that stand in for each other; without it, this one is alone.
+        optional cluster: Cluster;
         /// Where Prometheus finds metrics; nowhere if left out.
         optional metrics: Metrics;
     }

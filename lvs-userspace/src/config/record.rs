@@ -208,9 +208,18 @@ impl<T> Field<T> {
     pub(super) fn value(&self) -> Option<&T> {
         self.located().map(|located| &located.value)
     }
+
+    /// What an optional key says; the outer `None` when it says something wrong.
+    pub(super) fn optional(&self) -> Option<Option<&T>> {
+        match self {
+            Self::Absent => Some(None),
+            Self::Bad => None,
+            Self::Given(located) => Some(Some(&located.value)),
+        }
+    }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Located<T> {
     pub(super) value: T,
     pub(super) place: Place,
@@ -231,7 +240,11 @@ impl<T, const LEAST: usize, const MOST: usize> List<T, LEAST, MOST> {
 
 impl<T: Read, const LEAST: usize, const MOST: usize> Read for List<T, LEAST, MOST> {
     fn expected() -> String {
-        let least = if LEAST == 0 { "a list (`[]` for none)" } else { "a list of at least one item" };
+        let least = match LEAST {
+            0 => "a list (`[]` for none)".to_owned(),
+            1 => "a list of at least one item".to_owned(),
+            _ => format!("a list of at least {LEAST} items"),
+        };
         format!("{least}, each item {}", T::expected())
     }
 
@@ -241,7 +254,11 @@ impl<T: Read, const LEAST: usize, const MOST: usize> Read for List<T, LEAST, MOS
             return None;
         };
         if nodes.len() < LEAST {
-            reader.mistake(node.place, "an empty list", format!("expected {}", Self::expected()));
+            let what = match nodes.len() {
+                0 => "an empty list",
+                _ => "too short a list",
+            };
+            reader.mistake(node.place, what, format!("expected {}", Self::expected()));
         }
         if let Some(surplus) = nodes.get(MOST) {
             let what = format!("{} items are too many", nodes.len());

@@ -94,10 +94,10 @@ impl Read for Switch {
 pub(super) struct ServiceName(pub(super) String);
 
 impl ServiceName {
-    const LONGEST: usize = 63;
+    pub(super) const LONGEST: usize = 63;
 
     /// Survives a shell, a URL and a metric's label without quoting.
-    fn is_valid(name: &str) -> bool {
+    pub(super) fn is_valid(name: &str) -> bool {
         let mut letters = name.bytes();
         letters.next().is_some_and(|first| first.is_ascii_alphanumeric())
             && letters.all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))

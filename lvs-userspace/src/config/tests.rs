@@ -1,4 +1,5 @@
 mod alerts;
+mod cluster;
 mod documents;
 mod files;
 mod health;
@@ -76,6 +77,7 @@ fn the_classic_site_is_read() {
         metrics: None,
         services: vec![service],
         alerts: config.alerts.clone(),
+        cluster: None,
     };
     assert_eq!(config, expected);
     let alerts: Vec<_> = config.alerts.iter().map(|alert| alert.name.as_str()).collect();

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::alerts::scalar::Path;
 use super::alerts::validate::alerts;
+use super::cluster::validate as cluster;
 use super::health::raw::Fallback as FallbackKeys;
 use super::health::validate as health;
-use super::model::{self, Config, Forward, Protocol};
+use super::model::{self, Cluster, Config, Forward, Protocol};
 use super::raw;
 use super::record::{Field, Located, Reader};
 use super::scalar::UnicastAddress;
@@ -26,6 +28,7 @@ pub(super) fn config(file: &raw::File, reader: &mut Reader) -> Option<Config> {
         totals::check(services, limits, listed.place, reader);
     }
     let alerts = reader.in_key("alerts", |reader| alerts(file.alerts.value()?, services.as_deref(), reader));
+    let cluster = cluster(file, interfaces.as_deref(), reader);
     let metrics = reader.in_key("metrics", |reader| metrics(&file.metrics, services.as_deref(), reader));
     file.version.value()?;
     Some(Config {
@@ -34,6 +37,7 @@ pub(super) fn config(file: &raw::File, reader: &mut Reader) -> Option<Config> {
         limits: limits?,
         services: services?,
         alerts: alerts?,
+        cluster: cluster?.map(Arc::new),
         metrics: metrics?,
     })
 }
@@ -61,6 +65,21 @@ fn metrics(
         return None;
     }
     Some(Some(listen))
+}
+
+/// The inner `None`: a director of its own.
+fn cluster(file: &raw::File, interfaces: Option<&[String]>, reader: &mut Reader) -> Option<Option<Cluster>> {
+    let Located { value: raw, place } = match &file.cluster {
+        Field::Absent => return Some(None),
+        field => field.located()?,
+    };
+    let cluster = reader.in_key("cluster", |reader| cluster::cluster(raw, *place, interfaces, reader))?;
+    let services = file.services.value()?.iter();
+    let vips: Vec<_> = services
+        .filter_map(|(index, service)| service.value.vip.located().map(|vip| (index, *vip)))
+        .collect();
+    reader.in_key("services", |reader| cluster::every_vip_moves(&vips, &cluster, reader));
+    Some(Some(cluster))
 }
 
 fn timeouts(raw: &raw::Timeouts) -> Option<model::Timeouts> {

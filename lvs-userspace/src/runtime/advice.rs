@@ -76,7 +76,8 @@ pub(super) fn pages(
                 "service {name}: the fallback page {page} cannot be read ({reason}); one sentence would be served instead"
             ));
         }
-        if !addresses.contains(&service.vip) {
+        // Of a cluster, another director may have it for now.
+        if config.cluster.is_none() && !addresses.contains(&service.vip) {
             let Service { name, vip, .. } = service;
             warnings.push(format!(
                 "service {name}: this machine does not have the VIP {vip}, so its fallback page would not be reached"

@@ -92,7 +92,7 @@ fn alert(raw: &raw::Alert, reader: &mut Reader) -> Option<Alert> {
         period: common.period.value()?.0.clone(),
         after: common.after.value()?.0,
         failures: common.failures.value()?.0,
-        every: optional(common.every)?.map(|span| span.0),
+        every: common.every.optional()?.map(|span| span.0),
         up: common.up.value()?.0,
         group: common.group.value()?.0,
         channel: channel?,
@@ -120,7 +120,7 @@ fn channel(raw: &raw::Alert, reader: &mut Reader) -> Option<AlertChannel> {
                 authority: url.authority()?.to_string(),
                 path: url.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
                 trust: trust(&raw.ca, &raw.verify)?,
-                secret_file: optional(&raw.secret_file)?.map(|path| path.0.clone()),
+                secret_file: raw.secret_file.optional()?.map(|path| path.0.clone()),
             })
         }
         raw::Alert::Syslog(raw) => AlertChannel::Syslog(SyslogAlert {
@@ -146,24 +146,15 @@ fn mail(raw: &raw::MailAlert, reader: &mut Reader) -> Option<MailAlert> {
         port: u16::try_from(raw.port.value()?.0).ok()?,
         tls,
         trust: trust(&raw.ca, &raw.verify)?,
-        user: optional(&raw.user)?.map(|user| user.0.clone()),
-        password_file: optional(&raw.password_file)?.map(|path| path.0.clone()),
+        user: raw.user.optional()?.map(|user| user.0.clone()),
+        password_file: raw.password_file.optional()?.map(|path| path.0.clone()),
     })
 }
 
 fn trust(ca: &Field<Path>, verify: &Field<Switch>) -> Option<Trust> {
     Some(Trust {
-        ca: optional(ca)?.map(|path| path.0.clone()),
+        ca: ca.optional()?.map(|path| path.0.clone()),
         insecure: !verify.value()?.0,
         certificate: None,
     })
-}
-
-/// What an optional key says; the outer `None` when it says something wrong.
-fn optional<T>(field: &Field<T>) -> Option<Option<&T>> {
-    match field {
-        Field::Absent => Some(None),
-        Field::Bad => None,
-        Field::Given(located) => Some(Some(&located.value)),
-    }
 }

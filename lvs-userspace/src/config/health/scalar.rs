@@ -34,7 +34,7 @@ impl<const LEAST: u32, const MOST: u32> Span<LEAST, MOST> {
 }
 
 /// `250ms`, `2s`, `1h`: the largest unit that leaves no fraction.
-fn written(milliseconds: u32) -> String {
+pub(in crate::config) fn written(milliseconds: u32) -> String {
     // 0 is a multiple of days too, but reads better as 0ms.
     let fitting = UNITS
         .iter()

@@ -10,7 +10,7 @@ use super::*;
 
 /// A configuration as YAML, every key spelled out.
 fn written(config: &Config) -> String {
-    let Config { interfaces, timeouts, limits, services, alerts: _, metrics: _ } = config;
+    let Config { interfaces, timeouts, limits, services, alerts: _, cluster: _, metrics: _ } = config;
     let mut text = format!(
         "version: 1\ninterfaces: {interfaces:?}\n\
          timeouts: {{tcp: {}, tcp_fin: {}, udp: {}}}\n\
@@ -45,7 +45,7 @@ fn written(config: &Config) -> String {
 }
 
 /// Addresses by a number, of one family or the other; never those of a VIP (`vip`).
-fn numbered(v6: bool, vip: bool, number: u16) -> IpAddr {
+pub(super) fn numbered(v6: bool, vip: bool, number: u16) -> IpAddr {
     let high = if vip { 1 } else { 2 };
     match v6 {
         true => Ipv6Addr::new(0x2001, 0xdb8, high, 0, 0, 0, 0, number).into(),
@@ -124,6 +124,7 @@ prop_compose! {
             limits: Limits { connections, embryonic, destinations },
             services,
             alerts: Vec::new(),
+            cluster: None,
             metrics: None,
         }
     }

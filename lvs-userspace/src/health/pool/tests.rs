@@ -50,6 +50,7 @@ fn config(services: Vec<Service>) -> Config {
         limits: Limits::default(),
         services,
         alerts: Vec::new(),
+        cluster: None,
         metrics: None,
     }
 }

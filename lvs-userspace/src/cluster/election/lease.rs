@@ -1,0 +1,120 @@
+//! What votes are worth, and until when a group is held by them.
+
+use std::time::Duration;
+
+use super::seat::State;
+use super::{Node, Notice, Output, Why};
+use crate::cluster::identity::NodeId;
+
+impl Node {
+    /// Until when a claim for `epoch` has a majority, and until when new connections are safe with it: the
+    /// newest evidence may be as old as two beats.
+    pub(super) fn lease_of(&self, index: usize, epoch: u64, now: Duration) -> (Duration, Duration) {
+        let others = self.settings.quorum() - 1;
+        let mut evidence: Vec<Duration> =
+            self.peers.iter().filter_map(|peer| self.vote(index, epoch, peer.node, now)).collect();
+        evidence.sort_unstable_by(|one, other| other.cmp(one));
+        match evidence.get(others - 1) {
+            Some(newest) => (*newest + self.settings.lease(), *newest + self.settings.heard()),
+            None => (Duration::ZERO, Duration::ZERO),
+        }
+    }
+
+    /// When the newest message was sent on which a member has given its vote.
+    fn vote(&self, index: usize, epoch: u64, member: NodeId, now: Duration) -> Option<Duration> {
+        let peer = self.peers.iter().find(|peer| peer.node == member)?;
+        if self.settings.is_weak() && !peer.is_heard(now, self.settings.heard()) {
+            return self.may_go_alone(index, now).then_some(now);
+        }
+        let promise = peer.says(self.group(index))?.promise?;
+        let is_ours = promise.to == self.settings.node && promise.epoch == epoch;
+        is_ours.then(|| peer.echo_time(&self.sent)).flatten()
+    }
+
+    /// Without a voter: a director that hears nobody goes on, unless it has reason to think that it is the one
+    /// that is cut off, or has not listened for long enough.
+    fn may_go_alone(&self, index: usize, now: Duration) -> bool {
+        let listened = now.saturating_sub(self.awake_since) >= self.settings.deadtime;
+        self.seats[index].fitness.is_fit && (listened || self.awake_since == self.started)
+    }
+
+    /// Between this beat and the next. Where evidence gets old it is asked for more often: a lost message must
+    /// not cost the lease.
+    pub(super) fn interval(&self, now: Duration) -> Duration {
+        let keepalive = self.settings.keepalive;
+        let is_old = self.seats.iter().enumerate().any(|(index, seat)| {
+            seat.claim().is_some_and(|epoch| {
+                let (_, fresh_until) = self.lease_of(index, epoch, now);
+                fresh_until < now + keepalive * 5 / 4
+            })
+        });
+        if is_old { keepalive / 4 } else { keepalive }
+    }
+
+    /// Goes on holding, or stops.
+    pub(super) fn hold_on(&mut self, index: usize, now: Duration) {
+        let State::Holding { epoch, ends, fresh_until, serves } = self.seats[index].state else { return };
+        if let Some(why) = self.reason_to_yield(index, epoch, now) {
+            self.give_up(index, why, now);
+            return;
+        }
+        let (mut new_ends, mut new_fresh) = self.lease_of(index, epoch, now);
+        if let Some((until, _)) = self.seats[index].hold {
+            if now >= until {
+                self.seats[index].hold = None;
+                self.seats[index].is_held = false;
+            } else if self.seats[index].is_held {
+                new_ends = new_ends.max(ends);
+                new_fresh = new_fresh.max(ends);
+            }
+        }
+        let group = self.group(index);
+        if new_ends > now {
+            if (new_ends, new_fresh) != (ends, fresh_until) {
+                self.outputs.push(Output::Lease { group, epoch, ends: new_ends, fresh_until: new_fresh });
+            }
+            if !serves {
+                self.outputs.push(Output::Serve { group, epoch });
+                self.tell(Notice::Holds { group, epoch });
+            }
+            self.seats[index].state =
+                State::Holding { epoch, ends: new_ends, fresh_until: new_fresh, serves: true };
+            self.advance_hold(index, now);
+            return;
+        }
+        if serves {
+            self.tell(Notice::Lapsed { group });
+            self.seats[index].state = State::Holding { epoch, ends, fresh_until, serves: false };
+        }
+        if self.seats[index].ballot.epoch > epoch {
+            self.give_up(index, Why::Superseded, now);
+        }
+    }
+
+    /// The lease ends now, and with it the claim.
+    pub(super) fn give_up(&mut self, index: usize, why: Why, now: Duration) {
+        let group = self.group(index);
+        let deadtime = self.settings.deadtime;
+        let seat = &mut self.seats[index];
+        if let State::Holding { epoch, .. } = seat.state {
+            self.outputs.push(Output::Lease {
+                group,
+                epoch,
+                ends: Duration::ZERO,
+                fresh_until: Duration::ZERO,
+            });
+            self.outputs.push(Output::Withdraw { group });
+            self.outputs.push(Output::Tell(Notice::GaveUp { group, why }));
+        }
+        seat.state = State::Idle;
+        seat.ballot.give_up(now);
+        seat.hold = None;
+        seat.is_held = false;
+        seat.is_wanted = false;
+        seat.preferred_since = None;
+        seat.outdone_since = None;
+        seat.yields_until = now + 2 * deadtime;
+        seat.not_before = seat.yields_until;
+        self.must_beat = true;
+    }
+}

@@ -1,0 +1,72 @@
+//! What an election is told once.
+
+use std::time::Duration;
+
+use crate::cluster::identity::{GroupId, NodeId};
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub node: NodeId,
+    /// Chosen anew at each start, and never twice.
+    pub life: u64,
+    /// The other directors; never empty.
+    pub peers: Vec<NodeId>,
+    pub voter: Option<NodeId>,
+    pub keepalive: Duration,
+    pub deadtime: Duration,
+    /// How long a director that starts waits for the others.
+    pub initdead: Duration,
+    /// How long a director that is preferred must have been well before it asks for a group; `None` = it never
+    /// asks.
+    pub failback: Option<Duration>,
+    pub groups: Vec<GroupSettings>,
+}
+
+#[derive(Clone, Debug)]
+pub struct GroupSettings {
+    pub group: GroupId,
+    /// All directors, the preferred one first.
+    pub order: Vec<NodeId>,
+    /// A program has to be run before the group is taken from a director that is silent.
+    pub fences: bool,
+}
+
+impl Settings {
+    /// Members with a vote.
+    pub const fn members(&self) -> usize {
+        1 + self.peers.len() + self.voter.is_some() as usize
+    }
+
+    /// Votes that make a holder, its own included: no two majorities are without a common member.
+    pub const fn quorum(&self) -> usize {
+        self.members() / 2 + 1
+    }
+
+    /// Two directors and nobody else: neither is a majority, so that the vote of one that is silent counts as
+    /// given. This is weaker: if neither hears the other, both may hold.
+    pub const fn is_weak(&self) -> bool {
+        self.members() == 2
+    }
+
+    /// How long a vote is worth something to its receiver, from when it sent what was voted on. Less than the
+    /// dead time, for which the voter keeps its promise, from when it received the same.
+    pub fn lease(&self) -> Duration {
+        lease(self.deadtime)
+    }
+
+    /// A peer is heard if its last beat is not older: two beats, and half of one for the way.
+    pub fn heard(&self) -> Duration {
+        self.keepalive * 5 / 2
+    }
+
+    /// Place of a director in the order of a group: 0 is the preferred one.
+    pub fn rank(&self, group: usize, node: NodeId) -> usize {
+        let order = &self.groups[group].order;
+        order.iter().position(|other| *other == node).unwrap_or(order.len())
+    }
+}
+
+/// See [`Settings::lease`]. The tenth that is left out covers a packet on its way and clocks that differ.
+pub fn lease(deadtime: Duration) -> Duration {
+    deadtime - deadtime / 10
+}

@@ -1,0 +1,132 @@
+//! One director: its agent, and the data plane that goes on without it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use lvs_userspace::cluster::beat::{Beat, Fitness};
+use lvs_userspace::cluster::election::{Inherited, Node, Output, Settings};
+use lvs_userspace::cluster::identity::GroupId;
+
+use super::clock::Clock;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Agent {
+    Running,
+    /// SIGSTOP: its clock goes on, messages wait.
+    Stopped,
+    /// kill -9: the data plane stays.
+    Killed,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lease {
+    pub(super) epoch: u64,
+    /// By the director's clock.
+    pub(super) ends: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Director {
+    pub(super) settings: Settings,
+    pub(super) clock: Clock,
+    pub(super) agent: Agent,
+    /// The machine runs.
+    pub(super) is_up: bool,
+    /// Its host has stopped it.
+    pub(super) is_frozen: bool,
+    /// When it went on after its host had stopped it.
+    pub(super) thawed: Option<Duration>,
+    pub(super) node: Node,
+    /// What it was told to do and has not done yet.
+    pub(super) orders: VecDeque<Output>,
+    pub(super) inbox: VecDeque<Beat>,
+    /// What the data plane has, by group.
+    pub(super) leases: Vec<Lease>,
+    pub(super) fitness: Vec<Fitness>,
+    pub(super) served: Vec<u64>,
+    /// Numbers its wake-ups: only the last one that was ordered counts.
+    pub(super) wake: u64,
+}
+
+impl Director {
+    pub(super) fn new(settings: Settings, clock: Clock, time: Duration) -> Self {
+        let groups = settings.groups.len();
+        let mut director = Self {
+            node: Node::new(settings.clone(), &[], clock.at(time)),
+            settings,
+            clock,
+            agent: Agent::Running,
+            is_up: true,
+            is_frozen: false,
+            thawed: None,
+            orders: VecDeque::new(),
+            inbox: VecDeque::new(),
+            leases: vec![Lease::default(); groups],
+            fitness: vec![Fitness { is_fit: true, score: 100 }; groups],
+            served: vec![0; groups],
+            wake: 0,
+        };
+        director.tell_facts();
+        director
+    }
+
+    /// The agent can do something.
+    pub(super) fn runs(&self) -> bool {
+        self.is_up && !self.is_frozen && self.agent == Agent::Running
+    }
+
+    pub(super) fn now(&self, time: Duration) -> Duration {
+        self.clock.at(time)
+    }
+
+    /// Packets for a group are answered.
+    pub(super) fn answers(&self, group: usize, time: Duration) -> bool {
+        self.is_up && !self.is_frozen && self.now(time) < self.leases[group].ends
+    }
+
+    /// Another life of the agent, on the same machine.
+    pub(super) fn start_agent(&mut self, life: u64, time: Duration) {
+        let now = self.now(time);
+        self.settings.life = life;
+        let inherited: Vec<Inherited> = self
+            .leases
+            .iter()
+            .zip(&self.settings.groups)
+            .map(|(lease, group)| Inherited { group: group.group, epoch: lease.epoch, ends: lease.ends })
+            .collect();
+        self.node = Node::new(self.settings.clone(), &inherited, now);
+        self.agent = Agent::Running;
+        self.orders.clear();
+        self.inbox.clear();
+        self.tell_facts();
+    }
+
+    pub(super) fn kill_agent(&mut self) {
+        self.agent = Agent::Killed;
+        self.orders.clear();
+        self.inbox.clear();
+    }
+
+    /// The machine is gone, and with it what its data plane knew.
+    pub(super) fn crash(&mut self) {
+        self.kill_agent();
+        self.is_up = false;
+        self.leases.fill(Lease::default());
+    }
+
+    pub(super) fn set_fitness(&mut self, group: usize, fitness: Fitness) {
+        self.fitness[group] = fitness;
+        self.node.set_fitness(self.settings.groups[group].group, fitness);
+    }
+
+    pub(super) fn number(&self, group: GroupId) -> usize {
+        self.settings.groups.iter().position(|settings| settings.group == group).unwrap_or(0)
+    }
+
+    fn tell_facts(&mut self) {
+        for (group, fitness) in self.settings.groups.clone().iter().zip(self.fitness.clone()) {
+            self.node.set_fitness(group.group, fitness);
+            self.node.set_ready(group.group, true);
+        }
+    }
+}

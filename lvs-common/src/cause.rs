@@ -100,6 +100,14 @@ causes! {
     Unfragmentable = 24, "unfragmentable", Drop;
     /// A real server's reply in a frame for another machine, which a switch had flooded.
     NotForUs = 25, "not_for_us", Pass;
+    /// To an address of a group, or an answer from one, without the group's lease.
+    NoLease = 26, "no_lease", Drop;
+    /// Asks by ARP or NDP for an address of a group, without the group's lease.
+    NoLeaseToAnswer = 27, "no_lease_to_answer", Drop;
+    /// A new connection that needs an entry, under a lease not renewed lately.
+    StaleLease = 28, "stale_lease", Drop;
+    /// Sent by this machine itself from an address of a group, without the group's lease.
+    NoLeaseToSend = 29, "no_lease_to_send", Drop;
 }
 
 /// Counters in `CAUSES`; room for causes to come.

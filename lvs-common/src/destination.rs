@@ -53,7 +53,9 @@ shared_pod! {
         pub forward: u8,
         /// Bits of [`destination_flags`].
         pub flags: u8,
-        pub reserved: u16,
+        /// Nat: index in `LEASES` of `source_address`'s group; 0 = none.
+        pub lease: u8,
+        pub reserved: u8,
     }
 }
 

@@ -20,6 +20,7 @@ pub mod decapsulation;
 pub mod destination;
 pub mod flow;
 pub mod fragment;
+pub mod lease;
 pub mod limits;
 pub mod names;
 pub mod ring;
@@ -29,4 +30,4 @@ pub mod tcp_state;
 
 /// Version of every pinned map's layout. Part of the pin path: a director never reinterprets the maps of
 /// another version.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;

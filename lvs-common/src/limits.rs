@@ -24,6 +24,11 @@ pub const EXPIRE_PLACES: usize = 32;
 /// Interfaces of one director.
 pub const INTERFACES: u32 = 1_024;
 
+/// Entries of `LEASES`: groups of a cluster and index 0, which stands for none.
+pub const LEASES: u32 = 64;
+/// Addresses of all groups together.
+pub const GROUP_ADDRESSES: u32 = SERVICES;
+
 /// Ring sizes: primes, so that every permutation of Maglev visits every slot.
 pub const RING_SIZES: [u32; 3] = [4_093, 16_381, 65_537];
 /// Members of one service: a position must fit a slot's u16.

@@ -3,6 +3,8 @@
 pub const PROGRAM_DIRECTOR: &str = "lvs_director";
 /// Retires connections named in its input; run by the agent, attached nowhere.
 pub const PROGRAM_EXPIRE: &str = "lvs_expire";
+/// Sees what leaves the machine itself, which XDP does not.
+pub const PROGRAM_EGRESS: &str = "lvs_egress";
 /// Passes everything. For the far end of a veth, which needs a program before it takes frames by XDP_TX.
 pub const PROGRAM_PASS: &str = "lvs_pass";
 pub const PROGRAM_DECAPSULATE: &str = "lvs_decapsulate";
@@ -35,6 +37,10 @@ pub const SCRATCH: &str = "SCRATCH";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 pub const ERROR_BUDGET: &str = "ERROR_BUDGET";
 pub const EVENTS: &str = "EVENTS";
+/// Until when the groups of a cluster are held.
+pub const LEASES: &str = "LEASES";
+/// To which group an address belongs.
+pub const GROUP_ADDRESSES: &str = "GROUP_ADDRESSES";
 
 /// Real server's object: addresses of the directors whose packets are unpacked.
 pub const DIRECTORS: &str = "DIRECTORS";
@@ -43,7 +49,7 @@ pub const DIRECTORS: &str = "DIRECTORS";
 pub const DECAPSULATION: &str = "DECAPSULATION";
 
 /// Every map of the director's object, in the order in which docs/bpftool.md explains them.
-pub const DIRECTOR_MAPS: [&str; 22] = [
+pub const DIRECTOR_MAPS: [&str; 24] = [
     SETTINGS,
     INTERFACES,
     SERVICES,
@@ -66,4 +72,6 @@ pub const DIRECTOR_MAPS: [&str; 22] = [
     FRAGMENTS,
     ERROR_BUDGET,
     EVENTS,
+    LEASES,
+    GROUP_ADDRESSES,
 ];

@@ -80,7 +80,8 @@ shared_pod! {
         /// Bits of [`service_flags`].
         pub flags: u8,
         pub owner: u8,
-        pub reserved: u8,
+        /// Index in `LEASES` of the VIP's group; 0 = none.
+        pub lease: u8,
     }
 }
 
@@ -119,7 +120,7 @@ impl ServiceLine {
             scheduler: 0,
             flags: 0,
             owner: 0,
-            reserved: 0,
+            lease: 0,
         },
         reserved: [0; 2],
     };

@@ -41,6 +41,10 @@ pub mod flags {
     pub const ANY_PORT: u32 = 1 << 1;
     /// Some server answers by itself (dr, ipip): a packet for no service may be its answer.
     pub const ANSWERS_ROUTED: u32 = 1 << 2;
+    /// Some health check goes through the path: the agent's own packets may be probes.
+    pub const PROBES: u32 = 1 << 3;
+    /// Some address belongs to a group: nothing of it passes without the group's lease.
+    pub const LEASES: u32 = 1 << 4;
 }
 
 impl Settings {

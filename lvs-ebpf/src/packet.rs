@@ -8,7 +8,7 @@ use core::arch::asm;
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::programs::{TcContext, XdpContext};
 use network_types::eth::EthHdr;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
@@ -223,6 +223,24 @@ impl<const N: usize> Bytes for Window<'_, N> {
     fn grown(&self, bytes: usize) -> Result<Self, OutOfBounds> {
         self.packet.grow_head(bytes)?;
         self.packet.window()
+    }
+}
+
+/// A packet of the machine's own, which may stand in several pieces: it is read by copies.
+pub struct Leaving<'a> {
+    context: &'a TcContext,
+}
+
+impl<'a> Leaving<'a> {
+    #[inline(always)]
+    pub const fn new(context: &'a TcContext) -> Self {
+        Self { context }
+    }
+
+    /// As [`Bytes::read`].
+    #[inline(always)]
+    pub fn read<T: Plain>(&self, offset: usize) -> Result<T, OutOfBounds> {
+        self.context.load(offset).map_err(|_| OutOfBounds)
     }
 }
 

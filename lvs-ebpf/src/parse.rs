@@ -8,12 +8,13 @@ use lvs_common::service::protocol;
 use network_types::eth::EthHdr;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
-use crate::packet::{Bytes, OutOfBounds, Packet, Window};
+use crate::packet::{Bytes, Leaving, OutOfBounds, Packet, Window};
 
 /// Ethernet types in network byte order, as they stand in the frame.
 pub mod ether_type {
     pub const IPV4: u16 = 0x0800_u16.to_be();
     pub const IPV6: u16 = 0x86dd_u16.to_be();
+    pub const ARP: u16 = 0x0806_u16.to_be();
     pub const VLAN: u16 = 0x8100_u16.to_be();
 }
 
@@ -103,6 +104,69 @@ pub fn network(packet: &Packet, network: &mut Network) -> bool {
         _ => Err(OutOfBounds),
     };
     read.is_ok()
+}
+
+/// Whose hardware address an ARP packet asks for, or says (RFC 826).
+#[inline(always)]
+pub fn asked_by_arp(packet: &Packet) -> Result<Address, OutOfBounds> {
+    let (l3, ether_type::ARP) = link(packet)? else { return Err(OutOfBounds) };
+    // Of Ethernet's and IPv4's length: nobody else's question is the kernel's to answer.
+    let lengths: [u8; 2] = packet.read(l3 + 4)?;
+    if lengths != [6, 4] {
+        return Err(OutOfBounds);
+    }
+    packet.read(l3 + 24).map(Address::from_v4)
+}
+
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+
+/// Whose link-layer address a neighbour solicitation asks for (RFC 4861 section 4.3).
+#[inline(always)]
+pub fn solicited(packet: &Packet, network: &Network) -> Result<Address, OutOfBounds> {
+    if network.is_v4 || network.protocol != protocol::ICMPV6 || network.fragment == Fragment::Later {
+        return Err(OutOfBounds);
+    }
+    let [kind, _]: [u8; 2] = packet.read(network.l4)?;
+    if kind != NEIGHBOUR_SOLICITATION {
+        return Err(OutOfBounds);
+    }
+    packet.read(network.l4 + 8).map(Address::from_v6)
+}
+
+/// Offset of the network header and the Ethernet type, as [`link`], of a packet of the machine's own.
+#[inline(always)]
+fn link_of_leaving(packet: &Leaving<'_>) -> Result<(usize, u16), OutOfBounds> {
+    let ether: u16 = packet.read(offset_of!(EthHdr, ether_type))?;
+    if ether == ether_type::VLAN {
+        return Ok((ETHERNET + VLAN_TAG, packet.read(ETHERNET + 2)?));
+    }
+    Ok((ETHERNET, ether))
+}
+
+/// Who speaks in a packet of the machine's own: the packet's source, or ARP's sender (RFC 826).
+#[inline(always)]
+pub fn speaker(packet: &Leaving<'_>) -> Result<Address, OutOfBounds> {
+    match link_of_leaving(packet)? {
+        (l3, ether_type::IPV4) => packet.read(l3 + offset_of!(Ipv4Hdr, src_addr)).map(Address::from_v4),
+        (l3, ether_type::IPV6) => packet.read(l3 + offset_of!(Ipv6Hdr, src_addr)).map(Address::from_v6),
+        (l3, ether_type::ARP) => packet.read(l3 + 14).map(Address::from_v4),
+        _ => Err(OutOfBounds),
+    }
+}
+
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+
+/// Whose link-layer address a neighbour advertisement of the machine's own tells (RFC 4861 section 4.4). Linux
+/// sends it without extension headers.
+#[inline(always)]
+pub fn advertised(packet: &Leaving<'_>) -> Result<Address, OutOfBounds> {
+    let (l3, ether_type::IPV6) = link_of_leaving(packet)? else { return Err(OutOfBounds) };
+    let [next, _]: [u8; 2] = packet.read(l3 + offset_of!(Ipv6Hdr, next_hdr))?;
+    let [kind, _]: [u8; 2] = packet.read(l3 + IPV6)?;
+    if (next, kind) != (protocol::ICMPV6, NEIGHBOUR_ADVERTISEMENT) {
+        return Err(OutOfBounds);
+    }
+    packet.read(l3 + IPV6 + 8).map(Address::from_v6)
 }
 
 const TRANSPORT: usize = 20;

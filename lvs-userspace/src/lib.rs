@@ -8,6 +8,7 @@
 pub mod alert;
 pub mod api;
 mod apology;
+pub mod changes;
 pub mod cli;
 pub mod cluster;
 pub mod config;

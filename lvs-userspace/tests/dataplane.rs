@@ -18,6 +18,7 @@ use lvs_common::connection::{
 use lvs_common::counters::Counters;
 use lvs_common::destination::{Destination, Load, destination_flags, forward};
 use lvs_common::flow::{FlowKey, hash_client, slot_of};
+use lvs_common::lease::{GroupAddress, Lease};
 use lvs_common::ring::Slot;
 use lvs_common::service::{
     Member, MemberChunk, Service, ServiceKey, ServiceLine, Vip, line_places, owner, protocol, scheduler,
@@ -178,6 +179,7 @@ fn destination(generation: u32) -> Destination {
         service: 0,
         forward: forward::NAT,
         flags: destination_flags::NEXT_HOP_KNOWN,
+        lease: 0,
         reserved: 0,
     }
 }
@@ -200,7 +202,7 @@ fn plan() -> (Vec<Command>, Snapshot) {
         scheduler: scheduler::MH,
         flags: 0,
         owner: owner::FILE,
-        reserved: 0,
+        lease: 0,
     };
     // The seed is the data plane's own.
     let settings = Settings {
@@ -211,6 +213,7 @@ fn plan() -> (Vec<Command>, Snapshot) {
     };
     let snapshot = Snapshot {
         settings: Some(settings),
+        group_addresses: BTreeMap::from([(key.address, GroupAddress { lease: 2 })]),
         services: BTreeMap::from([(key, service(0, 5, ring.len() as u32, 18)), (other, service(1, 0, 1, 1))]),
         vips: BTreeMap::from([(key.address, Vip { services: 1 }), (other.address, Vip { services: 1 })]),
         members: BTreeMap::from([(2, chunk), (3, chunk)]),
@@ -221,6 +224,8 @@ fn plan() -> (Vec<Command>, Snapshot) {
     let wanted = Settings { embryonic_slots: 1, buckets: 1, connections: 1, ..settings };
     let mut commands = vec![Command::SetSettings(wanted)];
     let of = &snapshot;
+    let groups = of.group_addresses.iter();
+    commands.extend(groups.map(|(at, value)| Command::SetGroupAddress { address: *at, value: *value }));
     commands.extend(of.destinations.keys().map(|index| Command::ZeroDestination { index: *index }));
     let destinations = of.destinations.iter();
     commands.extend(destinations.map(|(i, value)| Command::SetDestination { index: *i, value: *value }));
@@ -267,11 +272,14 @@ fn a_plan_survives_the_agent_and_the_next_one_takes_it_over() {
         assert_eq!(same_link, link, "a link was made anew: packets passed without a program");
         assert_ne!(new_program, program);
 
-        let removal: Vec<Command> =
-            (expected.services.keys().map(|key| Command::DeleteService { key: *key }))
-                .chain(expected.vips.keys().map(|address| Command::DeleteVip { address: *address }))
-                .chain(expected.rings.keys().map(|ring| Command::DeleteRing { ring: *ring }))
-                .collect();
+        let removal: Vec<Command> = (expected
+            .services
+            .keys()
+            .map(|key| Command::DeleteService { key: *key }))
+        .chain(expected.vips.keys().map(|address| Command::DeleteVip { address: *address }))
+        .chain(expected.rings.keys().map(|ring| Command::DeleteRing { ring: *ring }))
+        .chain((expected.group_addresses.keys()).map(|at| Command::DeleteGroupAddress { address: *at }))
+        .collect();
         dataplane.apply(&removal).unwrap();
         dataplane.apply(&removal).expect("what is deleted already is none the worse");
         let left = dataplane.snapshot().unwrap();
@@ -373,7 +381,7 @@ fn service_on_ring(ring: u32) -> Command {
         scheduler: scheduler::MH,
         flags: 0,
         owner: owner::FILE,
-        reserved: 0,
+        lease: 0,
     };
     Command::SetService { key: ServiceKey::new(address("10.0.0.3"), ring as u16 + 1, protocol::TCP), value }
 }
@@ -907,5 +915,35 @@ fn a_full_connection_table_is_read_whole() {
         assert!(keys == (0..entries).map(flow).collect());
         let report = dataplane.sweeper().sweep(0, &connections.settings).unwrap();
         assert_eq!((report.embryonic, report.established), (1024, u64::from(SMALL.connections) + 1));
+    });
+}
+
+#[test]
+fn leases_are_written_by_a_thread_of_their_own_and_outlive_the_agent() {
+    Lab::run("leases", |lab| {
+        let lease = |ends| Lease { ends, fresh_until: ends / 2 };
+        let dataplane = lab.open();
+        let writer = dataplane.lease_writer();
+        assert_eq!(writer.read(1).unwrap(), Lease::NONE, "nothing is held that was never written");
+        writer.write(1, lease(100)).unwrap();
+        thread::scope(|scope| {
+            let writer = &writer;
+            scope.spawn(move || writer.write(63, lease(200)).unwrap());
+        });
+        for index in [0, 64, u8::MAX] {
+            let refused = [writer.write(index, lease(1)), writer.read(index).map(drop)];
+            for error in refused.map(Result::unwrap_err) {
+                assert!(matches!(error, MapError::OutOfRange { map: names::LEASES, .. }), "{error}");
+            }
+        }
+        // As if killed: the maps stay, and the handle works on.
+        drop(dataplane);
+        writer.write(1, lease(300)).unwrap();
+
+        let heir = lab.open().lease_writer();
+        assert_eq!([1, 2, 63].map(|index| heir.read(index).unwrap()), [lease(300), Lease::NONE, lease(200)]);
+        let leases: Array<_, Lease> = lab.map(names::LEASES).try_into().unwrap();
+        assert_eq!(leases.get(&1, 0).unwrap(), lease(300));
+        assert_eq!(leases.get(&0, 0).unwrap(), Lease::NONE);
     });
 }

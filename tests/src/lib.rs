@@ -2,6 +2,7 @@
 //! runs single frames through the program; `bench` measures; `sim` simulates a cluster.
 
 pub mod bench;
+pub mod cluster;
 pub mod lab;
 pub mod packet;
 pub mod sim;

@@ -10,6 +10,7 @@ mod kernel;
 mod lab;
 mod object_table;
 mod packages;
+mod sim;
 mod test;
 mod toolchain;
 mod vm;
@@ -40,6 +41,8 @@ enum Task {
     Demo(lab::DemoOptions),
     /// Measure what packets, connections and changes cost, and compare with the recorded run.
     Bench(bench::Options),
+    /// Run seeds of the cluster simulator.
+    Sim(sim::Options),
     /// Make the lab's network, work in it, record its packets, remove it.
     Lab(lab::LabOptions),
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Vm(options) => vm::run(&options),
         Task::Demo(options) => lab::demo(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Sim(options) => sim::run(&options),
         Task::Lab(options) => lab::run(&options),
     };
     finish(result)

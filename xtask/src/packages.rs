@@ -49,6 +49,7 @@ pub(crate) const LAB: &[Tool] = &[
     tool("freeradius", "freeradius"),
     tool("kamailio", "kamailio"),
     tool("etcd", "etcd-server"),
+    tool("keepalived", "keepalived"),
     tool("promtool", "prometheus"),
 ];
 

@@ -2,7 +2,9 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
 
-use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_redirect};
+use aya_ebpf::helpers::generated::{
+    bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_redirect,
+};
 use lvs_common::connection::ticks;
 
 const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
@@ -12,6 +14,13 @@ const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
 pub(crate) fn now_nanoseconds() -> u64 {
     // SAFETY: the helper takes nothing and reads a clock.
     unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+/// The monotonic clock in nanoseconds, as exact as it is.
+#[inline(always)]
+pub(crate) fn precise_nanoseconds() -> u64 {
+    // SAFETY: the helper takes nothing and reads a clock.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// The monotonic clock in [`ticks`].

@@ -18,11 +18,13 @@
 
 mod answer;
 mod connection;
+mod egress;
 mod expire;
 mod forward;
 mod fragment;
 mod helpers;
 mod icmp;
+mod lease;
 mod lookup;
 mod maps;
 mod next_hop;

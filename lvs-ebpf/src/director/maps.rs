@@ -10,6 +10,7 @@ use lvs_common::connection::{Bucket, TableState, buckets_for};
 use lvs_common::counters::{Counters, ErrorBudget};
 use lvs_common::destination::{Destination, Load};
 use lvs_common::fragment::{FragmentHead, FragmentKey};
+use lvs_common::lease::{GroupAddress, Lease};
 use lvs_common::limits;
 use lvs_common::ring::{RingLine, SLOTS_PER_LINE};
 use lvs_common::service::{MemberChunk, Service, ServiceKey, ServiceLine, ServiceState, Vip};
@@ -127,3 +128,16 @@ pub(crate) static ERROR_BUDGET: PerCpuArray<ErrorBudget, 1> = PerCpuArray::new()
 /// From the program to the agent: `Unresolved` records. Untyped, since libbpf refuses a value size here.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<(), 65_536> = RingBuf::new();
+
+/// Written by the agent, from a thread of its own: one entry at a time, which no packet waits for.
+#[btf_map]
+pub(crate) static LEASES: Array<Lease, { limits::LEASES as usize }> = Array::new();
+
+/// Written by the agent.
+#[btf_map]
+pub(crate) static GROUP_ADDRESSES: HashMap<
+    Address,
+    GroupAddress,
+    { limits::GROUP_ADDRESSES as usize },
+    NO_PREALLOC,
+> = HashMap::new();

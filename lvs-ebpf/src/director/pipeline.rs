@@ -8,6 +8,7 @@ use lvs_common::cause::Cause;
 use lvs_common::destination::forward::NAT;
 use lvs_common::flow::FlowKey;
 use lvs_common::service::protocol;
+use lvs_common::settings::flags;
 use lvs_ebpf::packet::{Bytes, Packet};
 use lvs_ebpf::parse::{self, Fragment, Network, PLAIN_V4, PLAIN_V6, Transport, ether_type};
 use network_types::eth::EthHdr;
@@ -17,7 +18,7 @@ use core::mem::offset_of;
 use crate::next_hop::NextHop;
 use crate::scratch::{Scratch, scratch};
 use crate::steer::{self, Sign, Steered};
-use crate::{answer, forward, fragment, icmp, lookup, reply, stages};
+use crate::{answer, forward, fragment, icmp, lease, lookup, reply, stages};
 
 /// Sends the packet on; answers the interface it leaves by.
 #[inline(always)]
@@ -46,7 +47,11 @@ pub(crate) fn process(packet: &Packet) -> Result<u32, Cause> {
 #[inline(always)]
 fn uncommon(packet: &Packet) -> Result<u32, Cause> {
     let scratch = scratch()?;
-    if !parse::network(packet, &mut scratch.network) {
+    let is_ip = parse::network(packet, &mut scratch.network);
+    if lease::is_needed()? {
+        stages::fence(packet, is_ip as u32)?;
+    }
+    if !is_ip {
         return Err(Cause::NotIp);
     }
     let network = &scratch.network;
@@ -144,10 +149,13 @@ fn spill(network: &Network, key: &FlowKey) -> Result<&'static mut Scratch, Cause
 
 #[inline(always)]
 fn no_service<B: Bytes>(bytes: &B, network: &Network, key: &FlowKey) -> Result<u32, Cause> {
-    if lookup::settings()?.flags & reply::POSSIBLE == 0 {
+    if lookup::settings()?.flags & (reply::POSSIBLE | flags::LEASES) == 0 {
         return Err(Cause::NoService);
     }
     spill(network, key)?;
+    if lease::is_needed()? {
+        stages::fence(bytes.packet(), 1)?;
+    }
     stages::reply(bytes.packet())
 }
 

@@ -9,7 +9,7 @@ use lvs_ebpf::parse::Network;
 
 use crate::connection::{self, Wanted};
 use crate::scratch::Scratch;
-use crate::{forward, lookup};
+use crate::{forward, lease, lookup};
 
 /// Settings without which no packet is anybody's reply.
 pub(crate) const POSSIBLE: u32 = flags::NAT | flags::ANSWERS_ROUTED;
@@ -39,11 +39,14 @@ pub(crate) fn route(
     if settings.flags & flags::ANSWERS_ROUTED == 0 {
         return Err(Cause::NoService);
     }
-    let service = lookup::service(key.source.halves(), key.source_port, key.protocol);
-    if service.is_none_or(|service| service.flags & service_flags::ANSWERS_ROUTED == 0) {
+    let Some(service) = lookup::service(key.source.halves(), key.source_port, key.protocol) else {
+        return Err(Cause::NoService);
+    };
+    if service.flags & service_flags::ANSWERS_ROUTED == 0 {
         return Err(Cause::NoService);
     }
     check_receiver(packet)?;
+    lease::check(service.lease)?;
     forward::route(packet, network, key)
 }
 

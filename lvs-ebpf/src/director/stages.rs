@@ -15,7 +15,7 @@ use lvs_ebpf::packet::Packet;
 use crate::answer::{self, Kind};
 use crate::scratch::scratch;
 use crate::steer::{self, Sign, Steered};
-use crate::{connection, forward, fragment, icmp, reply};
+use crate::{connection, forward, fragment, icmp, lease, reply};
 
 /// `Ok` as itself, `Err` in the upper half.
 #[inline(always)]
@@ -58,6 +58,11 @@ macro_rules! stage {
             decode(unsafe { $kernel_name(packet.context().ctx $(, $argument)*) })
         }
     };
+}
+
+stage! {
+    /// Stops a packet for an address whose lease is not held; else `Ok(0)`.
+    lvs_fence as fence(is_ip: u32) = |packet, is_ip| lease::fence(packet, &scratch()?.network, is_ip != 0).map(|()| 0)
 }
 
 stage! {

@@ -5,6 +5,7 @@ use lvs_common::cause::Cause;
 use lvs_common::connection::flags;
 use lvs_common::destination::{Destination, forward};
 use lvs_common::flow::FlowKey;
+use lvs_common::lease::standing;
 use lvs_common::ring::Slot;
 use lvs_common::service::{Service, protocol};
 use lvs_common::settings::Settings;
@@ -12,7 +13,7 @@ use lvs_common::tcp_state::{self, Seen, state, tcp_flags};
 
 use crate::connection::{self, Admission, Found, Wanted};
 use crate::scratch::scratch;
-use crate::{helpers, lookup, schedule};
+use crate::{helpers, lease, lookup, schedule};
 
 /// What the packet says about its flow: TCP with its flags, a datagram, or nothing. A number, since it
 /// crosses between stages, and since of an enum the verifier would see parts that are not set.
@@ -121,18 +122,25 @@ fn resume(found: &Found, sign: Sign, settings: &Settings) -> Resumed {
     Resumed::Live(found.destination)
 }
 
-/// The destination where ring or table answer alone, which is for most packets.
+/// The destination where ring or table answer alone, which is for most packets. `None` also without the lease:
+/// that is for [`steer`] to say, as is whether a new flow may be stored.
 #[inline(always)]
 pub(crate) fn at_once(key: &FlowKey, service: &Service, sign: Sign) -> Option<Steered> {
     if schedule::is_hashing(service) && !service.is_tracked() && service.ring_slots != 0 {
         let slot = schedule::hashed_slot(service, key).ok()?;
         if !slot.consults_table() {
             let index = holder(service, slot, true).ok()?;
+            if !lease::is_held(service.lease) {
+                return None;
+            }
             return Some(Steered { index, new: sign.is_syn(), admit: false });
         }
     }
     let settings = lookup::settings().ok()?;
     let found = connection::find(&Wanted::request(settings, key, service.index))?;
+    if !lease::is_held(service.lease) {
+        return None;
+    }
     match resume(&found, sign, settings) {
         Resumed::Live(index) => Some(Steered { index, new: false, admit: false }),
         _ => None,
@@ -144,6 +152,10 @@ pub(crate) fn at_once(key: &FlowKey, service: &Service, sign: Sign) -> Option<St
 #[inline(always)]
 pub(crate) fn steer(key: &FlowKey, service: &Service, sign: Sign) -> Result<Steered, Cause> {
     let settings = lookup::settings()?;
+    let lease = lease::standing_of(service.lease);
+    if lease == standing::NOT_HELD {
+        return Err(Cause::NoLease);
+    }
     let hashing = schedule::is_hashing(service);
     // Without a slot no new flow is taken; those that have an entry go on.
     let has_slot = hashing && service.ring_slots != 0;
@@ -159,6 +171,12 @@ pub(crate) fn steer(key: &FlowKey, service: &Service, sign: Sign) -> Result<Stee
         }
         found.retire();
     }
+    let store = service.is_tracked() || !has_slot || slot.is_dual();
+    // Its entry might not reach the other director before that one takes over. The client tries again there.
+    // A datagram without an entry goes where the ring says, there as here.
+    if lease == standing::STALE && ((sign.is_syn() && store) || (sign.is_udp() && service.is_tracked())) {
+        return Err(Cause::StaleLease);
+    }
     let index = if has_slot {
         // UDP has no beginning: also what is said about it goes where its datagrams go.
         holder(service, slot, begins(sign) || key.protocol == protocol::UDP)?
@@ -171,7 +189,6 @@ pub(crate) fn steer(key: &FlowKey, service: &Service, sign: Sign) -> Result<Stee
         schedule::pick(service)?
     };
     let destination = lookup::destination(index).ok_or(Cause::Inconsistent)?;
-    let store = service.is_tracked() || !has_slot || slot.is_dual();
     // Without entries every datagram would look like the first.
     let new = sign.is_syn() || (sign.is_udp() && store);
     let admit = store && remember(&wanted, service, index, destination, sign)?;

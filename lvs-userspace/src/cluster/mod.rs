@@ -11,4 +11,6 @@ pub mod identity;
 pub mod keys;
 pub mod message;
 pub mod refusal;
+pub mod takeover;
 pub mod transport;
+pub mod vrrp;

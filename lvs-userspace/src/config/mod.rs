@@ -16,6 +16,7 @@ mod scalar;
 mod source;
 mod totals;
 mod validate;
+mod vrrp;
 mod words;
 mod yaml;
 

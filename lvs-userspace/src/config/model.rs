@@ -4,6 +4,7 @@ mod alert;
 mod cluster;
 mod health;
 mod probe;
+mod vrrp;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub use probe::{
     Convention, DnsProbe, ExchangeProbe, ExternalProbe, GrpcProbe, HttpProbe, LdapProbe, Login, Probe,
     RadiusProbe, Secure, SipProbe, SqlProbe, TextProbe, TextProtocol, TlsMode, Transport, UdpProbe,
 };
+
+pub use vrrp::{VrrpInstance, VrrpVersion};
 
 use lvs_common::connection::buckets_for;
 
@@ -34,6 +37,8 @@ pub struct Config {
     pub alerts: Vec<Alert>,
     /// `None`: a director of its own, which needs nobody's leave.
     pub cluster: Option<Arc<Cluster>>,
+    /// Never with a cluster: the other way to find out whose the addresses are.
+    pub vrrp: Vec<VrrpInstance>,
     /// Where metrics are served over HTTP; no service's address.
     pub metrics: Option<SocketAddr>,
 }

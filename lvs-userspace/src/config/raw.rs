@@ -8,6 +8,7 @@ use super::health::raw::{Checks, Health};
 use super::model::{self, Forward, Protocol, Scheduler};
 use super::record::{List, Read, record};
 use super::scalar::{InterfaceName, ListenAddress, Number, ServiceName, UnicastAddress, Version};
+use super::vrrp::raw::Instances as Vrrp;
 use super::words::Track;
 use lvs_common::limits;
 
@@ -43,6 +44,8 @@ record! {
         default alerts: Alerts = json!([]);
         /// Directors that stand in for each other; without it, this one is alone.
         optional cluster: Cluster;
+        /// Virtual routers of VRRP in which this machine takes part; not with `cluster`.
+        default vrrp: Vrrp = json!([]);
         /// Where Prometheus finds metrics; nowhere if left out.
         optional metrics: Metrics;
     }

@@ -5,6 +5,7 @@ mod files;
 mod health;
 mod mistakes;
 mod properties;
+mod vrrp;
 
 use std::fs;
 use std::net::IpAddr;
@@ -78,6 +79,7 @@ fn the_classic_site_is_read() {
         services: vec![service],
         alerts: config.alerts.clone(),
         cluster: None,
+        vrrp: Vec::new(),
     };
     assert_eq!(config, expected);
     let alerts: Vec<_> = config.alerts.iter().map(|alert| alert.name.as_str()).collect();

@@ -16,6 +16,7 @@ use super::raw;
 use super::record::{Field, Located, Reader};
 use super::scalar::UnicastAddress;
 use super::totals;
+use super::vrrp::validate as vrrp;
 use super::words::Track;
 use super::yaml::Place;
 
@@ -29,6 +30,7 @@ pub(super) fn config(file: &raw::File, reader: &mut Reader) -> Option<Config> {
     }
     let alerts = reader.in_key("alerts", |reader| alerts(file.alerts.value()?, services.as_deref(), reader));
     let cluster = cluster(file, interfaces.as_deref(), reader);
+    let vrrp = vrrp(file, interfaces.as_deref(), reader);
     let metrics = reader.in_key("metrics", |reader| metrics(&file.metrics, services.as_deref(), reader));
     file.version.value()?;
     Some(Config {
@@ -38,6 +40,7 @@ pub(super) fn config(file: &raw::File, reader: &mut Reader) -> Option<Config> {
         services: services?,
         alerts: alerts?,
         cluster: cluster?.map(Arc::new),
+        vrrp: vrrp?,
         metrics: metrics?,
     })
 }
@@ -74,12 +77,35 @@ fn cluster(file: &raw::File, interfaces: Option<&[String]>, reader: &mut Reader)
         field => field.located()?,
     };
     let cluster = reader.in_key("cluster", |reader| cluster::cluster(raw, *place, interfaces, reader))?;
-    let services = file.services.value()?.iter();
-    let vips: Vec<_> = services
-        .filter_map(|(index, service)| service.value.vip.located().map(|vip| (index, *vip)))
-        .collect();
+    let vips = vips(file)?;
     reader.in_key("services", |reader| cluster::every_vip_moves(&vips, &cluster, reader));
     Some(Some(cluster))
+}
+
+/// All addresses of services, with the places of their items.
+fn vips(file: &raw::File) -> Option<Vec<(usize, Located<UnicastAddress>)>> {
+    let services = file.services.value()?.iter();
+    Some(services.filter_map(|(index, service)| Some((index, *service.value.vip.located()?))).collect())
+}
+
+fn vrrp(
+    file: &raw::File,
+    interfaces: Option<&[String]>,
+    reader: &mut Reader,
+) -> Option<Vec<model::VrrpInstance>> {
+    let Located { value: list, place } = file.vrrp.located()?;
+    let instances = reader.in_key("vrrp", |reader| {
+        if !list.items.is_empty() && !matches!(file.cluster, Field::Absent) {
+            let what = "both a cluster and virtual routers would move addresses";
+            reader.mistake(*place, what, "expected one of `cluster` and `vrrp`");
+        }
+        vrrp::instances(list, interfaces, reader)
+    })?;
+    if !instances.is_empty() {
+        let vips = vips(file)?;
+        reader.in_key("services", |reader| vrrp::every_vip_moves(&vips, &instances, reader));
+    }
+    Some(instances)
 }
 
 fn timeouts(raw: &raw::Timeouts) -> Option<model::Timeouts> {

@@ -1,12 +1,13 @@
 //! What control asks the data plane to write, and what the data plane reports as installed.
 //!
 //! Commands are carried out in order; control orders them so that a packet never sees half a plan:
-//! destinations, members, rings, service last; removal in reverse.
+//! addresses of groups, destinations, members, rings, service last; removal in reverse.
 
 use std::collections::BTreeMap;
 
 use lvs_common::address::Address;
 use lvs_common::destination::Destination;
+use lvs_common::lease::GroupAddress;
 use lvs_common::ring::Slot;
 use lvs_common::service::{MemberChunk, Service, ServiceKey, Vip};
 use lvs_common::settings::Settings;
@@ -15,6 +16,13 @@ use lvs_common::settings::Settings;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     SetSettings(Settings),
+    SetGroupAddress {
+        address: Address,
+        value: GroupAddress,
+    },
+    DeleteGroupAddress {
+        address: Address,
+    },
     SetDestination {
         index: u32,
         value: Destination,
@@ -60,6 +68,7 @@ pub enum Command {
 pub struct Snapshot {
     /// `None` when the maps have just been created.
     pub settings: Option<Settings>,
+    pub group_addresses: BTreeMap<Address, GroupAddress>,
     pub services: BTreeMap<ServiceKey, Service>,
     pub vips: BTreeMap<Address, Vip>,
     /// The chunks that services refer to.
@@ -74,6 +83,12 @@ impl Snapshot {
     pub fn apply(&mut self, command: &Command) {
         match command {
             Command::SetSettings(value) => self.settings = Some(*value),
+            Command::SetGroupAddress { address, value } => {
+                self.group_addresses.insert(*address, *value);
+            }
+            Command::DeleteGroupAddress { address } => {
+                self.group_addresses.remove(address);
+            }
             Command::SetDestination { index, value } => drop(self.destinations.insert(*index, *value)),
             Command::ZeroDestination { .. } | Command::ZeroService { .. } => {}
             Command::SetMembers { chunk, value } => drop(self.members.insert(*chunk, *value)),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use lvs_common::address::Address;
 use lvs_common::destination::{Destination, destination_flags::REMOVED, forward};
+use lvs_common::lease::Lease;
 use lvs_common::ring::Slot;
 use lvs_common::service::{Service, ServiceKey, Vip, service_flags};
 use lvs_common::settings::{Settings, flags};
@@ -19,7 +20,7 @@ use super::allocate::Region;
 use super::command::Command;
 use super::mirror::{Seats, chunks, region_of, ring_of};
 use super::next_hop::located;
-use super::plan::{self, Server, Wanted};
+use super::plan::{self, Plan, Server, Wanted};
 use super::rings::Pool;
 use super::state::State;
 use super::warnings;
@@ -74,13 +75,17 @@ impl State {
         self.learning.clear();
         let plan = std::mem::take(&mut self.plan);
         let mut targets = self.admit_all(&plan, now);
+        for target in &mut targets {
+            target.value.lease = plan.lease_of(&target.key.address);
+        }
         let changed_rings = self.assign_rings(&mut targets, now);
         for target in &targets {
             self.warnings.extend(warnings::of(&target.key, &target.wanted, target.pool.as_ref()));
         }
 
         let vips = plan::vips(targets.iter().map(|target| &target.key));
-        let flags = targets.iter().map(Target::settings_flags).fold(0, BitOr::bitor);
+        let fenced = if plan.group_addresses.is_empty() { 0 } else { flags::LEASES };
+        let flags = targets.iter().map(Target::settings_flags).fold(fenced, BitOr::bitor);
         let settings = plan.settings(flags, self.kernel.settings.as_ref());
         // Until everything is in place, what is looked for now is looked for as well.
         let installed = self.kernel.settings.map_or(0, |settings| settings.flags);
@@ -88,7 +93,9 @@ impl State {
         if early.flags != 0 && self.kernel.settings != Some(early) {
             self.emit(Command::SetSettings(early));
         }
+        self.set_group_addresses(&plan);
         self.set_destinations(&targets);
+        self.set_destinations_leases(&plan);
         self.set_members(&targets, |target| target.union());
         for target in &targets {
             self.widen(target, &changed_rings);
@@ -100,6 +107,7 @@ impl State {
         }
         self.delete_services(&targets);
         self.delete_vips(&vips);
+        self.delete_group_addresses(&plan);
         self.set_members(&targets, |target| target.seats.clone());
         self.remove_destinations(&targets);
         self.leave_rings();
@@ -114,6 +122,23 @@ impl State {
 
 /// Emission, step by step.
 impl State {
+    fn set_group_addresses(&mut self, plan: &Plan) {
+        for (&address, &value) in &plan.group_addresses {
+            if self.kernel.group_addresses.get(&address) != Some(&value) {
+                self.emit(Command::SetGroupAddress { address, value });
+            }
+        }
+    }
+
+    fn delete_group_addresses(&mut self, plan: &Plan) {
+        let installed = self.kernel.group_addresses.keys();
+        let gone: Vec<Address> =
+            installed.filter(|address| !plan.group_addresses.contains_key(address)).copied().collect();
+        for address in gone {
+            self.emit(Command::DeleteGroupAddress { address });
+        }
+    }
+
     /// One kind after the other, since the data plane writes neighbours of one kind at once.
     fn set_destinations(&mut self, targets: &[Target<'_>]) {
         for index in targets.iter().flat_map(|target| &target.fresh) {
@@ -140,6 +165,21 @@ impl State {
         }
         for target in targets.iter().filter(|target| target.previous.is_none()) {
             self.emit(Command::ZeroService { index: target.value.index });
+        }
+    }
+
+    /// Those that are removed too: their connections still get answers.
+    fn set_destinations_leases(&mut self, plan: &Plan) {
+        let translated = self.kernel.destinations.iter().filter(|(_, value)| value.forward == forward::NAT);
+        let leased = translated.map(|(index, value)| {
+            (*index, *value, Destination { lease: plan.lease_of(&value.source_address), ..*value })
+        });
+        let changed: Vec<(u32, Destination)> = leased
+            .filter(|(_, former, value)| value != former)
+            .map(|(index, _, value)| (index, value))
+            .collect();
+        for (index, value) in changed {
+            self.emit(Command::SetDestination { index, value });
         }
     }
 
@@ -276,6 +316,7 @@ fn new_destination(server: Server, target: &Target<'_>, former: Option<Destinati
         service: target.value.index,
         forward: server.forward,
         flags: 0,
+        lease: if server.forward == forward::NAT { target.value.lease } else { Lease::NOT_NEEDED },
         reserved: 0,
     }
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use lvs_common::address::Address;
 use lvs_common::connection::ticks;
 use lvs_common::destination::{Destination, forward};
+use lvs_common::lease::{GroupAddress, Lease};
 use lvs_common::service::{ServiceKey, Vip, owner, scheduler, service_flags};
 use lvs_common::settings::Settings;
 use lvs_common::tcp_state::state;
@@ -65,6 +66,8 @@ impl Wanted {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     pub timeouts: model::Timeouts,
+    /// Addresses that need a lease.
+    pub group_addresses: BTreeMap<Address, GroupAddress>,
     pub services: BTreeMap<ServiceKey, Wanted>,
 }
 
@@ -72,10 +75,18 @@ impl Plan {
     /// Replaces what the file owns by `config`, and leaves the rest alone.
     pub(super) fn replace_file(&mut self, config: &Config) {
         self.timeouts = config.timeouts;
+        self.group_addresses = group_addresses(config.cluster.as_deref());
         self.services.retain(|_, wanted| wanted.owner != owner::FILE);
         for service in &config.services {
             self.services.insert(key_of(service), Wanted::from(service));
         }
+    }
+
+    /// Index in `LEASES` of the address's group, or [`Lease::NOT_NEEDED`].
+    pub(super) fn lease_of(&self, address: &Address) -> u8 {
+        let lease = self.group_addresses.get(address).map(|group| group.lease);
+        // Beyond the last index is no lease that could be held.
+        lease.map_or(Lease::NOT_NEEDED, |lease| u8::try_from(lease).unwrap_or(u8::MAX))
     }
 
     /// `installed`: what the kernel has now. The shape of the connection table stays as it is there, since
@@ -96,6 +107,16 @@ impl Plan {
         }
         Settings { flags, ..settings }
     }
+}
+
+/// Leases are numbered as the groups stand in the file, from 1 on.
+fn group_addresses(cluster: Option<&model::Cluster>) -> BTreeMap<Address, GroupAddress> {
+    let groups = cluster.into_iter().flat_map(|cluster| (1..).zip(&cluster.groups));
+    groups
+        .flat_map(|(lease, group)| {
+            group.addresses.iter().map(move |own| (Address::from(own.address), GroupAddress { lease }))
+        })
+        .collect()
 }
 
 /// Addresses that at least one service listens on.

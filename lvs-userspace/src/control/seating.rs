@@ -97,7 +97,8 @@ impl State {
             scheduler: stage.scheduler,
             flags: wanted.flags(tracked),
             owner: wanted.owner,
-            reserved: 0,
+            // By the plan, for those too that stay as they are.
+            lease: 0,
         };
         Ok(Target { key, wanted, previous, value, seats, pool, fresh, revived })
     }

@@ -64,6 +64,14 @@ fn apply_run(
             SetSettings(settings) => maps.settings.set(&0, &fitted(maps, settings)),
             _ => Ok(()),
         }),
+        Some(SetGroupAddress { .. }) => set_all(&maps.group_addresses, run, |command| match command {
+            SetGroupAddress { address, value } => Some((*address, *value)),
+            _ => None,
+        }),
+        Some(DeleteGroupAddress { .. }) => remove_all(&maps.group_addresses, run, |command| match command {
+            DeleteGroupAddress { address } => Some(*address),
+            _ => None,
+        }),
         Some(ZeroDestination { .. }) => one_by_one(run, |command| match command {
             ZeroDestination { index } => {
                 maps.counters.set(index, &Counters::ZERO)?;
@@ -201,6 +209,8 @@ fn describe(command: &Command) -> String {
     use Command::*;
     match command {
         SetSettings(_) => "set the settings".to_owned(),
+        SetGroupAddress { address, .. } => format!("set group address {}", IpAddr::from(*address)),
+        DeleteGroupAddress { address } => format!("delete group address {}", IpAddr::from(*address)),
         SetDestination { index, value } => {
             format!("set destination {index} ({})", IpAddr::from(value.address))
         }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
-use super::error::AttachError;
+use super::egress;
+use super::error::{AttachError, EgressError};
 use super::interface::{self, AttachMode};
 use super::syscall::{self, MODE_GENERIC, MODE_NATIVE};
 
@@ -31,6 +32,10 @@ pub struct Attachment {
 pub(crate) struct Attacher {
     pub(crate) directory: PathBuf,
     pub(crate) program: OwnedFd,
+    /// The program for what leaves, where there is one,
+    pub(crate) egress: Option<OwnedFd>,
+    /// and whether it belongs on the interfaces.
+    pub(crate) wants_egress: bool,
 }
 
 impl Attacher {
@@ -41,13 +46,7 @@ impl Attacher {
         interfaces: &[String],
         allow_generic: bool,
     ) -> Result<Vec<Attachment>, AttachError> {
-        let wanted = interfaces
-            .iter()
-            .map(|name| match nix::net::if_::if_nametoindex(name.as_str()) {
-                Ok(index) => Ok((index, name.as_str())),
-                Err(_) => Err(AttachError::NoInterface(name.clone())),
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let wanted = indices(interfaces)?;
         let mut pinned = pinned_links(&self.directory)?;
         let mut attachments = Vec::new();
         for (index, interface) in wanted {
@@ -55,7 +54,7 @@ impl Attacher {
             let adopted = match pinned.remove(&index) {
                 Some(link) if link_interface(&link, &self.directory)? == index => Some(link),
                 Some(stale) => {
-                    remove(&stale, &self.pin_path(index))?;
+                    remove(&stale, &self.directory, index)?;
                     None
                 }
                 None => None,
@@ -64,6 +63,7 @@ impl Attacher {
                 Some(link) => self.replace(&link, index, interface)?,
                 None => self.attach_new(index, interface, allow_generic)?,
             };
+            self.follow_egress(index).map_err(|reason| egress_failed(interface, reason))?;
             if mode == AttachMode::Generic {
                 warn!(interface, "XDP runs in generic mode: several times slower than in the driver");
             }
@@ -71,13 +71,32 @@ impl Attacher {
         }
         for (index, link) in pinned {
             info!(index, "taking the program off an interface that is not configured any more, or is gone");
-            remove(&link, &self.pin_path(index))?;
+            remove(&link, &self.directory, index)?;
         }
         Ok(attachments)
     }
 
+    fn follow_egress(&self, index: u32) -> Result<(), EgressError> {
+        match &self.egress {
+            Some(program) if self.wants_egress => egress::attach(program.as_fd(), index, &self.directory),
+            Some(_) => egress::detach(index, &self.directory),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether an earlier agent has put its program for what leaves on any of the interfaces.
+    pub(super) fn found_egress(&self, interfaces: &[String]) -> Result<bool, AttachError> {
+        for (index, interface) in indices(interfaces)? {
+            let found = egress::is_attached(index);
+            if found.map_err(|reason| egress_failed(interface, EgressError::Query(reason)))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn pin_path(&self, index: u32) -> PathBuf {
-        self.directory.join(format!("{LINK_PREFIX}{index}"))
+        pin_path(&self.directory, index)
     }
 
     /// The link stays, the program changes: no packet passes without one.
@@ -139,7 +158,7 @@ impl Attacher {
 /// Takes every program off whose link is pinned in `directory`.
 pub(crate) fn detach_all(directory: &Path) -> Result<(), AttachError> {
     for (index, link) in pinned_links(directory)? {
-        remove(&link, &directory.join(format!("{LINK_PREFIX}{index}")))?;
+        remove(&link, directory, index)?;
     }
     Ok(())
 }
@@ -164,12 +183,34 @@ fn link_interface(link: &OwnedFd, directory: &Path) -> Result<u32, AttachError> 
     Ok(info.map_err(|reason| AttachError::Pin { path: directory.to_owned(), reason })?.interface)
 }
 
-fn remove(link: &OwnedFd, path: &Path) -> Result<(), AttachError> {
+/// The program for what leaves goes first: the link says where it may be.
+fn remove(link: &OwnedFd, directory: &Path, index: u32) -> Result<(), AttachError> {
+    let is_here = link_interface(link, directory)? == index;
+    if is_here { egress::detach(index, directory) } else { egress::forget(directory, index) }
+        .map_err(|reason| egress_failed(&format!("with index {index}"), reason))?;
+    let path = pin_path(directory, index);
     let gone = |error: &io::Error| error.raw_os_error() == Some(libc::ENOLINK);
     match syscall::detach(link.as_fd()) {
-        Err(reason) if !gone(&reason) => Err(AttachError::Pin { path: path.to_owned(), reason }),
-        _ => fs::remove_file(path).map_err(|reason| AttachError::Pin { path: path.to_owned(), reason }),
+        Err(reason) if !gone(&reason) => Err(AttachError::Pin { path, reason }),
+        _ => fs::remove_file(&path).map_err(|reason| AttachError::Pin { path, reason }),
     }
+}
+
+fn pin_path(directory: &Path, index: u32) -> PathBuf {
+    directory.join(format!("{LINK_PREFIX}{index}"))
+}
+
+fn indices(interfaces: &[String]) -> Result<Vec<(u32, &str)>, AttachError> {
+    let index = |name: &'_ String| nix::net::if_::if_nametoindex(name.as_str());
+    let found = interfaces.iter().map(|name| match index(name) {
+        Ok(index) => Ok((index, name.as_str())),
+        Err(_) => Err(AttachError::NoInterface(name.clone())),
+    });
+    found.collect()
+}
+
+fn egress_failed(interface: &str, reason: EgressError) -> AttachError {
+    AttachError::Egress { interface: interface.to_owned(), reason }
 }
 
 fn query(index: u32, name: &str) -> Result<interface::InterfaceState, AttachError> {

@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn an_instance_name_cannot_leave_its_place() {
-        assert_eq!(instance_directory("lvs").unwrap(), Path::new("/sys/fs/bpf/lvs/v1"));
+        assert_eq!(instance_directory("lvs").unwrap(), Path::new("/sys/fs/bpf/lvs/v2"));
         for name in ["", ".", "..", "a/b", "a.b", "a b", &"x".repeat(65)] {
             assert!(matches!(instance_directory(name), Err(OpenError::InstanceName(_))), "{name:?}");
         }

@@ -130,10 +130,33 @@ pub enum AttachError {
     NotNative { interface: String, reason: io::Error },
     #[error("interface {interface} refuses generic XDP too: {reason}")]
     NotGeneric { interface: String, reason: io::Error },
+    #[error("egress of interface {interface}: {reason}")]
+    Egress { interface: String, reason: EgressError },
     #[error(transparent)]
     Refresh(#[from] RefreshError),
     #[error("the program on interface {interface} cannot be replaced: {reason}")]
     Replace { interface: String, reason: io::Error },
+}
+
+/// Bringing the program to an interface's egress, or taking it away.
+#[derive(Debug, Error)]
+pub enum EgressError {
+    #[error("the kernel does not tell what is there: {0}")]
+    Query(io::Error),
+    #[error(
+        "the qdisc `{0}` is there, which sees only what comes in; replace it by `clsact`, which takes the same filters (`tc qdisc replace dev ... clsact`)"
+    )]
+    Qdisc(String),
+    #[error(
+        "the filter {name:?} of the classifier `{kind}` has the priority {priority} already, which the director needs; give it another one (`tc filter show dev ... egress`)"
+    )]
+    Occupied { kind: String, name: String, priority: u16 },
+    #[error("the kernel refuses the filter (qdisc clsact, classifier bpf): {0}")]
+    Add(io::Error),
+    #[error("it cannot be removed: {0}")]
+    Remove(io::Error),
+    #[error("{}: {reason}", path.display())]
+    Mark { path: PathBuf, reason: io::Error },
 }
 
 /// Why the program could not be told an interface's MAC.

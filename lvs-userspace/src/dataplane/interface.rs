@@ -2,10 +2,10 @@
 
 use std::io;
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
-use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use super::netlink;
 
 /// How a program sits on its interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,24 +28,10 @@ pub(super) struct InterfaceState {
 
 /// Asks by netlink, since /sys may belong to another network namespace.
 pub(super) fn query(index: u32) -> io::Result<InterfaceState> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
     let mut link = LinkMessage::default();
     link.header.index = index;
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST;
-    let mut request = NetlinkMessage::new(header, NetlinkPayload::from(RouteNetlinkMessage::GetLink(link)));
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    let (answer, _) = socket.recv_from_full()?;
-    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-    match answer.payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(state_of(&link)),
-        NetlinkPayload::Error(error) => Err(error.to_io()),
+    match netlink::get(RouteNetlinkMessage::GetLink(link))? {
+        Some(RouteNetlinkMessage::NewLink(link)) => Ok(state_of(&link)),
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "netlink answered with something else than a link",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{io, iter};
 
 use aya::maps::MapInfo;
-use aya::programs::Xdp;
+use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lvs_common::connection::ENTRIES_PER_BUCKET;
 use lvs_common::names;
@@ -23,6 +23,7 @@ use crate::config::model::Limits;
 /// The programs in the kernel, their maps pinned.
 pub(super) struct Loaded {
     pub(super) director: OwnedFd,
+    pub(super) egress: OwnedFd,
     pub(super) expire: OwnedFd,
     pub(super) inner_maker: InnerMaker,
     /// What the operator should know though it works.
@@ -88,6 +89,7 @@ pub(super) fn load(object: &[u8], limits: &Limits, directory: &Path) -> Result<L
         .load(object)
         .map_err(|reason| OpenError::Load { hint: hint(&reason), reason: Box::new(reason) })?;
     let (director, btf) = load_program(&mut programs, names::PROGRAM_DIRECTOR)?;
+    let (egress, _) = load_program(&mut programs, names::PROGRAM_EGRESS)?;
     let (expire, _) = load_program(&mut programs, names::PROGRAM_EXPIRE)?;
     let inner = |name| {
         let definition = parsed.maps.get(name).and_then(aya_obj::Map::inner);
@@ -101,7 +103,7 @@ pub(super) fn load(object: &[u8], limits: &Limits, directory: &Path) -> Result<L
         btf,
     };
     let kernel_log = kernel_log(&mut programs);
-    Ok(Loaded { director, expire, inner_maker, warnings, kernel_log })
+    Ok(Loaded { director, egress, expire, inner_maker, warnings, kernel_log })
 }
 
 /// Entries of the maps whose size is configured.
@@ -186,8 +188,12 @@ fn kept(map: &str, what: &str, wanted: u32) -> String {
 fn load_program(programs: &mut Ebpf, name: &'static str) -> Result<(OwnedFd, OwnedFd), OpenError> {
     let refused = |reason| OpenError::Program { name, reason: Box::new(reason) };
     let program = programs.program_mut(name).ok_or(OpenError::Missing { kind: "program", name })?;
-    let program: &mut Xdp = program.try_into().map_err(refused)?;
-    program.load().map_err(refused)?;
+    match program {
+        Program::Xdp(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+    .map_err(refused)?;
     let btf = program.info().map_err(refused)?.btf_id().unwrap_or_default();
     let btf = syscall::open_btf(btf).map_err(|reason| OpenError::Btf { name, reason })?;
     let descriptor = program.fd().map_err(refused)?.as_fd().try_clone_to_owned();

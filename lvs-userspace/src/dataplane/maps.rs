@@ -7,6 +7,7 @@ use lvs_common::address::Address;
 use lvs_common::connection::Bucket;
 use lvs_common::counters::Counters;
 use lvs_common::destination::{Destination, Load};
+use lvs_common::lease::{GroupAddress, Lease};
 use lvs_common::limits::RING_SIZES;
 use lvs_common::names;
 use lvs_common::service::{MemberChunk, Service, ServiceKey, ServiceState, Vip};
@@ -33,6 +34,8 @@ pub(super) struct Maps {
     pub(super) causes: Table<u32, u64>,
     pub(super) connections: Table<u32, Bucket>,
     pub(super) embryonic_order: Table<u32, u32>,
+    pub(super) leases: Table<u32, Lease>,
+    pub(super) group_addresses: Table<Address, GroupAddress>,
 }
 
 /// What the connection table keeps as long as it lives.
@@ -93,6 +96,8 @@ impl Maps {
             causes: Table::open(directory, names::CAUSES)?,
             connections: Table::open(directory, names::CONNECTIONS)?,
             embryonic_order: Table::open(directory, names::EMBRYONIC_ORDER)?,
+            leases: Table::open(directory, names::LEASES)?,
+            group_addresses: Table::open(directory, names::GROUP_ADDRESSES)?,
         })
     }
 }

@@ -1,17 +1,20 @@
 //! The kernel's side of the director, and the only writer of its maps.
 //!
 //! [`Dataplane`] loads the programs, adopts what an earlier agent left pinned, and carries out control's
-//! commands. [`Readback`], [`Sweeper`] and [`Events`] are handles to the same maps for other threads.
+//! commands. [`Readback`], [`Sweeper`], [`LeaseWriter`] and [`Events`] are handles to the same maps for other threads.
 
 mod apply;
 pub(crate) mod attach;
 pub(crate) mod bpffs;
+mod egress;
 mod error;
 mod events;
 mod inner_maps;
 mod interface;
+mod lease;
 mod loader;
 mod maps;
+mod netlink;
 pub mod object;
 mod readback;
 mod service_lines;
@@ -25,9 +28,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use attach::Attachment;
-pub use error::{ApplyError, AttachError, MapError, OpenError, RefreshError};
+pub use error::{ApplyError, AttachError, EgressError, MapError, OpenError, RefreshError};
 pub use events::Events;
 pub use interface::AttachMode;
+pub use lease::LeaseWriter;
 pub use loader::KernelLog;
 pub use readback::{ConnectionEntry, Readback};
 pub use sweep::{SweepReport, Sweeper, now_ticks};
@@ -92,7 +96,13 @@ impl Dataplane {
         }
         // An agent may have died between the two forms of its services.
         apply::publish_services(&maps, &loaded.inner_maker)?;
-        let attacher = Attacher { directory: directory.clone(), program: loaded.director };
+        let mut attacher = Attacher {
+            directory: directory.clone(),
+            program: loaded.director,
+            egress: Some(loaded.egress),
+            wants_egress: false,
+        };
+        attacher.wants_egress = attacher.found_egress(&options.interfaces)?;
         let attachments = attacher.attach(&options.interfaces, options.allow_generic)?;
         let mut dataplane = Self {
             directory,
@@ -140,6 +150,12 @@ impl Dataplane {
         self.readback().snapshot()
     }
 
+    /// Whether [`Self::attach`] is to put the program for what leaves on the interfaces too. In the beginning
+    /// as an earlier agent left it.
+    pub const fn want_egress(&mut self, wanted: bool) {
+        self.attacher.wants_egress = wanted;
+    }
+
     /// Puts the program on exactly these interfaces, and says how.
     pub fn attach(
         &mut self,
@@ -166,6 +182,11 @@ impl Dataplane {
         self.attacher.program.as_fd()
     }
 
+    /// The program for what leaves, likewise.
+    pub fn egress(&self) -> Option<BorrowedFd<'_>> {
+        self.attacher.egress.as_ref().map(AsFd::as_fd)
+    }
+
     /// Entries of `DESTINATIONS`, and so of [`Readback::counters`] and [`Readback::loads`].
     pub fn destination_capacity(&self) -> u32 {
         self.maps.destinations.capacity()
@@ -178,6 +199,11 @@ impl Dataplane {
     /// One is enough: a pass is through the whole table.
     pub fn sweeper(&self) -> Sweeper {
         Sweeper { maps: Arc::clone(&self.maps), expire: Arc::clone(&self.expire) }
+    }
+
+    /// For the thread that keeps a cluster's leases.
+    pub fn lease_writer(&self) -> LeaseWriter {
+        LeaseWriter { maps: Arc::clone(&self.maps) }
     }
 
     /// What the programs say of each packet, where program and agent were built with `debug-log`. Once.

@@ -44,6 +44,7 @@ impl Readback {
         let destinations = self.maps.destinations.range(0..self.maps.destinations.capacity())?;
         Ok(Snapshot {
             settings,
+            group_addresses: self.maps.group_addresses.all()?.into_iter().collect(),
             vips: self.maps.vips.all()?.into_iter().collect(),
             members: self.members(services.values())?,
             destinations: (0..).zip(destinations).filter(|(_, value)| value.generation > 0).collect(),

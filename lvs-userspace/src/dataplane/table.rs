@@ -128,6 +128,11 @@ impl<K: Plain, V: Plain> Table<K, V> {
 }
 
 impl<V: Plain> Table<u32, V> {
+    /// Writes an entry of an array that is not per-CPU, without a copy of it.
+    pub(super) fn set_element(&self, index: u32, value: &V) -> Result<(), MapError> {
+        self.raw.update(index.as_bytes(), value.as_bytes()).map_err(|error| self.failed("write to", error))
+    }
+
     /// Values of an array; of a per-CPU array one for each CPU, those of an index side by side.
     pub(super) fn range(&self, range: Range<u32>) -> Result<Vec<V>, MapError> {
         if range.end > self.capacity() {

@@ -69,6 +69,18 @@ impl Events {
     }
 }
 
+/// Tells when interfaces or their addresses have changed.
+pub(crate) struct Changes(Events);
+
+impl Changes {
+    /// Returns after a change, or several of them that came at once; `None` when the connection is gone.
+    pub(crate) async fn next(&mut self) -> Option<()> {
+        self.0.0.next().await?;
+        while self.0.0.next().now_or_never().flatten().is_some() {}
+        Some(())
+    }
+}
+
 impl Network {
     /// Opens one socket for questions and one for the kernel's messages, and starts the tasks that drive
     /// them. Must be called within a tokio runtime.
@@ -84,6 +96,15 @@ impl Network {
         tokio::spawn(questions);
         tokio::spawn(watch);
         Ok((Self { handle }, Events(Box::new(messages))))
+    }
+
+    /// Watches interfaces and their addresses, in the namespace of the calling thread. Starts the task that drives
+    /// the socket; must be called within a tokio runtime.
+    pub(crate) fn watch_interfaces() -> Result<Changes, Error> {
+        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+        let (watch, _, messages) = rtnetlink::new_multicast_connection(&groups).map_err(Error::Open)?;
+        tokio::spawn(watch);
+        Ok(Changes(Events(Box::new(messages))))
     }
 
     /// The way a packet to `destination` takes right now. Its MAC is `None` if the kernel has not resolved
@@ -186,7 +207,7 @@ impl Network {
         }
     }
 
-    pub(super) async fn links(&self) -> Result<Vec<Link>, Error> {
+    pub(crate) async fn links(&self) -> Result<Vec<Link>, Error> {
         let answers = self.handle.link().get().execute();
         let messages: Vec<_> = answers.try_collect().await.map_err(request_failed("read the interfaces"))?;
         Ok(messages.iter().map(message::link).collect())

@@ -9,14 +9,16 @@
 
 mod kernel;
 mod message;
+pub(crate) mod packet;
 mod resolution;
 mod resolver;
 
 use std::io;
 use std::net::IpAddr;
 
-pub(crate) use kernel::request_failed;
+pub(crate) use kernel::{Changes, request_failed};
 pub use kernel::{Events, Network};
+pub(crate) use resolution::Link;
 pub use resolver::Resolver;
 
 /// An Ethernet address.

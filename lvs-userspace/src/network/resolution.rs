@@ -7,7 +7,7 @@ use super::{Mac, NextHop, NextHopChanged, Unreachable};
 
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Link {
+pub(crate) struct Link {
     pub index: u32,
     pub name: String,
     /// `None` if it is not Ethernet.

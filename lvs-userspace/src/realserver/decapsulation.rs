@@ -11,8 +11,8 @@ use lvs_common::decapsulation::{Listed, Outcome};
 use lvs_common::names;
 use tracing::{debug, info};
 
-use super::journal::file_error;
 use super::{Error, Options};
+use crate::changes::file_error;
 use crate::dataplane::attach::{self, Attacher};
 use crate::dataplane::{bpffs, object};
 
@@ -31,7 +31,12 @@ impl Decapsulation {
         let directory = directory(&options.instance)?;
         bpffs::create(&directory)?;
         let descriptor = xdp(&mut program)?.fd().map_err(program_error)?.as_fd().try_clone_to_owned();
-        let attacher = Attacher { directory, program: descriptor.map_err(program_error)? };
+        let attacher = Attacher {
+            directory,
+            program: descriptor.map_err(program_error)?,
+            egress: None,
+            wants_egress: false,
+        };
         for attachment in attacher.attach(interfaces, true)? {
             info!(interface = attachment.interface, mode = ?attachment.mode, "unpacking");
         }
@@ -45,7 +50,7 @@ impl Decapsulation {
             return Ok(());
         }
         attach::detach_all(&directory)?;
-        bpffs::remove(&directory).map_err(file_error(&directory))
+        Ok(bpffs::remove(&directory).map_err(file_error(&directory))?)
     }
 
     /// What the operator wants to know when packets did not arrive.

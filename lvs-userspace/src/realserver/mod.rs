@@ -5,12 +5,11 @@
 //! written to /run first, with what was there before, so that the next start can undo what a killed one
 //! could not.
 
-mod changes;
 mod decapsulation;
-mod journal;
+mod lock;
 mod options;
 mod route;
-mod sysctl;
+mod settings;
 mod vip;
 
 use std::collections::BTreeSet;
@@ -21,13 +20,14 @@ use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+use crate::changes::journal::Journal;
+use crate::changes::{self, Change, Target, sysctl};
 use crate::dataplane::object::MissingObject;
 use crate::dataplane::{AttachError, OpenError, bpffs};
 use crate::network::{self, Events, Network};
 
-use changes::{Change, Target};
 use decapsulation::Decapsulation;
-use journal::Journal;
+use lock::Lock;
 pub use options::Options;
 
 #[derive(Debug, thiserror::Error)]
@@ -45,13 +45,8 @@ pub enum Error {
     NoWayToDirector { director: IpAddr, source: network::Error },
     #[error("another `lvsd realserver` of instance {instance} is at work ({} is locked)", path.display())]
     Locked { instance: String, path: PathBuf },
-    #[error("{}: {source}", path.display())]
-    File { path: PathBuf, source: io::Error },
-    #[error(
-        "{} was not written by this version of lvsd: stop the version that wrote it cleanly, or remove the file: {source}",
-        path.display()
-    )]
-    State { path: PathBuf, source: serde_json::Error },
+    #[error(transparent)]
+    Changes(#[from] changes::Error),
     #[error("cannot load the decapsulating program: {0}")]
     Program(String),
     #[error("cannot wait for signals: {0}")]
@@ -96,6 +91,8 @@ pub struct RealServer {
     network: Network,
     events: Events,
     journal: Journal,
+    /// Of the journal's writer. Held until the machine is as it was.
+    lock: Lock,
     /// Those that packets from the directors come in by, as far as known.
     interfaces: Vec<String>,
     decapsulation: Option<Decapsulation>,
@@ -112,12 +109,14 @@ impl RealServer {
         bpffs::instance_directory(&options.instance)?;
         let (network, events) = Network::connect()?;
         let interfaces = interfaces(&options, &network).await?;
-        let journal = Journal::open(&options.instance)?;
+        let lock = Lock::take(&options.instance)?;
+        let journal = Journal::open(lock.directory(), "realserver.json")?;
         let mut server = Self {
             options,
             network,
             events,
             journal,
+            lock,
             interfaces,
             decapsulation: None,
             advice: BTreeSet::new(),
@@ -134,7 +133,7 @@ impl RealServer {
     /// Silence first, then the address, the tunnel last: at no moment does this machine answer for a VIP,
     /// or unpack what it would not take.
     async fn apply(&mut self) -> Result<(), Error> {
-        for setting in sysctl::wanted(&self.options, &self.interfaces) {
+        for setting in settings::wanted(&self.options, &self.interfaces) {
             setting.apply(&mut self.journal)?;
         }
         for vip in self.options.vips() {
@@ -198,6 +197,7 @@ impl RealServer {
             return Err(Error::NotUndone(failed));
         }
         self.journal.close()?;
+        drop(self.lock);
         info!("undone");
         Ok(())
     }
@@ -207,11 +207,11 @@ impl RealServer {
         let mut failed = 0;
         for change in changes.iter().rev() {
             let undone = match &change.target {
-                Target::Sysctl(name) => sysctl::undo(name, change),
+                Target::Sysctl(name) => sysctl::undo(name, change).map_err(Error::from),
                 Target::Address(vip) => vip::remove(&self.network, *vip).await,
                 Target::Route(key) => route::undo(&self.network, key, change).await,
             };
-            if let Err(error) = undone.and_then(|()| self.journal.forget(&change.target)) {
+            if let Err(error) = undone.and_then(|()| Ok(self.journal.forget(&change.target)?)) {
                 warn!("{error}");
                 failed += 1;
             }

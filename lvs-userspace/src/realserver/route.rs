@@ -15,9 +15,9 @@ use netlink_packet_route::route::{
 use rtnetlink::RouteMessageBuilder;
 use tracing::info;
 
-use super::changes::{Change, RouteKey, Target};
-use super::journal::Journal;
 use super::{Error, Options};
+use crate::changes::journal::Journal;
+use crate::changes::{Change, RouteKey, Target};
 use crate::network::{self, Network, request_failed};
 
 const IPV4_HEADER: u32 = 20;

@@ -9,8 +9,8 @@ use netlink_packet_route::address::{
 use tracing::info;
 
 use super::Error;
-use super::changes::{Change, Target};
-use super::journal::Journal;
+use crate::changes::journal::Journal;
+use crate::changes::{Change, Target};
 use crate::network::{self, Network, request_failed};
 
 const LOOPBACK: &str = "lo";

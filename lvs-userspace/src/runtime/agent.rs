@@ -18,6 +18,7 @@ use super::exporter::Exporter;
 use super::health::Health;
 use super::installed::Installed;
 use super::next_hops::NextHops;
+use super::vrrp::Vrrp;
 use super::{Error, Options, advice, notify, read};
 use crate::api::{Overview, Reloads, Request, Usage, model};
 use crate::apology::Page;
@@ -64,6 +65,7 @@ pub(super) struct Agent {
     installed: Installed,
     next_hops: NextHops,
     health: Health,
+    vrrp: Vrrp,
     apologies: Apologies,
     exporter: Exporter,
     reloads: Reloads,
@@ -85,6 +87,7 @@ impl Agent {
         installed: Installed,
         next_hops: NextHops,
         health: Health,
+        vrrp: Vrrp,
         exporter: Exporter,
     ) -> Self {
         let dataplane = &installed.dataplane;
@@ -100,6 +103,7 @@ impl Agent {
             installed,
             next_hops,
             health,
+            vrrp,
             apologies: Apologies::default(),
             exporter,
             reloads: Reloads::default(),
@@ -131,7 +135,7 @@ impl Agent {
         self.take_advice();
         self.health.watch();
         self.exporter.follow(self.health.config().metrics);
-        Ok(())
+        self.vrrp.configure(&self.health.config().vrrp).await
     }
 
     /// Until something ends it.
@@ -193,6 +197,7 @@ impl Agent {
                     self.walked(found);
                 }
                 _ = tick.tick() => {
+                    self.vrrp.progress();
                     let desired = self.health.tick();
                     self.install(desired);
                     self.handle(Event::Tick);
@@ -207,7 +212,9 @@ impl Agent {
     }
 
     /// Ends the agent's part; see [`crate::dataplane::Dataplane::close`].
-    pub(super) fn close(mut self, keep_forwarding: bool) -> Result<(), Error> {
+    pub(super) async fn close(mut self, keep_forwarding: bool) -> Result<(), Error> {
+        // While packets still find their servers.
+        self.vrrp.end().await;
         self.health.save();
         Ok(self.installed.dataplane.close(keep_forwarding)?)
     }
@@ -292,6 +299,9 @@ impl Agent {
         self.next_hops.settle(self.health.config());
         let changes = installed?;
         self.take_advice();
+        if let Err(reason) = self.vrrp.configure(&self.health.config().vrrp).await {
+            error!(%reason, "the virtual routers are not all as the configuration has them");
+        }
         self.exporter.follow(self.health.config().metrics);
         Ok(model::Reloaded {
             services: self.installed.config.services.len(),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::api::model::Failure;
+use crate::cluster::takeover;
 use crate::config::Diagnostics;
 use crate::dataplane::object::MissingObject;
 use crate::dataplane::{ApplyError, AttachError, MapError, OpenError};
@@ -35,6 +36,10 @@ pub enum Error {
     Apply(#[from] ApplyError),
     #[error(transparent)]
     Network(#[from] network::Error),
+    #[error(transparent)]
+    Takeover(#[from] takeover::Failure),
+    #[error("cannot start the thread that speaks VRRP: {0}")]
+    Vrrp(#[source] io::Error),
 }
 
 // Boxed, since it carries the loader's whole error and every result here would be as large.

@@ -17,6 +17,7 @@ mod neighbours;
 mod next_hops;
 mod notify;
 mod store;
+mod vrrp;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,7 @@ use installed::Installed;
 use lock::InstanceLock;
 use next_hops::NextHops;
 use store::Store;
+use vrrp::Vrrp;
 
 /// Requests of the API on their way to the agent.
 const REQUESTS: usize = 64;
@@ -125,7 +127,9 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     let (ask, received) = mpsc::channel(REQUESTS);
     let api = Api { requests: ask, readback, checks: health.instruct() };
     let exporter = Exporter::new(api.clone());
-    let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports), health, exporter);
+    let vrrp = Vrrp::new(&options.instance, network.clone());
+    let next_hops = NextHops::new(resolver, reports);
+    let mut agent = Agent::new(options, installed, next_hops, health, vrrp, exporter);
     let begun = async {
         tokio::spawn(neighbours::resolve(requests?, network));
         tokio::spawn(supervisor.run());
@@ -136,7 +140,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     let socket = match begun.await {
         Ok(socket) => socket,
         Err(error) => {
-            undo(agent.close(adopts));
+            undo(agent.close(adopts).await);
             return Err(error);
         }
     };
@@ -146,7 +150,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
 
     let End { keep_forwarding, asked_by } = agent.run(signals, received).await;
     notify::notify("STOPPING=1");
-    let closed = agent.close(keep_forwarding);
+    let closed = agent.close(keep_forwarding).await;
     match &closed {
         Ok(()) if keep_forwarding => info!("ends; packets are forwarded on"),
         Ok(()) => info!("ends; nothing is left behind"),

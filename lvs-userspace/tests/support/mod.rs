@@ -81,6 +81,7 @@ impl Drop for Namespace {
 }
 
 /// A veth pair `eth0` - `eth0` between two namespaces, up and without IPv6's duplicate address detection.
+#[allow(dead_code, reason = "not every test crate needs it")]
 pub(crate) fn connect(one: &Namespace, other: &Namespace) {
     run(
         "ip",

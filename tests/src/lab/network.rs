@@ -152,6 +152,22 @@ impl Network {
         Ok(distant)
     }
 
+    /// A further machine beside the director, on the clients' wire: host `number` of their net.
+    pub fn add_neighbour(&self, name: &str, number: u8) -> Result<Namespace> {
+        let namespace = Namespace::create(format!("{}-{name}", self.identity.name()))?;
+        namespace.sysctl(&QUIET)?;
+        let wire = match self.shape.arms {
+            Arms::One => "back",
+            Arms::Two => "front",
+        };
+        self.plug(wire, name, &namespace, "eth0")?;
+        for family in Family::BOTH {
+            let own = address::host(Net::Clients, family, number);
+            namespace.addresses(family, &add_address(family, own, family.net_bits(), "eth0"))?;
+        }
+        Ok(namespace)
+    }
+
     fn build_wires(&self) -> Result<()> {
         let (front, back) = match self.shape.arms {
             Arms::One => ("back", "back"),

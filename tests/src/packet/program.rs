@@ -1,4 +1,4 @@
-//! BPF_PROG_TEST_RUN for XDP with a context: one frame in, one frame out.
+//! BPF_PROG_TEST_RUN, for XDP with a context: one frame in, one frame out.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -79,6 +79,29 @@ pub(crate) fn run_rounds(
     rounds: u32,
 ) -> io::Result<(Verdict, Vec<u8>)> {
     let context = Context { data_end: frame.len() as u32, ingress_ifindex: ingress, ..Context::default() };
+    let (action, output) = test_run(program, Some(&context), frame, rounds)?;
+    Ok((Verdict::from_action(action)?, output))
+}
+
+/// Whether the classifier `program` lets `frame` leave, and in which form.
+pub(super) fn run_egress(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<(bool, Vec<u8>)> {
+    /// TC_ACT_UNSPEC and TC_ACT_SHOT of linux/pkt_cls.h.
+    const UNSPECIFIED: u32 = u32::MAX;
+    const SHOT: u32 = 2;
+    match test_run(program, None, frame, 1)? {
+        (UNSPECIFIED, output) => Ok((true, output)),
+        (SHOT, output) => Ok((false, output)),
+        (other, _) => Err(io::Error::other(format!("the program returned {other}"))),
+    }
+}
+
+/// What the program returned, and the frame as it left it.
+fn test_run(
+    program: BorrowedFd<'_>,
+    context: Option<&Context>,
+    frame: &[u8],
+    rounds: u32,
+) -> io::Result<(u32, Vec<u8>)> {
     let mut output = vec![0; frame.len() + HEADROOM];
     let mut attributes = Attributes {
         program: program.as_raw_fd() as u32,
@@ -87,8 +110,8 @@ pub(crate) fn run_rounds(
         data_in: frame.as_ptr() as u64,
         data_out: output.as_mut_ptr() as u64,
         repeat: rounds,
-        context_size_in: size_of::<Context>() as u32,
-        context_in: (&raw const context) as u64,
+        context_size_in: context.map_or(0, |_| size_of::<Context>() as u32),
+        context_in: context.map_or(0, |context| (&raw const *context) as u64),
         ..Attributes::default()
     };
     // SAFETY: all three buffers outlive the call and are as long as the attributes say.
@@ -98,7 +121,7 @@ pub(crate) fn run_rounds(
         return Err(io::Error::last_os_error());
     }
     output.truncate(attributes.data_size_out as usize);
-    Ok((Verdict::from_action(attributes.return_value)?, output))
+    Ok((attributes.return_value, output))
 }
 
 const MAP_UPDATE_ELEM: libc::c_int = 2;

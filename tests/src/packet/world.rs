@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -15,11 +16,13 @@ use lvs_common::connection::{Connection, TableState, flags};
 use lvs_common::counters::Counters;
 use lvs_common::destination::Load;
 use lvs_common::flow::FlowKey;
+use lvs_common::lease::Lease;
 use lvs_common::ring::Slot;
 use lvs_common::service::{MEMBERS_PER_CHUNK, Service, ServiceKey};
 use lvs_common::settings::{Interface, Settings};
 use lvs_common::{LAYOUT_VERSION, names};
 use lvs_userspace::config;
+use lvs_userspace::config::model::Cluster;
 use lvs_userspace::control::{Capacity, Command, Event, NextHop, Snapshot, State};
 use lvs_userspace::dataplane::{Dataplane, OpenOptions, SweepReport, Sweeper, now_ticks, object};
 
@@ -27,6 +30,7 @@ use super::frame::{address, packet_of};
 use super::place::{self, Interfaces, Side};
 use super::program::{self, Verdict};
 use super::show;
+use crate::cluster;
 use crate::lab::checksums::check_frame;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -105,6 +109,8 @@ pub struct World {
     failures: Vec<String>,
     rows: u32,
     pins: Pins,
+    /// Of every file this director is given.
+    cluster: Option<Arc<Cluster>>,
 }
 
 /// A file with these services (the text of the list below `services:`) and small tables.
@@ -125,6 +131,16 @@ impl World {
 
     /// The same with tables of other sizes, as in the file's `limits`.
     pub fn with_limits(services: &str, limits: &str) -> Self {
+        Self::open(services, limits, None)
+    }
+
+    /// The same as [`Self::new`] in a cluster with these groups of addresses. No lease is held yet.
+    pub fn with_groups(services: &str, groups: &[&[&str]]) -> Self {
+        let groups = groups.iter().map(|group| group.iter().map(|text| address(text)).collect());
+        Self::open(services, SMALL, Some(Arc::new(cluster::of_groups(groups))))
+    }
+
+    fn open(services: &str, limits: &str, cluster: Option<Arc<Cluster>>) -> Self {
         let interfaces = place::build().unwrap_or_else(|error| panic!("{error:#}"));
         let text = file(services, limits);
         let config = config::parse(&text, "test.yaml").unwrap_or_else(|mistakes| panic!("{mistakes}"));
@@ -152,6 +168,7 @@ impl World {
             failures: Vec::new(),
             rows: 0,
             pins,
+            cluster,
         };
         world.desire(config);
         (world.causes, world.counters) = (world.read_causes(), world.read_counters());
@@ -166,6 +183,7 @@ impl World {
     }
 
     fn desire(&mut self, config: config::Config) {
+        let config = config::Config { cluster: self.cluster.clone(), ..config };
         let servers: Vec<IpAddr> = config
             .services
             .iter()
@@ -231,6 +249,11 @@ impl World {
     /// Writes to the maps, past control.
     pub fn apply(&mut self, commands: &[Command]) {
         self.dataplane_mut().apply(commands).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// What the cluster's thread does.
+    pub fn lease(&self, index: u8, lease: Lease) {
+        self.dataplane().lease_writer().write(index, lease).unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Changes the data plane's settings, past control.
@@ -442,6 +465,20 @@ impl World {
             self.failures.push(format!("row `{name}`: {reason}\n  sent     {input}"));
         }
         outcome
+    }
+
+    /// Runs one row of a table about what the machine itself sends: whether `frame` leaves, or why it does not.
+    pub fn leaving_row(&mut self, name: &str, frame: &[u8], dropped: Option<Cause>) {
+        self.forget();
+        let program = self.dataplane().egress().unwrap_or_else(|| unreachable!("loaded with the director"));
+        let (leaves, left) = program::run_egress(program, frame)
+            .unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN of `{name}`: {error}"));
+        let causes = self.read_causes();
+        let rose = causes.iter().zip(&self.causes).filter(|(now, before)| now.1 != before.1);
+        let rose: Vec<(Cause, u64)> = rose.map(|(now, before)| (now.0, now.1 - before.1)).collect();
+        let expected: Vec<(Cause, u64)> = dropped.map(|cause| (cause, 1)).into_iter().collect();
+        self.equal(name, (leaves, rose), (dropped.is_none(), expected));
+        self.check(name, left == frame, || "the frame was changed".to_owned());
     }
 
     /// A row about something else than a frame.

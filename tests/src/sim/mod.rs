@@ -14,4 +14,7 @@ mod random;
 mod scenario;
 mod world;
 
+#[cfg(test)]
+mod tests;
+
 pub use scenario::{Outcome, Scenario};

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use lvs_userspace::cluster::beat::{Beat, Fitness};
-use lvs_userspace::cluster::election::{Notice, Output, Voter};
+use lvs_userspace::cluster::election::{Mode, Notice, Output, Voter};
 use lvs_userspace::cluster::identity::{GroupId, NodeId};
 
 use super::check::{self, Violation};
@@ -47,6 +47,8 @@ enum What {
     },
     Begins(usize),
     Ends(usize),
+    /// Operators want nothing special any more.
+    Restore,
     /// A planned restart has come to its end.
     Restart {
         director: usize,
@@ -130,6 +132,8 @@ impl World {
         for director in 0..world.directors.len() {
             world.schedule_tick(director);
         }
+        let mended = world.faults.iter().map(|fault| fault.ends).max().unwrap_or_default();
+        world.push(mended + Duration::from_millis(1), What::Restore);
         for fault in 0..world.faults.len() {
             let Timed { begins, ends, .. } = world.faults[fault];
             world.push(begins, What::Begins(fault));
@@ -198,6 +202,11 @@ impl World {
             What::Begins(fault) => self.begin(self.faults[fault].fault),
             What::Ends(fault) => self.end(fault),
             What::Restart { director } => self.start(director),
+            What::Restore => {
+                for director in 0..self.directors.len() {
+                    self.operate(director, take_back);
+                }
+            }
         }
     }
 
@@ -441,11 +450,7 @@ impl World {
                     *is_up = true;
                 }
             }
-            Fault::Standby { director } => self.operate(director, |one, now| {
-                for group in one.settings.groups.clone() {
-                    one.node.take(group.group, now).ok();
-                }
-            }),
+            Fault::Standby { director } => self.operate(director, take_back),
             Fault::PlannedRestart { .. } => {}
         }
     }
@@ -513,5 +518,14 @@ impl World {
             matches!(timed.fault, Fault::Unplug { .. } | Fault::PullServiceLink { .. } | Fault::Freeze { .. })
         });
         self.is_weak && cuts_wire
+    }
+}
+
+/// Ends what an operator has ordered.
+fn take_back(director: &mut Director, now: Duration) {
+    for group in director.settings.groups.clone() {
+        if director.node.mode(group.group) != Some(Mode::Normal) {
+            director.node.take(group.group, now).ok();
+        }
     }
 }

@@ -9,6 +9,7 @@ mod concurrency;
 mod connections;
 mod headers;
 mod icmp_errors;
+mod leases;
 mod malformed;
 mod methods;
 mod schedulers;

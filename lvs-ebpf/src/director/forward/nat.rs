@@ -11,7 +11,7 @@ use lvs_ebpf::parse::{Fragment, Network};
 use crate::connection::Found;
 use crate::next_hop::NextHop;
 use crate::rewrite::{self, Side};
-use crate::{fragment, helpers, lookup, stats};
+use crate::{fragment, helpers, lease, lookup, stats};
 
 /// Client -> real server: the destination becomes the real server.
 #[inline(always)]
@@ -41,6 +41,7 @@ pub(crate) fn outbound(
     found: &Found,
 ) -> Result<u32, Cause> {
     let destination = lookup::destination(found.destination).ok_or(Cause::Inconsistent)?;
+    lease::check(destination.lease)?;
     let next_hop = super::to_client(packet, network)?;
     check_checksum(packet, network)?;
     if network.fragment != Fragment::Later {

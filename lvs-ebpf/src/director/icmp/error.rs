@@ -18,7 +18,7 @@ use super::{HEADER, about};
 use crate::connection::{self, Found, Wanted};
 use crate::rewrite::{self, Side};
 use crate::scratch::Scratch;
-use crate::{lookup, next_hop, reply, stats};
+use crate::{lease, lookup, next_hop, reply, stats};
 
 /// The packet quoted in an error.
 #[derive(Clone, Copy)]
@@ -140,7 +140,9 @@ pub(crate) fn to_client(packet: &Packet, scratch: &Scratch) -> Result<u32, Cause
 #[inline(always)]
 fn translate(packet: &Packet, scratch: &Scratch, found: &Found) -> Result<u32, Cause> {
     let (network, key) = (&scratch.network, &scratch.key);
-    let virtual_address = &lookup::destination(found.destination).ok_or(Cause::Inconsistent)?.source_address;
+    let destination = lookup::destination(found.destination).ok_or(Cause::Inconsistent)?;
+    lease::check(destination.lease)?;
+    let virtual_address = &destination.source_address;
     let next_hop = next_hop::to_address(packet, virtual_address, &network.destination)?;
     crate::forward::check_hops(packet, network)?;
     let quote = Change {

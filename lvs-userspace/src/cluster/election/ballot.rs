@@ -35,8 +35,9 @@ impl Ballot {
                 }
             }
             former => {
-                let is_new = former.is_none_or(|promise| said.epoch > promise.epoch);
-                if said.claims && is_new && self.is_free(now) {
+                // Two that could not hear each other may have come to the same term; the vote names the holder too.
+                let is_late = former.is_some_and(|promise| said.epoch < promise.epoch);
+                if said.claims && !is_late && self.is_free(now) {
                     self.promise = Some(Promise { to: from, epoch: said.epoch });
                     self.until = until;
                 }

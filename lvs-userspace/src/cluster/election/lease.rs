@@ -23,7 +23,7 @@ impl Node {
     /// When the newest message was sent on which a member has given its vote.
     fn vote(&self, index: usize, epoch: u64, member: NodeId, now: Duration) -> Option<Duration> {
         let peer = self.peers.iter().find(|peer| peer.node == member)?;
-        if self.settings.is_weak() && !peer.is_heard(now, self.settings.heard()) {
+        if self.settings.is_weak() && !peer.is_heard(now, self.settings.alone_after()) {
             return self.may_go_alone(index, now).then_some(now);
         }
         let promise = peer.says(self.group(index))?.promise?;
@@ -32,8 +32,12 @@ impl Node {
     }
 
     /// Without a voter: a director that hears nobody goes on, unless it has reason to think that it is the one
-    /// that is cut off, or has not listened for long enough.
+    /// that is cut off, or has not listened for long enough. One whose lease has ended may have been replaced: it
+    /// begins anew, by asking who answers.
     fn may_go_alone(&self, index: usize, now: Duration) -> bool {
+        if matches!(self.seats[index].state, State::Holding { serves, ends, .. } if !serves || ends <= now) {
+            return false;
+        }
         let listened = now.saturating_sub(self.awake_since) >= self.settings.deadtime;
         self.seats[index].fitness.is_fit && (listened || self.awake_since == self.started)
     }
@@ -58,15 +62,13 @@ impl Node {
             self.give_up(index, why, now);
             return;
         }
-        let (mut new_ends, mut new_fresh) = self.lease_of(index, epoch, now);
-        if let Some((until, _)) = self.seats[index].hold {
-            if now >= until {
-                self.seats[index].hold = None;
-                self.seats[index].is_held = false;
-            } else if self.seats[index].is_held {
-                new_ends = new_ends.max(ends);
-                new_fresh = new_fresh.max(ends);
-            }
+        let (new_ends, new_fresh) = self.lease_of(index, epoch, now);
+        // What was promised stays promised, also by a member that is in another life now: none votes for anybody
+        // else before the dead time has passed.
+        let (new_ends, new_fresh) = (new_ends.max(ends), new_fresh.max(fresh_until));
+        if self.seats[index].hold.is_some_and(|(until, _)| now >= until) {
+            self.seats[index].hold = None;
+            self.seats[index].is_held = false;
         }
         let group = self.group(index);
         if new_ends > now {
@@ -86,9 +88,18 @@ impl Node {
             self.tell(Notice::Lapsed { group });
             self.seats[index].state = State::Holding { epoch, ends, fresh_until, serves: false };
         }
-        if self.seats[index].ballot.epoch > epoch {
+        let is_alone = self.settings.is_weak() && self.alive(now).next().is_none();
+        if self.seats[index].ballot.epoch > epoch || self.is_forsaken(index, epoch, now) || is_alone {
             self.give_up(index, Why::Superseded, now);
         }
+    }
+
+    /// Somebody else has a vote, for the same term or a later one.
+    fn is_forsaken(&self, index: usize, epoch: u64, now: Duration) -> bool {
+        let group = self.group(index);
+        let heard = self.peers.iter().filter(|peer| peer.is_heard(now, self.settings.deadtime));
+        let mut promises = heard.filter_map(|peer| peer.says(group)?.promise);
+        promises.any(|promise| promise.to != self.settings.node && promise.epoch >= epoch)
     }
 
     /// The lease ends now, and with it the claim.

@@ -10,6 +10,9 @@ use crate::cluster::identity::{GroupId, NodeId};
 /// beats in each keepalive and as many answers this is far more than that.
 const REMEMBERED: usize = 1024;
 
+/// More than an agent can have within the dead time.
+const PAST_LIVES: usize = 16;
+
 /// When one's own messages were sent: what others have received of them dates what they say.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sent {
@@ -58,6 +61,8 @@ pub(super) struct Peer {
     pub(super) node: NodeId,
     /// The life it has proved, and the newest message of it.
     present: Option<(u64, u64)>,
+    /// Those it had before: none returns, not even by a recording that is younger than the dead time.
+    past: VecDeque<u64>,
     /// One it has not proved.
     unproved: Option<(u64, u64)>,
     /// When it was last heard.
@@ -74,6 +79,7 @@ impl Peer {
         Self {
             node,
             present: None,
+            past: VecDeque::new(),
             unproved: None,
             heard: None,
             since: Duration::ZERO,
@@ -102,7 +108,8 @@ impl Peer {
                     return Received::Old;
                 }
             }
-            _ => {
+            _ if self.past.contains(&beat.life) => return Received::Old,
+            former => {
                 let proof = echo.and_then(|echo| sent.at(echo.sequence));
                 if proof.is_none_or(|time| now.saturating_sub(time) > fresh) {
                     if self.unproved.is_some_and(|(of, newest)| of == beat.life && beat.sequence <= newest) {
@@ -110,6 +117,12 @@ impl Peer {
                     }
                     self.unproved = Some((beat.life, beat.sequence));
                     return Received::Unproved;
+                }
+                if let Some((life, _)) = former {
+                    self.past.push_back(life);
+                    if self.past.len() > PAST_LIVES {
+                        self.past.pop_front();
+                    }
                 }
                 self.echoed = None;
                 self.unproved = None;

@@ -59,6 +59,12 @@ impl Settings {
         self.keepalive * 5 / 2
     }
 
+    /// When the vote of a silent director counts as given, where there is no voter: as [`Self::heard`], but before
+    /// the lease ends that its last vote has made.
+    pub fn alone_after(&self) -> Duration {
+        self.heard().min(self.lease().saturating_sub(self.keepalive * 5 / 4))
+    }
+
     /// Place of a director in the order of a group: 0 is the preferred one.
     pub fn rank(&self, group: usize, node: NodeId) -> usize {
         let order = &self.groups[group].order;

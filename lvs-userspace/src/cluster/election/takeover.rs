@@ -164,6 +164,8 @@ impl Node {
         }
         let group = self.group(index);
         let is_checked = probe == Check::Good && fence == Check::Good;
+        // A program that fences has a time limit of its own.
+        let is_overdue = now.saturating_sub(since) >= 2 * self.settings.deadtime && fence != Check::Pending;
         let Some(epoch) = epoch else {
             let claimed = self.alive(now).any(|peer| peer.says(group).is_some_and(|said| said.claims));
             if claimed || !self.seats[index].ballot.is_free(now) {
@@ -171,6 +173,8 @@ impl Node {
             }
             if is_checked {
                 self.claim(index);
+            } else if is_overdue {
+                self.stand_back(index, Why::NoQuorum, now);
             }
             return;
         };
@@ -188,9 +192,7 @@ impl Node {
         if self.is_surpassed(index, epoch, now) {
             return self.stand_back(index, Why::Superseded, now);
         }
-        // A program that fences has a time limit of its own.
-        let waits_for_check = fence == Check::Pending || probe == Check::Pending;
-        if now.saturating_sub(since) >= 2 * self.settings.deadtime && !waits_for_check {
+        if is_overdue {
             self.stand_back(index, Why::NoQuorum, now);
         }
     }

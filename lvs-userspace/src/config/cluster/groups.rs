@@ -152,7 +152,11 @@ fn address(
     })
 }
 
-fn prefix(raw: &Field<raw::Prefix>, address: IpAddr, reader: &mut Reader) -> Option<u8> {
+pub(in crate::config) fn prefix(
+    raw: &Field<raw::Prefix>,
+    address: IpAddr,
+    reader: &mut Reader,
+) -> Option<u8> {
     let all = if address.is_ipv4() { 32 } else { 128 };
     let Located { value: prefix, place } = match raw {
         Field::Absent => return Some(all),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::groups;
+pub(in crate::config) use super::groups::prefix;
 use super::paths;
 use super::raw;
 use super::scalar::Name;
@@ -76,7 +77,7 @@ fn nodes(list: &raw::Nodes, reader: &mut Reader) -> Option<Vec<Node>> {
 }
 
 /// All items of a list, if each of them is right.
-pub(super) fn complete<T, U, const L: usize, const M: usize>(
+pub(in crate::config) fn complete<T, U, const L: usize, const M: usize>(
     items: Vec<Option<T>>,
     list: &List<U, L, M>,
 ) -> Option<Vec<T>> {
@@ -129,7 +130,7 @@ fn node(
     Some(Node { name: raw.name.value()?.0.clone(), addresses: complete(addresses, list)? })
 }
 
-pub(super) fn version(address: IpAddr) -> &'static str {
+pub(in crate::config) fn version(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 

@@ -10,7 +10,8 @@ use super::*;
 const SCHEMA: &str = "docs/configuration.schema.json";
 const MANUAL: &str = "docs/configuration.md";
 /// What has a page of its own.
-const PAGES: [&str; 4] = [MANUAL, "docs/health.md", "docs/alerts.md", "docs/high-availability.md"];
+const PAGES: [&str; 5] =
+    [MANUAL, "docs/health.md", "docs/alerts.md", "docs/high-availability.md", "docs/vrrp.md"];
 
 /// Writes the schema instead of comparing it.
 const UPDATE: &str = "LVS_UPDATE_SCHEMA";

@@ -317,16 +317,16 @@ const ROWS: &[Row] = &[
 #[rustfmt::skip]
 const FILES: &[File] = &[
     ("an empty file", "", &[
-        "1:1: found nothing, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, metrics",
+        "1:1: found nothing, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, vrrp, metrics",
     ]),
     ("only a comment", "# nothing yet\n", &[
-        "2:1: found nothing, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, metrics",
+        "2:1: found nothing, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, vrrp, metrics",
     ]),
     ("a word", "hello\n", &[
-        "1:1: found the text \"hello\", at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, metrics",
+        "1:1: found the text \"hello\", at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, vrrp, metrics",
     ]),
     ("a list", "- 1\n", &[
-        "1:1: found a list, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, metrics",
+        "1:1: found a list, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, vrrp, metrics",
     ]),
     ("an unclosed bracket", "version: 1\ninterfaces: [eth0\n", &[
         "2:13: unclosed bracket '['; expected one document of valid YAML",

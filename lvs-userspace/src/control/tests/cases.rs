@@ -13,8 +13,8 @@ use lvs_common::tcp_state::state;
 
 use super::director::{Director, key, one, pool};
 use super::model::Model;
-use super::{config, server, service};
-use crate::config::model::{Forward, Limits, RealServer, Scheduler, Timeouts};
+use super::{cluster, config, server, service};
+use crate::config::model::{Config, Forward, Limits, RealServer, Scheduler, Timeouts};
 use crate::control::plan::key_of;
 use crate::control::{Capacity, Command, Event, NextHop, State, Summary};
 
@@ -437,4 +437,59 @@ fn a_summary_reads_like_the_file() {
         ],
         "{text}"
     );
+}
+
+#[test]
+fn an_address_needs_its_lease_before_its_services_do_and_longer() {
+    let nat = RealServer { forward: Forward::Nat, ..server(1, 1) };
+    let alone = one(Scheduler::Rr, vec![nat]);
+    let grouped = Config { cluster: cluster(&[&[9], &[1, 7]]), ..alone.clone() };
+    let mut director = Director::new(&alone);
+    let names = |commands: &[Command]| -> Vec<&str> {
+        commands
+            .iter()
+            .map(|command| match command {
+                Command::SetSettings(_) => "settings",
+                Command::SetGroupAddress { .. } => "group address",
+                Command::DeleteGroupAddress { .. } => "no group address",
+                Command::SetDestination { .. } => "destination",
+                Command::SetService { .. } => "service",
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    };
+    let joining = director.load(&grouped);
+    let addresses = ["group address"; 3];
+    assert_eq!(names(&joining), [&["settings"][..], &addresses, &["destination", "service"]].concat());
+    let (index, _) = director.destinations(1)[0];
+    assert_eq!(director.service(1).lease, 2, "the second group's");
+    assert_eq!(director.model.snapshot.destinations[&index].lease, 2);
+    let leaving = director.load(&alone);
+    let addresses = ["no group address"; 3];
+    assert_eq!(names(&leaving), [&["destination", "service"][..], &addresses, &["settings"]].concat());
+    assert_eq!(director.service(1).lease, 0);
+}
+
+#[test]
+fn a_removed_nat_server_answers_under_the_lease_of_today() {
+    let nat = |host| RealServer { forward: Forward::Nat, ..server(host, 1) };
+    let file = |servers, groups: &[&[u8]]| Config { cluster: cluster(groups), ..one(Scheduler::Rr, servers) };
+    let mut director = Director::new(&file(vec![nat(1), nat(2)], &[&[1]]));
+    let leases = |director: &Director| -> Vec<u8> {
+        director.model.snapshot.destinations.values().map(|destination| destination.lease).collect()
+    };
+    assert_eq!(leases(&director), [1, 1]);
+    director.load(&file(vec![nat(1)], &[&[1]]));
+    director.load(&file(vec![nat(1)], &[&[9], &[1]]));
+    assert_eq!(leases(&director), [2, 2]);
+}
+
+#[test]
+fn a_group_beyond_the_last_lease_is_never_held() {
+    let hosts: Vec<[u8; 1]> = (2..=255).map(|host| [host]).collect();
+    let mut groups: Vec<&[u8]> = hosts.iter().map(<[u8; 1]>::as_slice).collect();
+    groups.extend([&[0][..], &[1]]);
+    let director = Director::new(&Config { cluster: cluster(&groups), ..one(Scheduler::Rr, pool(&[1])) });
+    assert_eq!(director.service(1).lease, u8::MAX);
+    assert!(u32::from(director.service(1).lease) >= lvs_common::limits::LEASES);
 }

@@ -36,6 +36,7 @@ impl Director {
     }
 
     pub(super) fn load(&mut self, file: &Config) -> Vec<Command> {
+        self.model.expect(file);
         self.handle(Event::Desired(file.clone()))
     }
 

@@ -8,8 +8,13 @@ mod rings;
 mod scale;
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::model::{Config, Forward, Limits, Protocol, RealServer, Scheduler, Service, Timeouts};
+use crate::config::model::{
+    Cluster, ClusterTiming, Config, Failback, Forward, Group, GroupAddress, Limits, Protocol, RealServer,
+    Scheduler, Service, Timeouts, Track,
+};
 
 fn config(services: Vec<Service>) -> Config {
     Config {
@@ -19,8 +24,46 @@ fn config(services: Vec<Service>) -> Config {
         services,
         alerts: Vec::new(),
         cluster: None,
+        vrrp: Vec::new(),
         metrics: None,
     }
+}
+
+/// A cluster whose groups have the addresses 192.0.2.`host`.
+fn cluster(groups: &[&[u8]]) -> Option<Arc<Cluster>> {
+    let address = |host: &u8| GroupAddress {
+        address: IpAddr::from([192, 0, 2, *host]),
+        prefix: 24,
+        interface: "eth0".to_owned(),
+        label: None,
+    };
+    let group = |(number, hosts): (usize, &&[u8])| Group {
+        name: format!("g{number}"),
+        order: Vec::new(),
+        addresses: hosts.iter().map(address).collect(),
+        resources: Vec::new(),
+        fence: None,
+    };
+    let second = Duration::from_secs(1);
+    Some(Arc::new(Cluster {
+        node: None,
+        nodes: Vec::new(),
+        voter: None,
+        paths: Vec::new(),
+        port: 694,
+        key_file: "key".into(),
+        timing: ClusterTiming {
+            keepalive: second,
+            warntime: second,
+            deadtime: second,
+            initdead: second,
+            watchdog: second,
+            hold: second,
+        },
+        auto_failback: Failback::Off,
+        track: Track::default(),
+        groups: groups.iter().enumerate().map(group).collect(),
+    }))
 }
 
 /// A service at 192.0.2.`vip`.

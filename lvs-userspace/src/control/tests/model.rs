@@ -26,6 +26,8 @@ pub(super) struct Model {
     former: BTreeMap<ServiceKey, (Option<u32>, Vec<Option<u32>>)>,
     /// Positions each ring names.
     named: BTreeMap<u32, BTreeSet<u16>>,
+    /// What has needed a lease and will go on needing one.
+    fenced: (BTreeSet<Address>, BTreeSet<ServiceKey>),
 }
 
 impl Model {
@@ -74,6 +76,36 @@ impl Model {
         self.former = now;
     }
 
+    /// From now on `config` is what is wanted.
+    pub(super) fn expect(&mut self, config: &Config) {
+        let mut plan = Plan::default();
+        plan.replace_file(config);
+        let is_wanted = |address: &Address| plan.group_addresses.contains_key(address);
+        let addresses = self.snapshot.group_addresses.keys().filter(|address| is_wanted(address));
+        let services = self.snapshot.services.iter().filter(|(key, service)| {
+            service.lease != 0 && is_wanted(&key.address) && plan.services.contains_key(*key)
+        });
+        self.fenced = (addresses.copied().collect(), services.map(|(key, _)| *key).collect());
+    }
+
+    /// A lease is asked for wherever it is heeded, and never left out on the way from one plan to another.
+    fn leases_are_kept(&self, after: &Command) {
+        let snapshot = &self.snapshot;
+        let asked = snapshot.settings.is_some_and(|settings| settings.flags & flags::LEASES != 0);
+        for (key, service) in snapshot.services.iter().filter(|(_, service)| service.lease != 0) {
+            assert!(snapshot.group_addresses.contains_key(&key.address), "{service:?} after {after:?}");
+        }
+        assert!(asked || snapshot.group_addresses.is_empty(), "nobody asks for leases after {after:?}");
+        let (addresses, services) = &self.fenced;
+        for address in addresses {
+            assert!(snapshot.group_addresses.contains_key(address), "{address:?} is free after {after:?}");
+        }
+        for key in services {
+            let service = snapshot.services.get(key);
+            assert!(service.is_none_or(|service| service.lease != 0), "{key:?} is free after {after:?}");
+        }
+    }
+
     /// Begins with what another kernel holds.
     pub(super) fn adopt(&mut self, snapshot: Snapshot) {
         self.snapshot = snapshot;
@@ -116,6 +148,7 @@ impl Model {
 
     fn check(&self, after: &Command) {
         self.heeds_its_services();
+        self.leases_are_kept(after);
         let (mut destinations, mut chunks, mut indices) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for (key, service) in &self.snapshot.services {
             assert!(indices.insert(service.index), "two services have one index after {after:?}");
@@ -150,10 +183,17 @@ impl Model {
         plan.replace_file(config);
         assert_eq!(self.snapshot.services.len(), plan.services.len());
         let mut vips: BTreeMap<Address, u32> = BTreeMap::new();
-        let mut needed = 0;
+        let mut needed = if plan.group_addresses.is_empty() { 0 } else { flags::LEASES };
+        assert_eq!(self.snapshot.group_addresses, plan.group_addresses);
+        for destination in self.snapshot.destinations.values() {
+            let of_nat = destination.forward == forward::NAT;
+            let lease = if of_nat { plan.lease_of(&destination.source_address) } else { 0 };
+            assert_eq!(destination.lease, lease, "{destination:?}");
+        }
         for (key, wanted) in &plan.services {
             let service = &self.snapshot.services[key];
             *vips.entry(key.address).or_default() += 1;
+            assert_eq!(service.lease, plan.lease_of(&key.address), "{key:?}");
             if learning.contains_key(key) {
                 assert!(service.is_tracked());
             } else {

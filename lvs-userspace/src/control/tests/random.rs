@@ -1,13 +1,14 @@
 //! Random lives of a director: reloads, sweeps, neighbours, restarts and crashes.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::model::Model;
-use super::{config, server, service};
-use crate::config::model::{Config, Forward, Protocol, RealServer, Scheduler, Service};
+use super::{cluster, config, server, service};
+use crate::config::model::{Cluster, Config, Forward, Protocol, RealServer, Scheduler, Service};
 use crate::control::state::{Capacity, Holdings, State};
 use crate::control::{Event, NextHop};
 
@@ -60,15 +61,27 @@ fn servers() -> impl Strategy<Value = Vec<RealServer>> {
 fn configs() -> impl Strategy<Value = Config> {
     let of_service = (any::<prop::sample::Index>(), schedulers(), 0u8..8, any::<bool>());
     let keys = prop::collection::btree_map((1u8..4, prop::bool::ANY, prop::bool::ANY), of_service, 0..6);
-    (prop::collection::vec(servers(), 1..4), keys).prop_map(|(pools, services)| {
+    // To which group each of some addresses belongs, if to one; some are VIPs.
+    let groups = prop::option::of(prop::collection::vec(prop::option::of(0usize..3), 5));
+    (prop::collection::vec(servers(), 1..4), keys, groups).prop_map(|(pools, services, groups)| {
         let services = services.into_iter().map(|((vip, every_port, udp), (pool, scheduler, track, _))| {
             let port = if every_port { 0 } else { 80 };
             let pool = pool.get(&pools).clone();
             let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
             Service { protocol, track_always: track == 0, ..service(vip, port, scheduler, pool) }
         });
-        config(services.collect())
+        Config { cluster: groups.and_then(|groups| cluster_of(&groups)), ..config(services.collect()) }
     })
+}
+
+/// The group of each address from 192.0.2.1 on.
+fn cluster_of(membership: &[Option<usize>]) -> Option<Arc<Cluster>> {
+    let members = |group| {
+        let hosts = (1u8..).zip(membership).filter(move |(_, own)| **own == Some(group));
+        hosts.map(|(host, _)| host).collect::<Vec<u8>>()
+    };
+    let groups: Vec<Vec<u8>> = (0..3).map(members).filter(|hosts| !hosts.is_empty()).collect();
+    cluster(&groups.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
 /// A file and what an editor makes of it next.
@@ -151,6 +164,7 @@ impl Life {
     fn desired(&mut self, file: Config) {
         let holders = self.model.holders();
         self.config = file.clone();
+        self.model.expect(&file);
         self.handle(Event::Desired(file));
         self.model.keeps(&holders);
         self.settled();
@@ -235,6 +249,7 @@ impl Life {
             Step::Crash(file, at, next) => {
                 let commands = self.state.handle(Event::Desired(file.clone()), self.now);
                 let done = at.index(commands.len() + 1);
+                self.model.expect(&file);
                 self.model.apply_all(&commands[..done]);
                 self.restart();
                 self.desired(next.unwrap_or(file));

@@ -51,6 +51,7 @@ fn config(services: Vec<Service>) -> Config {
         services,
         alerts: Vec::new(),
         cluster: None,
+        vrrp: Vec::new(),
         metrics: None,
     }
 }

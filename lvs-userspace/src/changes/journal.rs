@@ -1,20 +1,16 @@
 //! The changes on file, written before each of them is made.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::Error;
-use super::changes::{Change, Changes, Target};
+use super::{Change, Changes, Error, Target, file_error};
 
 const VERSION: u32 = 1;
-const FILE: &str = "realserver.json";
 
 #[derive(Serialize, Deserialize)]
 struct State {
@@ -24,67 +20,61 @@ struct State {
     changes: Vec<Change>,
 }
 
-/// `/run/<instance>/realserver.json`, and the right to write it.
-pub(super) struct Journal {
-    directory: PathBuf,
+/// The changes of one master, who sees to it that nobody else writes the file.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
     namespace: u64,
     changes: Changes,
-    /// On the directory, so that no lock file is left behind.
-    _lock: Flock<File>,
 }
 
 impl Journal {
-    /// Takes over what an earlier run left.
-    pub(super) fn open(instance: &str) -> Result<Self, Error> {
-        let directory = Path::new("/run").join(instance);
-        fs::create_dir_all(&directory).map_err(file_error(&directory))?;
-        let lock = File::open(&directory).map_err(file_error(&directory))?;
-        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-            Errno::EWOULDBLOCK => Error::Locked { instance: instance.to_owned(), path: directory.clone() },
-            errno => file_error(&directory)(errno.into()),
-        })?;
+    /// Takes over what an earlier run left in `file` of `directory`, which is made if it is missing.
+    pub(crate) fn open(directory: &Path, file: &str) -> Result<Self, Error> {
+        fs::create_dir_all(directory).map_err(file_error(directory))?;
         let namespace_file = Path::new("/proc/thread-self/ns/net");
         let namespace = fs::metadata(namespace_file).map_err(file_error(namespace_file))?.ino();
-        let changes = load(&directory.join(FILE), namespace)?;
-        Ok(Self { directory, namespace, changes: Changes::from_earlier(changes), _lock: lock })
+        let path = directory.join(file);
+        let changes = load(&path, namespace)?;
+        Ok(Self { path, namespace, changes: Changes::from_earlier(changes) })
     }
 
     /// See [`Changes::record`]. On file when this returns.
-    pub(super) fn record(&mut self, change: Change) -> Result<(), Error> {
+    pub(crate) fn record(&mut self, change: Change) -> Result<(), Error> {
         self.changes.record(change);
         self.save()
     }
 
     /// See [`Changes::keep`].
-    pub(super) fn keep(&mut self, target: &Target) {
+    pub(crate) fn keep(&mut self, target: &Target) {
         self.changes.keep(target);
     }
 
-    pub(super) fn forget(&mut self, target: &Target) -> Result<(), Error> {
+    pub(crate) fn forget(&mut self, target: &Target) -> Result<(), Error> {
         self.changes.forget(target);
         self.save()
     }
 
-    pub(super) fn all(&self) -> Vec<Change> {
+    pub(crate) fn all(&self) -> Vec<Change> {
         self.changes.all()
     }
 
-    pub(super) fn unwanted(&self) -> Vec<Change> {
+    pub(crate) fn unwanted(&self) -> Vec<Change> {
         self.changes.unwanted()
     }
 
     /// Removes the file, and the directory if it is empty.
-    pub(super) fn close(self) -> Result<(), Error> {
-        let path = self.directory.join(FILE);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::File { path, source });
+    pub(crate) fn close(self) -> Result<(), Error> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(file_error(&self.path)(error));
             }
             _ => {}
         }
-        match fs::remove_dir(&self.directory) {
+        let Some(directory) = self.path.parent() else { return Ok(()) };
+        match fs::remove_dir(directory) {
             Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => {
-                Err(file_error(&self.directory)(error))
+                Err(file_error(directory)(error))
             }
             _ => Ok(()),
         }
@@ -93,12 +83,11 @@ impl Journal {
     /// Whole or not at all: a half-written file could not be undone.
     fn save(&self) -> Result<(), Error> {
         let state = State { version: VERSION, namespace: self.namespace, changes: self.changes.all() };
-        let path = self.directory.join(FILE);
         let text = serde_json::to_vec_pretty(&state)
-            .map_err(|source| Error::State { path: path.clone(), source })?;
-        let new = path.with_extension("json.new");
+            .map_err(|source| Error::State { path: self.path.clone(), source })?;
+        let new = self.path.with_extension("json.new");
         fs::write(&new, text).map_err(file_error(&new))?;
-        fs::rename(&new, &path).map_err(file_error(&path))
+        fs::rename(&new, &self.path).map_err(file_error(&self.path))
     }
 }
 
@@ -125,8 +114,4 @@ fn load(path: &Path, namespace: u64) -> Result<Vec<Change>, Error> {
         info!(changes = state.changes.len(), "taking over from a run that could not undo its changes");
     }
     Ok(state.changes)
-}
-
-pub(super) fn file_error(path: &Path) -> impl Fn(io::Error) -> Error {
-    move |source| Error::File { path: path.to_owned(), source }
 }

@@ -6,27 +6,23 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
-use super::changes::{Change, Target};
-use super::journal::{Journal, file_error};
-use super::{Error, Options};
+use super::journal::Journal;
+use super::{Change, Error, Target, file_error};
 
 /// A setting and the values it may have.
-pub(super) struct Setting {
-    name: String,
-    fits: fn(u32) -> bool,
+pub(crate) struct Setting {
+    /// Below /proc/sys.
+    pub(crate) name: String,
+    pub(crate) fits: fn(u32) -> bool,
     /// What it gets otherwise.
-    value: u32,
+    pub(crate) value: u32,
 }
 
-/// For an interface the kernel uses the larger one of its own value and that of `all`.
-pub(super) fn wanted(options: &Options, interfaces: &[String]) -> Vec<Setting> {
-    // IPv6 needs none: it answers for an address only on the interface that has it, and knows no filter
-    // of return paths.
-    if !options.vip.iter().any(|vip| vip.is_ipv4()) {
-        return Vec::new();
-    }
+/// Answers for an address only on the interface that has it, and never names it as the sender of a question
+/// on another one: for all interfaces, and for `interfaces`, for which the kernel uses the larger one of both.
+pub(crate) fn quiet_arp<'a>(interfaces: impl IntoIterator<Item = &'a str>) -> Vec<Setting> {
     let mut settings = Vec::new();
-    for place in std::iter::once("all").chain(interfaces.iter().map(String::as_str)) {
+    for place in std::iter::once("all").chain(interfaces) {
         settings.push(Setting {
             name: format!("net/ipv4/conf/{place}/arp_ignore"),
             // 1: answer only for addresses of the interface asked on. 2 and 8 are stricter; 3 is larger
@@ -41,27 +37,11 @@ pub(super) fn wanted(options: &Options, interfaces: &[String]) -> Vec<Setting> {
             value: 2,
         });
     }
-    // A client's packet may come in where the way back to the client does not lead. 2 (loose) is larger
-    // than 1 (strict), so it is enough whatever `all` says, and no other interface is touched.
-    let fits: fn(u32) -> bool = match read(&rp_filter("all")) {
-        Ok(1) => |value| value == 2,
-        Ok(2) => |_| true,
-        _ => |value| value != 1,
-    };
-    settings.extend(interfaces.iter().map(|interface| Setting {
-        name: rp_filter(interface),
-        fits,
-        value: 2,
-    }));
     settings
 }
 
-fn rp_filter(place: &str) -> String {
-    format!("net/ipv4/conf/{place}/rp_filter")
-}
-
 impl Setting {
-    pub(super) fn apply(&self, journal: &mut Journal) -> Result<(), Error> {
+    pub(crate) fn apply(&self, journal: &mut Journal) -> Result<(), Error> {
         let target = Target::Sysctl(self.name.clone());
         let before = read(&self.name).map_err(file_error(&path(&self.name)))?;
         if (self.fits)(before) {
@@ -73,7 +53,7 @@ impl Setting {
     }
 }
 
-pub(super) fn undo(name: &str, change: &Change) -> Result<(), Error> {
+pub(crate) fn undo(name: &str, change: &Change) -> Result<(), Error> {
     match read(name) {
         Ok(now) if Some(now) == change.after => match change.before {
             Some(before) => write(name, before),
@@ -92,7 +72,7 @@ pub(super) fn undo(name: &str, change: &Change) -> Result<(), Error> {
     }
 }
 
-fn read(name: &str) -> io::Result<u32> {
+pub(crate) fn read(name: &str) -> io::Result<u32> {
     let text = fs::read_to_string(path(name))?;
     text.trim()
         .parse()

@@ -1,13 +1,34 @@
-//! What was changed, and what was there before. Pure.
+//! What was changed on this machine, and what was there before, so that it can be undone: even by the next
+//! start, where this one is killed. [`journal`] keeps it on file, [`sysctl`] makes such changes; the rest is pure.
 
+pub(crate) mod journal;
+pub(crate) mod sysctl;
+
+use std::io;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error(
+        "{} was not written by this version of lvsd: stop the version that wrote it cleanly, or remove the file: {source}",
+        path.display()
+    )]
+    State { path: PathBuf, source: serde_json::Error },
+}
+
+pub(crate) fn file_error(path: &Path) -> impl Fn(io::Error) -> Error {
+    move |source| Error::File { path: path.to_owned(), source }
+}
 
 /// One thing that can be changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Target {
+pub(crate) enum Target {
     /// A file below /proc/sys that holds a number.
     Sysctl(String),
     /// An address added to lo.
@@ -18,27 +39,27 @@ pub(super) enum Target {
 
 /// What the kernel tells routes of the main table apart by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct RouteKey {
+pub(crate) struct RouteKey {
     /// `0.0.0.0` or `::` with length 0 for the default route.
-    pub(super) destination: IpAddr,
-    pub(super) length: u8,
+    pub(crate) destination: IpAddr,
+    pub(crate) length: u8,
     /// The metric.
-    pub(super) priority: u32,
+    pub(crate) priority: u32,
     /// Index of the interface; 0 if there are several.
-    pub(super) interface: u32,
+    pub(crate) interface: u32,
 }
 
 /// A change: what to put back, and only if `after` still stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Change {
-    pub(super) target: Target,
-    pub(super) before: Option<u32>,
-    pub(super) after: Option<u32>,
+pub(crate) struct Change {
+    pub(crate) target: Target,
+    pub(crate) before: Option<u32>,
+    pub(crate) after: Option<u32>,
 }
 
 /// Every change that stands, oldest first: those of this run and those an earlier one left.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
+pub(crate) struct Changes {
     entries: Vec<(Change, Origin)>,
 }
 
@@ -50,12 +71,12 @@ enum Origin {
 }
 
 impl Changes {
-    pub(super) fn from_earlier(changes: Vec<Change>) -> Self {
+    pub(crate) fn from_earlier(changes: Vec<Change>) -> Self {
         Self { entries: changes.into_iter().map(|change| (change, Origin::Earlier)).collect() }
     }
 
     /// A change about to be made. What was there before the first change of a target stays on record.
-    pub(super) fn record(&mut self, change: Change) {
+    pub(crate) fn record(&mut self, change: Change) {
         match self.entry(&change.target) {
             Some((known, origin)) => {
                 known.after = change.after;
@@ -66,22 +87,22 @@ impl Changes {
     }
 
     /// The target is as wanted already; if that is an earlier run's doing, it is this run's from now on.
-    pub(super) fn keep(&mut self, target: &Target) {
+    pub(crate) fn keep(&mut self, target: &Target) {
         if let Some((_, origin)) = self.entry(target) {
             *origin = Origin::Wanted;
         }
     }
 
-    pub(super) fn forget(&mut self, target: &Target) {
+    pub(crate) fn forget(&mut self, target: &Target) {
         self.entries.retain(|(change, _)| change.target != *target);
     }
 
-    pub(super) fn all(&self) -> Vec<Change> {
+    pub(crate) fn all(&self) -> Vec<Change> {
         self.entries.iter().map(|(change, _)| change.clone()).collect()
     }
 
     /// What only an earlier run wanted.
-    pub(super) fn unwanted(&self) -> Vec<Change> {
+    pub(crate) fn unwanted(&self) -> Vec<Change> {
         self.entries
             .iter()
             .filter(|(_, origin)| *origin == Origin::Earlier)

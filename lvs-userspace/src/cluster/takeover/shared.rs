@@ -1,0 +1,236 @@
+//! What the callers of [`super::Takeover`] and its task share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tracing::{debug, info, warn};
+
+use super::address::{self, Before, Present};
+use super::announce::frame;
+use super::announce::schedule::{Schedule, Timing};
+use super::announce::socket::Sender;
+use super::settings::Settings;
+use super::wire::{Wire, Wires};
+use super::{Failure, GroupId};
+use crate::config::model::{Group, GroupAddress};
+use crate::network::{Mac, Network};
+
+/// A group and what is done for it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) group: Group,
+    /// The announcements to come; `None` while the group is not held.
+    schedule: Mutex<Option<Schedule>>,
+}
+
+impl Entry {
+    pub(super) fn is_held(&self) -> bool {
+        lock(&self.schedule).is_some()
+    }
+
+    /// Announces from the start. It is held from now on.
+    pub(super) fn schedule_announcements(&self, now: Instant) {
+        *lock(&self.schedule) = Some(Schedule::start(now));
+    }
+
+    pub(super) fn let_go(&self) {
+        *lock(&self.schedule) = None;
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) network: Network,
+    sender: Sender,
+    timing: Timing,
+    wires: Mutex<Wires>,
+    groups: Mutex<BTreeMap<GroupId, Arc<Entry>>>,
+    /// Locked by whoever changes addresses, from reading what is there to the end.
+    pub(super) addresses: tokio::sync::Mutex<()>,
+    /// Names of the interfaces whose claims are heard.
+    hearing: Mutex<BTreeSet<String>>,
+    settings: Mutex<Option<Settings>>,
+    /// A schedule was changed.
+    pub(super) wake: Notify,
+    pub(super) groups_changed: Notify,
+}
+
+/// Nobody panics while holding one of these; were it so, what they guard is whole at any moment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(network: Network, timing: Timing, settings: Settings) -> Result<Self, Failure> {
+        Ok(Self {
+            network,
+            sender: Sender::open().map_err(Failure::Open)?,
+            timing,
+            wires: Mutex::default(),
+            groups: Mutex::default(),
+            addresses: tokio::sync::Mutex::default(),
+            hearing: Mutex::default(),
+            settings: Mutex::new(Some(settings)),
+            wake: Notify::new(),
+            groups_changed: Notify::new(),
+        })
+    }
+
+    /// Gives those that are no more. A group that is held stays so, and is announced anew where it differs.
+    pub(super) fn set_groups(&self, groups: Vec<Group>, now: Instant) -> Vec<Arc<Entry>> {
+        let mut entries = lock(&self.groups);
+        let mut old = std::mem::take(&mut *entries);
+        for group in groups {
+            let id = GroupId::of(&group.name);
+            let same = old.get(&id).filter(|entry| entry.group == group).cloned();
+            let schedule = old.get(&id).filter(|entry| entry.is_held()).map(|_| Schedule::start(now));
+            let entry = same.unwrap_or_else(|| Arc::new(Entry { group, schedule: Mutex::new(schedule) }));
+            entries.insert(id, entry);
+        }
+        // Nobody must put back what the new ones do not have.
+        old.retain(|id, entry| entries.get(id).is_none_or(|new| !Arc::ptr_eq(new, entry)));
+        old.values().for_each(|entry| entry.let_go());
+        old.into_values().collect()
+    }
+
+    pub(super) fn entry(&self, group: GroupId) -> Result<Arc<Entry>, Failure> {
+        lock(&self.groups).get(&group).cloned().ok_or(Failure::NoGroup(group))
+    }
+
+    pub(super) fn entries(&self) -> Vec<Arc<Entry>> {
+        lock(&self.groups).values().cloned().collect()
+    }
+
+    /// Interface and address.
+    pub(super) fn held_addresses(&self) -> BTreeSet<(String, IpAddr)> {
+        let held = self.entries().into_iter().filter(|entry| entry.is_held());
+        let place = |address: &GroupAddress| (address.interface.clone(), address.address);
+        held.flat_map(|entry| entry.group.addresses.iter().map(place).collect::<Vec<_>>()).collect()
+    }
+
+    /// Gives those of before.
+    pub(super) fn replace_wires(&self, wires: Wires) -> Wires {
+        std::mem::replace(&mut lock(&self.wires), wires)
+    }
+
+    pub(super) fn wire(&self, interface: &str) -> Result<Wire, Failure> {
+        let wire = lock(&self.wires).get(interface);
+        wire.ok_or_else(|| Failure::NoInterface { interface: interface.to_owned() })
+    }
+
+    pub(super) fn is_own(&self, mac: Mac) -> bool {
+        lock(&self.wires).is_own(mac)
+    }
+
+    pub(super) fn set_hearing(&self, interfaces: BTreeSet<String>) {
+        *lock(&self.hearing) = interfaces;
+    }
+
+    pub(super) fn hears(&self, interface: &str) -> bool {
+        lock(&self.hearing).contains(interface)
+    }
+
+    pub(super) fn send(&self, interface: &str, index: u32, frame: &[u8]) -> Result<(), Failure> {
+        let failed = |source| Failure::Send { interface: interface.to_owned(), source };
+        self.sender.send(index, frame).map_err(failed)
+    }
+
+    /// One round for one address.
+    pub(super) fn announce_address(&self, address: &GroupAddress) -> Result<(), Failure> {
+        let wire = self.wire(&address.interface)?;
+        frame::announcements(address.address, wire.mac, wire.is_router)
+            .iter()
+            .try_for_each(|frame| self.send(&address.interface, wire.index, frame))
+    }
+
+    /// Sends the rounds that are due.
+    pub(super) fn announce_due(&self, now: Instant) {
+        for entry in self.entries() {
+            let mut schedule = lock(&entry.schedule);
+            if !schedule.as_mut().is_some_and(|schedule| schedule.take_due(&self.timing, now)) {
+                continue;
+            }
+            // With the lock held, so that nothing goes out after `let_go`.
+            for address in &entry.group.addresses {
+                if let Err(error) = self.announce_address(address) {
+                    // There are more rounds, and another burst when the link is back.
+                    debug!(group = entry.group.name, address = %address.address, %error, "not announced");
+                }
+            }
+        }
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.entries().iter().filter_map(|entry| lock(&entry.schedule).as_ref()?.next()).min()
+    }
+
+    /// Puts all addresses of the group on their interfaces; tells the first failure after having tried all.
+    pub(super) async fn put(&self, entry: &Entry) -> Result<(), Failure> {
+        let present = Present::read(&self.network).await?;
+        let mut outcome = Ok(());
+        for wanted in &entry.group.addresses {
+            let put = async {
+                let index = self.wire(&wanted.interface)?.index;
+                Ok::<_, Failure>(address::add(&self.network, &present, index, wanted).await?)
+            };
+            match put.await {
+                Ok(Before::Absent | Before::Same) => {}
+                Ok(Before::Other { prefix, label }) => {
+                    let (group, address) = (&entry.group.name, wanted.address);
+                    info!(group, %address, prefix, label, "stood on its interface otherwise: replaced");
+                }
+                Err(failure) => outcome = outcome.and(Err(failure)),
+            }
+        }
+        outcome
+    }
+
+    pub(super) async fn take_off(&self, present: &Present, unwanted: &GroupAddress) -> Result<bool, Failure> {
+        // Without its interface the address is gone already.
+        let Ok(wire) = self.wire(&unwanted.interface) else { return Ok(false) };
+        Ok(address::remove(&self.network, present, wire.index, unwanted).await?)
+    }
+
+    pub(super) async fn take_off_all(&self, group: &Group) -> Vec<Failure> {
+        let present = match Present::read(&self.network).await {
+            Ok(present) => present,
+            Err(error) => return vec![error.into()],
+        };
+        let mut failures = Vec::new();
+        for address in &group.addresses {
+            failures.extend(self.take_off(&present, address).await.err());
+        }
+        failures
+    }
+
+    /// For the interfaces that are there.
+    pub(super) fn apply_settings(&self) {
+        let entries = self.entries();
+        let addresses = entries.iter().flat_map(|entry| &entry.group.addresses);
+        let interfaces: BTreeSet<_> = addresses
+            .map(|address| address.interface.as_str())
+            .filter(|interface| self.wire(interface).is_ok())
+            .collect();
+        if let Some(settings) = lock(&self.settings).as_mut()
+            && let Err(error) = settings.apply(&interfaces)
+        {
+            warn!(%error, "the kernel may answer for addresses where it should not");
+        }
+    }
+
+    /// Those that an earlier life needed and this one does not.
+    pub(super) fn forget_settings(&self) {
+        if let Some(settings) = lock(&self.settings).as_mut() {
+            settings.undo_unwanted();
+        }
+    }
+
+    pub(super) fn undo_settings(&self) {
+        if let Some(settings) = lock(&self.settings).take() {
+            settings.undo();
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! One virtual router: its machine, its sockets, and what it tells of itself.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info, warn};
+
+use super::Turn;
+use super::link::Link;
+use super::machine::{Command, Machine, Parameters, State, lease};
+use super::packet::{Advertisement, Received};
+use super::socket::{Sockets, group};
+use super::thread::Outside;
+use crate::config::model::VrrpInstance;
+
+/// Packets read before something else gets its turn.
+const AT_ONCE: usize = 64;
+/// Between two complaints about what is received.
+const COMPLAIN_ONCE_IN: Duration = Duration::from_secs(60);
+
+pub(super) struct Router {
+    pub(super) instance: VrrpInstance,
+    /// `None` where there is no way to send: its interface or the address on it is missing.
+    sockets: Option<Sockets>,
+    machine: Machine,
+    /// It does not take part before.
+    rests_until: Option<Instant>,
+    complained: Option<Instant>,
+}
+
+impl Router {
+    pub(super) fn new(instance: VrrpInstance) -> Self {
+        // Until there are sockets: without them the machine is not started.
+        let nobody = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        let machine = Machine::new(parameters(&instance), nobody);
+        Self { instance, sockets: None, machine, rests_until: None, complained: None }
+    }
+
+    pub(super) fn sockets(&self) -> Option<&Sockets> {
+        self.sockets.as_ref()
+    }
+
+    /// When it acts next by itself.
+    pub(super) const fn next(&self) -> Option<Instant> {
+        self.machine.next()
+    }
+
+    /// Follows its interface: no machine without sockets, and none that rests.
+    pub(super) fn follow(
+        &mut self,
+        link: Option<&Link>,
+        may_serve: bool,
+        outside: &mut Outside,
+        now: Instant,
+    ) {
+        let way = link.filter(|link| link.is_up).and_then(|link| Some((link.index, self.source(link)?)));
+        if self
+            .sockets
+            .as_ref()
+            .is_some_and(|sockets| way.is_none_or(|(index, source)| !sockets.is_for(index, source)))
+        {
+            self.stop(outside, "its interface or address has gone");
+            self.sockets = None;
+        }
+        if let (None, Some((index, source))) = (&self.sockets, way) {
+            match Sockets::open(&self.instance.interface, index, source) {
+                Ok(sockets) => {
+                    self.machine = Machine::new(parameters(&self.instance), source);
+                    self.sockets = Some(sockets);
+                }
+                Err(error) => debug!(instance = self.instance.name, %error, "no sockets yet"),
+            }
+        }
+        if self.sockets.is_none() {
+            let what = "takes no part: its interface is down, or has not the address to send from";
+            self.complain(now, what);
+        }
+        if self.rests_until.is_some_and(|until| until <= now) {
+            self.rests_until = None;
+        }
+        if !may_serve || self.rests_until.is_some() {
+            self.stop(outside, "it must not serve");
+        } else if self.sockets.is_some() && self.machine.state() == State::Initialize {
+            info!(instance = self.instance.name, priority = self.instance.priority, "takes part");
+            let commands = self.machine.start(now);
+            self.carry_out(commands, outside);
+        }
+    }
+
+    pub(super) fn rest(&mut self, until: Instant, outside: &mut Outside) {
+        self.stop(outside, "it could not serve");
+        self.rests_until = Some(until);
+    }
+
+    pub(super) fn stop(&mut self, outside: &mut Outside, reason: &str) {
+        if self.machine.state() != State::Initialize {
+            info!(instance = self.instance.name, reason, "takes no part any more");
+            let commands = self.machine.stop();
+            self.carry_out(commands, outside);
+        }
+    }
+
+    /// Reads what has arrived.
+    pub(super) fn receive(&mut self, outside: &mut Outside) {
+        for _ in 0..AT_ONCE {
+            let received = match self.sockets.as_ref().map(Sockets::receive) {
+                Some(Ok(Some(received))) => received,
+                // Told of when the interface went down, which is followed elsewhere.
+                None | Some(Ok(None) | Err(_)) => return,
+            };
+            let now = Instant::now();
+            match received {
+                Ok(received) => self.heard(&received, outside, now),
+                Err(refusal) => self.complain(now, &format!("a packet is ignored: {refusal}")),
+            }
+        }
+    }
+
+    pub(super) fn tick(&mut self, outside: &mut Outside, now: Instant) {
+        let commands = self.machine.tick(now);
+        self.carry_out(commands, outside);
+    }
+
+    fn heard(&mut self, received: &Received, outside: &mut Outside, now: Instant) {
+        let Received { advertisement, source, destination } = received;
+        let Some(sockets) = &self.sockets else { return };
+        let own = sockets.source();
+        let peers = &self.instance.unicast_peers;
+        let is_for_us = *destination == own || *destination == group(own);
+        let is_from_peer = *source != own && (peers.is_empty() || peers.contains(source));
+        if advertisement.router_id != self.instance.router_id || !is_for_us || !is_from_peer {
+            return;
+        }
+        let expected = &self.instance.addresses;
+        let is_same = |address: &IpAddr| expected.iter().any(|own| own.address == *address);
+        if !self.machine.suits(advertisement) {
+            let what = format!(
+                "{source} speaks version {} every {:?}",
+                advertisement.version.number(),
+                advertisement.interval
+            );
+            self.complain(now, &format!("{what}: it is not listened to"));
+        } else if advertisement.addresses.len() != expected.len()
+            || !advertisement.addresses.iter().all(is_same)
+        {
+            self.complain(now, &format!("{source} has other addresses: {:?}", advertisement.addresses));
+        }
+        let before = self.machine.state();
+        let commands = self.machine.heard(advertisement, *source, now);
+        if before == State::Active && self.machine.state() == State::Backup {
+            info!(instance = self.instance.name, %source, priority = advertisement.priority, "yields");
+        }
+        self.carry_out(commands, outside);
+    }
+
+    fn carry_out(&mut self, commands: Vec<Command>, outside: &mut Outside) {
+        for command in commands {
+            match command {
+                Command::Send { priority } => self.send(priority, outside),
+                Command::Take => {
+                    info!(instance = self.instance.name, "is active");
+                    outside.turn(Turn::Take { instance: self.instance.name.clone() });
+                }
+                Command::Give => {
+                    outside.leases.end(&self.instance.name);
+                    outside.turn(Turn::Give { instance: self.instance.name.clone() });
+                }
+            }
+        }
+    }
+
+    /// The lease counts from before it is sent.
+    fn send(&mut self, priority: u8, outside: &mut Outside) {
+        let Some(sockets) = &self.sockets else { return };
+        let (now, interval) = (Instant::now(), self.instance.advert_interval);
+        let advertisement = Advertisement {
+            version: self.instance.version,
+            router_id: self.instance.router_id,
+            priority,
+            interval,
+            addresses: self.instance.addresses.iter().map(|own| own.address).collect(),
+        };
+        let source = sockets.source();
+        let everybody = [group(source)];
+        let peers = &self.instance.unicast_peers;
+        let destinations = if peers.is_empty() { &everybody[..] } else { peers };
+        let mut was_sent = false;
+        let mut failure = None;
+        for destination in destinations {
+            match sockets.send(&advertisement.encode(source, *destination), *destination) {
+                Ok(()) => was_sent = true,
+                Err(error) => failure = Some(format!("cannot send to {destination}: {error}")),
+            }
+        }
+        if was_sent && self.machine.state() == State::Active {
+            outside.leases.renew(&self.instance.name, now + lease(interval), now + interval * 2);
+        }
+        if let Some(failure) = failure {
+            self.complain(now, &failure);
+        }
+    }
+
+    fn source(&self, link: &Link) -> Option<IpAddr> {
+        let family = self.instance.addresses.first()?.address;
+        match self.instance.source_address {
+            Some(source) => Some(source).filter(|source| link.addresses.contains(source)),
+            None => link
+                .source(family, |address| self.instance.addresses.iter().any(|own| own.address == address)),
+        }
+    }
+
+    fn complain(&mut self, now: Instant, what: &str) {
+        if self.complained.is_none_or(|last| now.saturating_duration_since(last) >= COMPLAIN_ONCE_IN) {
+            self.complained = Some(now);
+            warn!(instance = self.instance.name, "{what}");
+        }
+    }
+}
+
+fn parameters(instance: &VrrpInstance) -> Parameters {
+    Parameters {
+        version: instance.version,
+        priority: instance.priority,
+        preempt: instance.preempt,
+        preempt_delay: instance.preempt_delay,
+        interval: instance.advert_interval,
+    }
+}

@@ -1,0 +1,170 @@
+//! A director and keepalived in one virtual router, and a client who only knows the VIP.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lvs_tests::lab::address::{self, Family};
+use lvs_tests::lab::agent::Agent;
+use lvs_tests::lab::client::Exchange;
+use lvs_tests::lab::configuration::Configuration;
+use lvs_tests::lab::namespace::Namespace;
+use lvs_tests::lab::network::{Network, Shape};
+use lvs_tests::lab::process::Process;
+use lvs_tests::lab::realserver::{self, HTTP_PORT, Programs};
+use lvs_tests::lab::wait::wait_until;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::setup::{dialled, real_servers, service};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const INTERVAL_MS: u64 = 100;
+/// Virtual routers, one for each family.
+const ROUTERS: [(Family, u8); 2] = [(Family::V4, 51), (Family::V6, 61)];
+
+/// keepalived on a machine that serves by itself where it has the VIP.
+struct Other {
+    namespace: Namespace,
+    keepalived: Option<Process>,
+    directory: PathBuf,
+    _programs: Programs,
+}
+
+impl Other {
+    fn start(network: &Network) -> Result<Self> {
+        let namespace = network.add_neighbour("other", 4)?;
+        let vips: Vec<_> = network.vips().collect();
+        let programs = Programs::start(network, &namespace, "other", &vips)?;
+        let directory = network.identity.directory();
+        let mut other = Self { namespace, keepalived: None, directory, _programs: programs };
+        other.start_keepalived()?;
+        Ok(other)
+    }
+
+    fn start_keepalived(&mut self) -> Result<()> {
+        let mut configuration = "global_defs {\n vrrp_version 3\n}\n".to_owned();
+        for (family, id) in ROUTERS {
+            let (vip, bits) = (address::vip(family, 0), family.host_bits());
+            let interval = INTERVAL_MS as f64 / 1e3;
+            configuration += &format!(
+                "vrrp_instance r{id} {{\n state BACKUP\n interface eth0\n virtual_router_id {id}\n priority 100\n \
+                 advert_int {interval}\n virtual_ipaddress {{\n  {vip}/{bits} dev eth0\n }}\n}}\n"
+            );
+        }
+        fs::write(self.file("keepalived.conf"), configuration)?;
+        let mut command = self.namespace.command("keepalived");
+        command.args(["--dont-fork", "--log-console", "--log-detail", "--vrrp"]);
+        for (option, name) in [("use-file", "keepalived.conf"), ("pid", "k.pid"), ("vrrp_pid", "vrrp.pid")] {
+            command.arg(format!("--{option}={}", self.file(name).display()));
+        }
+        self.keepalived = Some(Process::start("keepalived", &mut command, &self.directory)?);
+        Ok(())
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// As by a loss of power, but that its kernel would go on to answer for the VIPs: so they go with it.
+    fn kill(&mut self) -> Result<()> {
+        let mut parent = self.keepalived.take().context("keepalived does not run")?;
+        // It would start its child again.
+        parent.signal(Signal::SIGSTOP)?;
+        let child: i32 = fs::read_to_string(self.file("vrrp.pid"))?.trim().parse()?;
+        kill(Pid::from_raw(child), Signal::SIGKILL)?;
+        parent.kill()?;
+        fs::remove_file(self.file("vrrp.pid"))?;
+        for (family, _) in ROUTERS {
+            let line = format!("addr del {}/{} dev eth0\n", address::vip(family, 0), family.host_bits());
+            self.namespace.addresses(family, &line)?;
+        }
+        Ok(())
+    }
+}
+
+fn configuration(network: &Network, priority: u8) -> String {
+    let services = Family::BOTH
+        .map(|family| service(family, HTTP_PORT, "tcp", "rr", "dr", real_servers(network, family)));
+    let mut text = Configuration::new(network, services.to_vec()).to_string() + "vrrp:\n";
+    for (family, id) in ROUTERS {
+        text += &format!(
+            "  - {{name: r{id}, interface: eth0, router_id: {id}, priority: {priority}, \
+             advert_interval: {INTERVAL_MS}ms, addresses: [{{address: \"{}\"}}]}}\n",
+            address::vip(family, 0)
+        );
+    }
+    text
+}
+
+/// Whoever answers the client: the director's real servers, or keepalived's machine. Of both families.
+fn wait_for_answers(network: &Network, what: &str, is_right: impl Fn(&str) -> bool) -> Result<Duration> {
+    let begun = Instant::now();
+    for family in Family::BOTH {
+        wait_until(&format!("{what} to answer over {family}"), PATIENCE, || {
+            let answer = network.client.enter(|| Exchange::Http.once(dialled(family, HTTP_PORT)));
+            answer.is_ok_and(|name| is_right(&name))
+        })?;
+    }
+    Ok(begun.elapsed())
+}
+
+fn by_director(name: &str) -> bool {
+    name.starts_with("rs")
+}
+
+fn by_other(name: &str) -> bool {
+    name == "other"
+}
+
+#[test]
+fn a_director_and_keepalived_stand_in_for_each_other() -> Result<()> {
+    let network = Network::build(Shape { real_servers: 2, ..Shape::default() })?;
+    let _programs = realserver::start_all(&network)?;
+    for server in &network.servers {
+        realserver::prepare_by_hand(server, network.vips())?;
+    }
+    let mut other = Other::start(&network)?;
+    // The lab's director has the VIPs from the start, as from an earlier life: the agent sweeps them away.
+    let mut agent = Agent::start(&network, &configuration(&network, 150))?;
+    wait_for_answers(&network, "the director", by_director)?;
+    let addresses = network.director.run("ip", &["-oneline", "address", "show", "dev", "eth0"])?;
+    for (family, _) in ROUTERS {
+        let vip = address::vip(family, 0).to_string();
+        ensure!(addresses.contains(&vip), "{vip} is not on the director: {addresses}");
+    }
+
+    // It dies: the client learns from keepalived's announcement where the VIP is now.
+    agent.kill()?;
+    let took = wait_for_answers(&network, "keepalived's machine", by_other)?;
+    println!("keepalived took over {took:?} after lvsd was killed");
+
+    // It comes back, better as it is.
+    agent.start_again()?;
+    wait_for_answers(&network, "the director", by_director)?;
+
+    // It ends in order.
+    ensure!(agent.terminate()?.success(), "lvsd said: {}", agent.log());
+    let took = wait_for_answers(&network, "keepalived's machine", by_other)?;
+    println!("keepalived took over {took:?} after lvsd had ended");
+    let addresses = network.director.run("ip", &["-oneline", "address", "show", "dev", "eth0"])?;
+    ensure!(!addresses.contains(&address::vip(Family::V4, 0).to_string()), "a VIP is left: {addresses}");
+
+    // As a backup it waits, and takes over from the dead.
+    agent.start_again()?;
+    agent.reload(&configuration(&network, 50))?;
+    wait_for_answers(&network, "keepalived's machine", by_other)?;
+    other.kill()?;
+    let took = wait_for_answers(&network, "the director", by_director)?;
+    println!("lvsd took over {took:?} after keepalived was killed");
+    other.start_keepalived()?;
+    wait_for_answers(&network, "keepalived's machine", by_other)?;
+
+    // Without virtual routers it has no part in it.
+    let plain = configuration(&network, 50);
+    let (plain, _) = plain.split_once("vrrp:").context("there are virtual routers")?;
+    agent.reload(plain)?;
+    ensure!(agent.terminate()?.success(), "lvsd said: {}", agent.log());
+    Ok(())
+}

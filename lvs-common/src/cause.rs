@@ -108,6 +108,10 @@ causes! {
     StaleLease = 28, "stale_lease", Drop;
     /// Sent by this machine itself from an address of a group, without the group's lease.
     NoLeaseToSend = 29, "no_lease_to_send", Drop;
+    /// The answer to a health probe that took the path of the clients' packets.
+    ProbeAnswered = 30, "probe_answered", Pass;
+    /// A health probe's packet that cannot take the path of the clients' packets.
+    ProbeLost = 31, "probe_lost", Drop;
 }
 
 /// Counters in `CAUSES`; room for causes to come.

@@ -11,6 +11,7 @@
 mod pod;
 
 pub mod address;
+pub mod adoption;
 pub mod bench;
 pub mod cause;
 pub mod checksum;
@@ -23,6 +24,7 @@ pub mod fragment;
 pub mod lease;
 pub mod limits;
 pub mod names;
+pub mod probe;
 pub mod ring;
 pub mod service;
 pub mod settings;

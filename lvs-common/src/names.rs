@@ -5,6 +5,8 @@ pub const PROGRAM_DIRECTOR: &str = "lvs_director";
 pub const PROGRAM_EXPIRE: &str = "lvs_expire";
 /// Sees what leaves the machine itself, which XDP does not.
 pub const PROGRAM_EGRESS: &str = "lvs_egress";
+/// Takes over connections of another director, which stand in its input; run by the agent, attached nowhere.
+pub const PROGRAM_ADOPT: &str = "lvs_adopt";
 /// Passes everything. For the far end of a veth, which needs a program before it takes frames by XDP_TX.
 pub const PROGRAM_PASS: &str = "lvs_pass";
 pub const PROGRAM_DECAPSULATE: &str = "lvs_decapsulate";
@@ -30,12 +32,18 @@ pub const COUNTERS: &str = "COUNTERS";
 pub const CAUSES: &str = "CAUSES";
 pub const CONNECTIONS: &str = "CONNECTIONS";
 pub const EMBRYONIC_ORDER: &str = "EMBRYONIC_ORDER";
+/// Which buckets of `CONNECTIONS` have changed.
+pub const DIRTY: &str = "DIRTY";
 /// How full `CONNECTIONS` is.
 pub const TABLE: &str = "TABLE";
 /// What the program knows of the packet under way.
 pub const SCRATCH: &str = "SCRATCH";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 pub const ERROR_BUDGET: &str = "ERROR_BUDGET";
+/// Health probes that take the path of the clients' packets, by the mark of their sockets.
+pub const PROBES: &str = "PROBES";
+/// The flows of their answers.
+pub const PROBE_FLOWS: &str = "PROBE_FLOWS";
 pub const EVENTS: &str = "EVENTS";
 /// Until when the groups of a cluster are held.
 pub const LEASES: &str = "LEASES";
@@ -49,7 +57,7 @@ pub const DIRECTORS: &str = "DIRECTORS";
 pub const DECAPSULATION: &str = "DECAPSULATION";
 
 /// Every map of the director's object, in the order in which docs/bpftool.md explains them.
-pub const DIRECTOR_MAPS: [&str; 24] = [
+pub const DIRECTOR_MAPS: [&str; 27] = [
     SETTINGS,
     INTERFACES,
     SERVICES,
@@ -67,10 +75,13 @@ pub const DIRECTOR_MAPS: [&str; 24] = [
     CAUSES,
     CONNECTIONS,
     EMBRYONIC_ORDER,
+    DIRTY,
     TABLE,
     SCRATCH,
     FRAGMENTS,
     ERROR_BUDGET,
+    PROBES,
+    PROBE_FLOWS,
     EVENTS,
     LEASES,
     GROUP_ADDRESSES,

@@ -212,6 +212,10 @@ enum Lease {
 struct Recorder(std::sync::mpsc::Sender<Lease>);
 
 impl Leases for Recorder {
+    fn configure(&mut self, instances: &[VrrpInstance]) {
+        assert_eq!(instances.len(), 1);
+    }
+
     fn renew(&mut self, instance: &str, ends: Instant, fresh_until: Instant) {
         assert!(instance == "web" && fresh_until < ends);
         self.0.send(Lease::Renewed { at: Instant::now(), ends }).ok();

@@ -1,4 +1,4 @@
-//! A packet for no service; it may be a real server's reply.
+//! A packet for no service; it may be a real server's reply, or one to a health probe.
 
 use lvs_common::cause::Cause;
 use lvs_common::flow::FlowKey;
@@ -9,14 +9,17 @@ use lvs_ebpf::parse::Network;
 
 use crate::connection::{self, Wanted};
 use crate::scratch::Scratch;
-use crate::{forward, lease, lookup};
+use crate::{forward, lease, lookup, stages};
 
 /// Settings without which no packet is anybody's reply.
-pub(crate) const POSSIBLE: u32 = flags::NAT | flags::ANSWERS_ROUTED;
+pub(crate) const POSSIBLE: u32 = flags::NAT | flags::ANSWERS_ROUTED | flags::PROBES;
 
 #[inline(always)]
 pub(crate) fn process(packet: &Packet, scratch: &mut Scratch) -> Result<u32, Cause> {
     let settings = lookup::settings()?;
+    if settings.flags & flags::PROBES != 0 {
+        stages::probe(packet)?;
+    }
     let (network, key) = (&scratch.network, &scratch.key);
     // A server reached by nat comes first: its packets must be translated before anything else.
     if settings.flags & flags::NAT != 0

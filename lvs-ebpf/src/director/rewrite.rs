@@ -17,8 +17,8 @@ pub(crate) enum Side {
     Destination,
 }
 
-const TCP_CHECKSUM: usize = 16;
-const UDP_CHECKSUM: usize = 6;
+pub(crate) const TCP_CHECKSUM: usize = 16;
+pub(crate) const UDP_CHECKSUM: usize = 6;
 
 /// One hop less to live (RFC 791 section 3.2, RFC 8200 section 3). The caller has asked [`hops_left`].
 #[inline(always)]

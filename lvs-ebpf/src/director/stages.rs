@@ -15,7 +15,7 @@ use lvs_ebpf::packet::Packet;
 use crate::answer::{self, Kind};
 use crate::scratch::scratch;
 use crate::steer::{self, Sign, Steered};
-use crate::{connection, forward, fragment, icmp, lease, reply};
+use crate::{connection, forward, fragment, icmp, lease, probe, reply};
 
 /// `Ok` as itself, `Err` in the upper half.
 #[inline(always)]
@@ -88,6 +88,16 @@ stage! {
 stage! {
     /// A packet for no service, which may be a real server's reply.
     lvs_reply as reply() = |packet| reply::process(packet, scratch()?)
+}
+
+stage! {
+    /// Gives the answer to a health probe to the kernel; `Ok` if it is none.
+    lvs_probe as probe() = |packet| probe::answer(packet, scratch()?)
+}
+
+stage! {
+    /// As [`probe`], an ICMP error about one.
+    lvs_probe_error as probe_error() = |packet| icmp::error::to_probe(packet, scratch()?)
 }
 
 stage! {

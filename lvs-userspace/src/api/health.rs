@@ -64,16 +64,17 @@ fn check(definition: &Check, view: Option<&CheckView>) -> model::Check {
     }
 }
 
-/// `192.168.0.1:80/.testpage`
+/// `192.168.0.1:80/.testpage`, `192.168.0.1:80 via path`
 fn target(check: &Check) -> String {
     let socket = SocketAddr::new(check.address, check.port);
-    match &check.probe {
+    let target = match &check.probe {
         Probe::Icmp => check.address.to_string(),
         Probe::Http(http) => format!("{socket}{}", http.path),
         Probe::Dns(dns) => format!("{socket} {} {}", dns.name, dns.record),
         Probe::External(external) => format!("{socket} {}", external.command[0]),
         _ => socket.to_string(),
-    }
+    };
+    if check.path.is_some() { target + " via path" } else { target }
 }
 
 fn translated(pace: Pace) -> model::Pace {

@@ -220,7 +220,7 @@ pub struct Check {
     /// As in the file: `tcp`, `http`, ...
     #[serde(rename = "type")]
     pub kind: String,
-    /// What is probed: `192.168.0.1:80/.testpage`.
+    /// What is probed, and if not straight, how: `192.168.0.1:80/.testpage`, `192.168.0.1:80 via path`.
     pub target: String,
     /// `untested`, `up` or `down`.
     pub state: String,
@@ -338,4 +338,12 @@ impl Failure {
     pub(crate) fn new(error: impl Into<String>) -> Self {
         Self { error: error.into(), diagnostics: None }
     }
+}
+
+/// `POST /v1/cluster`: what becomes of a group, or of all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    pub wish: crate::runtime::Wish,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }

@@ -3,14 +3,20 @@
 //! [`beat`] is what they say. [`election`] decides, pure: beats, facts and the time go in, beats, leases and
 //! orders come out. On the wire a beat is what [`message`] makes of it, sealed with a key ([`keys`]); [`transport`]
 //! carries it.
+//!
+//! [`takeover`] does what an election has decided. [`vrrp`] is the other way to elect, and uses it too.
 
 pub mod beat;
 pub mod election;
+pub mod fitness;
 pub mod frame;
 pub mod identity;
 pub mod keys;
 pub mod message;
+pub mod pulse;
 pub mod refusal;
+pub mod sync;
 pub mod takeover;
 pub mod transport;
 pub mod vrrp;
+pub mod witness;

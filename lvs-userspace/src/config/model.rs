@@ -14,7 +14,7 @@ pub use cluster::{
     Cluster, ClusterTiming, Failback, Fence, Group, GroupAddress, HeartbeatPath, Node, Resource, Track,
     TrackScript, Voter,
 };
-pub use health::{Check, Flaps, Health, OnDown, Require, Timing};
+pub use health::{Check, Flaps, Health, OnDown, Path, Require, Timing};
 pub use probe::{
     Convention, DnsProbe, ExchangeProbe, ExternalProbe, GrpcProbe, HttpProbe, LdapProbe, Login, Probe,
     RadiusProbe, Secure, SipProbe, SqlProbe, TextProbe, TextProtocol, TlsMode, Transport, UdpProbe,
@@ -41,6 +41,17 @@ pub struct Config {
     pub vrrp: Vec<VrrpInstance>,
     /// Where metrics are served over HTTP; no service's address.
     pub metrics: Option<SocketAddr>,
+}
+
+impl Config {
+    /// What moves between directors: the addresses of each group, or of each virtual router, in the order of the file.
+    pub fn moving(&self) -> impl Iterator<Item = &[GroupAddress]> {
+        let groups = self.cluster.iter().flat_map(|cluster| &cluster.groups);
+        let routers = self.vrrp.iter();
+        groups
+            .map(|group| group.addresses.as_slice())
+            .chain(routers.map(|router| router.addresses.as_slice()))
+    }
 }
 
 /// Idle times of connections, in seconds (as `ipvsadm --set tcp tcpfin udp`).

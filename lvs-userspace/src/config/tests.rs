@@ -40,6 +40,7 @@ fn the_classic_site_is_read() {
         port: 80,
         source: None,
         interface: None,
+        path: None,
         timing: Timing { interval: second(10), timeout: second(10), ..Timing::default() },
         probe: Probe::Http(Box::new(HttpProbe {
             method: "GET".to_owned(),

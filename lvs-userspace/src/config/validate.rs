@@ -184,7 +184,7 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
         real_servers.extend(real_server);
     }
     if let Some(templates) = templates {
-        share_checks(&templates, &mut real_servers, reader);
+        share_checks(&templates, raw, &mut real_servers, reader);
     }
     let health = reader.in_key("health", |reader| {
         let health = raw.health.value()?;
@@ -199,6 +199,9 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
         };
         health::health(health, fallback, reader)
     });
+    let mut health = health?;
+    let mut checks = real_servers.iter().flat_map(|(real_server, _)| &real_server.checks);
+    health.probes_the_path = checks.any(|check| check.path.is_some());
     Some(model::Service {
         name: raw.name.value()?.0.clone(),
         vip: raw.vip.value()?.0,
@@ -207,7 +210,7 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
         scheduler: *raw.scheduler.value()?,
         track_always: *raw.track.value()? == Track::Always,
         real_servers: real_servers.into_iter().map(|(real_server, _)| real_server).collect(),
-        health: health?,
+        health,
     })
 }
 
@@ -215,15 +218,18 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
 /// them is told for the first real server that it does not fit.
 fn share_checks(
     templates: &[health::Template],
+    service: &raw::Service,
     real_servers: &mut [(model::RealServer, Checks)],
     reader: &mut Reader,
 ) {
+    let Some(vip) = service.vip.value().map(|vip| vip.0) else { return };
     let inheriting = real_servers.iter_mut().filter(|(_, checks)| *checks == Checks::OfTheService);
     for (real_server, _) in inheriting {
         let before = reader.findings.len();
         real_server.checks = reader.in_key("health", |reader| {
             reader.in_key("checks", |reader| {
-                health::checks(templates, real_server.address, real_server.port, reader)
+                let model::RealServer { address, port, forward, .. } = *real_server;
+                health::checks(templates, &health::Server { vip, address, port, forward }, reader)
             })
         });
         if reader.findings.len() > before {
@@ -259,7 +265,8 @@ fn real_server(
         Field::Absent => (Checks::OfTheService, Vec::new()),
         field => reader.in_key("checks", |reader| {
             let templates = health::templates(field.value()?, reader)?;
-            Some((Checks::Own, health::checks(&templates, address, port, reader)))
+            let server = health::Server { vip: service.vip.value()?.0, address, port, forward };
+            Some((Checks::Own, health::checks(&templates, &server, reader)))
         })?,
     };
     Some((model::RealServer { address, port, weight: raw.weight.value()?.0, forward, checks }, whose))

@@ -16,6 +16,13 @@ pub(super) enum Track {
     Always,
 }
 
+/// `via`: how a probe gets to its real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Via {
+    Address,
+    Path,
+}
+
 /// Gives each variant its word, what it means, and names of it elsewhere that earn a hint.
 macro_rules! words {
     ($visibility:vis $type:ident { $($variant:ident = $word:literal $(also $($other:literal)+)?: $meaning:literal;)+ }) => {
@@ -106,6 +113,11 @@ words!(pub Require {
 words!(pub OnDown {
     Remove = "remove": "it is taken out, and its connections go to the others, which reset them";
     Quiesce = "quiesce" also "quiescent": "its weight becomes 0: no new connections, the old ones stay with it";
+});
+
+words!(pub(super) Via {
+    Address = "address": "to the real server's own address, as any program would";
+    Path = "path": "to the VIP, by the forwarding method, to this one real server";
 });
 
 words!(pub TlsMode {

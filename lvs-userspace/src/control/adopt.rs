@@ -135,6 +135,7 @@ pub(super) fn observed(key: &ServiceKey, service: &Service, seats: &Seats) -> Wa
         owner: service.owner,
         scheduler: service.scheduler,
         tracked: service.is_tracked(),
+        probed: false,
         servers: seats.iter().flatten().map(|seat| (seat.server, seat.weight)).collect(),
     }
 }

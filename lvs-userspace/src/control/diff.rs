@@ -48,10 +48,14 @@ impl Target<'_> {
     fn settings_flags(&self) -> u32 {
         let by_nat = self.seats.iter().flatten().any(|seat| seat.server.forward == forward::NAT);
         let routed = self.value.flags & service_flags::ANSWERS_ROUTED != 0;
-        [(self.key.port == 0, flags::ANY_PORT), (by_nat, flags::NAT), (routed, flags::ANSWERS_ROUTED)]
-            .into_iter()
-            .filter_map(|(is_so, flag)| is_so.then_some(flag))
-            .fold(0, BitOr::bitor)
+        let any_port = self.key.port == 0;
+        let looked_for = [
+            (any_port, flags::ANY_PORT),
+            (by_nat, flags::NAT),
+            (routed, flags::ANSWERS_ROUTED),
+            (self.wanted.probed, flags::PROBES),
+        ];
+        looked_for.into_iter().filter_map(|(is_so, flag)| is_so.then_some(flag)).fold(0, BitOr::bitor)
     }
 
     /// Seats during the change: the former ones that leave, and the new ones.

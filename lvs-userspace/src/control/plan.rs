@@ -38,6 +38,8 @@ pub(super) struct Wanted {
     /// One of [`scheduler`].
     pub scheduler: u8,
     pub tracked: bool,
+    /// Probes of its real servers take the path of the clients' packets.
+    pub probed: bool,
     /// Weights; 0 = no new flow.
     pub servers: BTreeMap<Server, u32>,
 }
@@ -75,7 +77,7 @@ impl Plan {
     /// Replaces what the file owns by `config`, and leaves the rest alone.
     pub(super) fn replace_file(&mut self, config: &Config) {
         self.timeouts = config.timeouts;
-        self.group_addresses = group_addresses(config.cluster.as_deref());
+        self.group_addresses = group_addresses(config);
         self.services.retain(|_, wanted| wanted.owner != owner::FILE);
         for service in &config.services {
             self.services.insert(key_of(service), Wanted::from(service));
@@ -109,12 +111,12 @@ impl Plan {
     }
 }
 
-/// Leases are numbered as the groups stand in the file, from 1 on.
-fn group_addresses(cluster: Option<&model::Cluster>) -> BTreeMap<Address, GroupAddress> {
-    let groups = cluster.into_iter().flat_map(|cluster| (1..).zip(&cluster.groups));
-    groups
-        .flat_map(|(lease, group)| {
-            group.addresses.iter().map(move |own| (Address::from(own.address), GroupAddress { lease }))
+/// Leases are numbered as the groups, or the virtual routers, stand in the file, from 1 on.
+fn group_addresses(config: &Config) -> BTreeMap<Address, GroupAddress> {
+    (1..)
+        .zip(config.moving())
+        .flat_map(|(lease, addresses)| {
+            addresses.iter().map(move |own| (Address::from(own.address), GroupAddress { lease }))
         })
         .collect()
 }
@@ -145,6 +147,7 @@ impl From<&model::Service> for Wanted {
             owner: owner::FILE,
             scheduler: scheduler_number(service.scheduler),
             tracked: service.track_always || translated || !service.scheduler.is_hashing(),
+            probed: service.health.probes_the_path,
             servers,
         }
     }

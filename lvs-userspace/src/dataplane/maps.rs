@@ -2,14 +2,17 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use lvs_common::address::Address;
 use lvs_common::connection::Bucket;
 use lvs_common::counters::Counters;
 use lvs_common::destination::{Destination, Load};
+use lvs_common::flow::FlowKey;
 use lvs_common::lease::{GroupAddress, Lease};
 use lvs_common::limits::RING_SIZES;
 use lvs_common::names;
+use lvs_common::probe::{Probe, ProbeFlow};
 use lvs_common::service::{MemberChunk, Service, ServiceKey, ServiceState, Vip};
 use lvs_common::settings::{Interface, Settings};
 
@@ -36,6 +39,11 @@ pub(super) struct Maps {
     pub(super) embryonic_order: Table<u32, u32>,
     pub(super) leases: Table<u32, Lease>,
     pub(super) group_addresses: Table<Address, GroupAddress>,
+    pub(super) probes: Table<u32, Probe>,
+    pub(super) probe_flows: Table<FlowKey, ProbeFlow>,
+    pub(super) dirty: Table<u32, u64>,
+    /// Somebody follows the connection table: a part of the settings that control knows nothing of.
+    pub(super) followed: AtomicBool,
 }
 
 /// What the connection table keeps as long as it lives.
@@ -98,6 +106,10 @@ impl Maps {
             embryonic_order: Table::open(directory, names::EMBRYONIC_ORDER)?,
             leases: Table::open(directory, names::LEASES)?,
             group_addresses: Table::open(directory, names::GROUP_ADDRESSES)?,
+            probes: Table::open(directory, names::PROBES)?,
+            probe_flows: Table::open(directory, names::PROBE_FLOWS)?,
+            dirty: Table::open(directory, names::DIRTY)?,
+            followed: AtomicBool::new(false),
         })
     }
 }

@@ -1,7 +1,8 @@
 //! The kernel's side of the director, and the only writer of its maps.
 //!
 //! [`Dataplane`] loads the programs, adopts what an earlier agent left pinned, and carries out control's
-//! commands. [`Readback`], [`Sweeper`], [`LeaseWriter`] and [`Events`] are handles to the same maps for other threads.
+//! commands. [`Readback`], [`Sweeper`], [`LeaseWriter`], [`FlowReader`], [`FlowWriter`] and [`Events`] are handles to
+//! the same maps for other threads.
 
 mod apply;
 pub(crate) mod attach;
@@ -9,13 +10,16 @@ pub(crate) mod bpffs;
 mod egress;
 mod error;
 mod events;
+mod flows;
 mod inner_maps;
 mod interface;
 mod lease;
 mod loader;
 mod maps;
+mod memory;
 mod netlink;
 pub mod object;
+mod probes;
 mod readback;
 mod service_lines;
 mod sweep;
@@ -26,13 +30,16 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub use attach::Attachment;
 pub use error::{ApplyError, AttachError, EgressError, MapError, OpenError, RefreshError};
 pub use events::Events;
+pub use flows::{Cells, FlowReader, FlowWriter};
 pub use interface::AttachMode;
 pub use lease::LeaseWriter;
 pub use loader::KernelLog;
+pub use probes::{Passage, Probes};
 pub use readback::{ConnectionEntry, Readback};
 pub use sweep::{SweepReport, Sweeper, now_ticks};
 pub use syscall::monotonic_nanoseconds;
@@ -70,6 +77,8 @@ pub struct Dataplane {
     /// See [`apply::apply`].
     unpublished: bool,
     expire: Arc<OwnedFd>,
+    probes: Probes,
+    adopt: Arc<OwnedFd>,
     attacher: Attacher,
     attachments: Vec<Attachment>,
     warnings: Vec<String>,
@@ -96,6 +105,7 @@ impl Dataplane {
         }
         // An agent may have died between the two forms of its services.
         apply::publish_services(&maps, &loaded.inner_maker)?;
+        let probes = Probes::new(Arc::clone(&maps))?;
         let mut attacher = Attacher {
             directory: directory.clone(),
             program: loaded.director,
@@ -110,12 +120,16 @@ impl Dataplane {
             inner_maker: loaded.inner_maker,
             unpublished: false,
             expire: Arc::new(loaded.expire),
+            probes,
+            adopt: Arc::new(loaded.adopt),
             attacher,
             attachments,
             warnings: loaded.warnings,
             kernel_log: loaded.kernel_log,
         };
         dataplane.refresh_interfaces()?;
+        // An earlier agent may have followed the table.
+        dataplane.follow(false)?;
         Ok(dataplane)
     }
 
@@ -196,6 +210,11 @@ impl Dataplane {
         Readback { maps: Arc::clone(&self.maps) }
     }
 
+    /// For health checks that take the path of the clients' packets.
+    pub fn probes(&self) -> Probes {
+        self.probes.clone()
+    }
+
     /// One is enough: a pass is through the whole table.
     pub fn sweeper(&self) -> Sweeper {
         Sweeper { maps: Arc::clone(&self.maps), expire: Arc::clone(&self.expire) }
@@ -204,6 +223,30 @@ impl Dataplane {
     /// For the thread that keeps a cluster's leases.
     pub fn lease_writer(&self) -> LeaseWriter {
         LeaseWriter { maps: Arc::clone(&self.maps) }
+    }
+
+    /// For who replicates the connection table: from now on its changes are marked. One at a time.
+    pub fn flow_reader(&self) -> Result<FlowReader, MapError> {
+        let reader = FlowReader::open(&self.maps)?;
+        self.follow(true)?;
+        Ok(reader)
+    }
+
+    /// For who takes over another director's connections.
+    pub fn flow_writer(&self) -> Result<FlowWriter, MapError> {
+        FlowWriter::open(&self.maps, Arc::clone(&self.adopt))
+    }
+
+    /// Whether changes of the connection table are marked. To be switched off when its reader is gone, for marks cost
+    /// a little.
+    pub fn follow(&self, followed: bool) -> Result<(), MapError> {
+        self.maps.followed.store(followed, Ordering::Relaxed);
+        // Settings that are still to come get it when they are written.
+        let written = self.maps.settings.get(&0)?.filter(|settings| settings.timeouts != [0; 16]);
+        match written.map(|settings| (settings, apply::fitted(&self.maps, &settings))) {
+            Some((settings, fitted)) if settings != fitted => self.maps.settings.set(&0, &fitted),
+            _ => Ok(()),
+        }
     }
 
     /// What the programs say of each packet, where program and agent were built with `debug-log`. Once.

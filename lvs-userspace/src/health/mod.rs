@@ -5,6 +5,7 @@
 //! of all checks, and of what the file says, the configuration that is installed. All but the supervisor
 //! and the probes is pure: time comes in as an argument.
 
+pub mod evidence;
 mod hexadecimal;
 pub mod journal;
 pub mod pool;
@@ -14,6 +15,7 @@ pub mod supervisor;
 pub mod threshold;
 pub mod watch;
 
+pub use evidence::{Counted, Evidence};
 pub use journal::Journal;
 pub use pool::{Notice, Pool};
 pub use supervisor::{Instruction, Supervisor};

@@ -14,6 +14,7 @@ use super::probe;
 use super::threshold::Standing;
 use super::watch::{Change, CheckView, Ended, Outcome, Pace, Ticket, Watch};
 use crate::config::model::Check;
+use crate::dataplane::Probes;
 
 /// What the supervisor is told and asked.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub enum Instruction {
         /// Numbers of failures in a row that are told when they are reached.
         counts: BTreeSet<u32>,
     },
+    /// There is reason to doubt these: they are probed soon.
+    Hurry(Vec<Arc<Check>>),
     Describe(oneshot::Sender<(Vec<CheckView>, Pace)>),
 }
 
@@ -34,6 +37,8 @@ pub struct Supervisor {
     changes: mpsc::Sender<Change>,
     /// Probes that run at the same time; each holds a socket.
     at_once: usize,
+    /// For checks that take the path of the clients' packets.
+    probes: Option<Probes>,
     watch: Watch,
     begun: Instant,
 }
@@ -48,18 +53,25 @@ impl Supervisor {
         // are few: one for each reload.
         let (instruct, instructions) = mpsc::unbounded_channel();
         let (changes, received) = mpsc::channel(CHANGES);
-        let supervisor =
-            Self { instructions, changes, at_once, watch: Watch::default(), begun: Instant::now() };
+        let (watch, begun) = (Watch::default(), Instant::now());
+        let supervisor = Self { instructions, changes, at_once, probes: None, watch, begun };
         (supervisor, instruct, received)
     }
 
+    /// Lets checks take the path of the clients' packets.
+    #[must_use]
+    pub fn with_probes(self, probes: Probes) -> Self {
+        Self { probes: Some(probes), ..self }
+    }
+
     pub async fn run(mut self) {
+        let probes = self.probes.take();
         let mut running = FuturesUnordered::new();
         loop {
             while running.len() < self.at_once
                 && let Some((ticket, check)) = self.watch.begin(self.now())
             {
-                running.push(attempt(ticket, check));
+                running.push(attempt(ticket, check, probes.as_ref()));
             }
             let due = self.watch.next_due().filter(|_| running.len() < self.at_once);
             let wake = due.map(|due| self.begun + due);
@@ -90,6 +102,7 @@ impl Supervisor {
         let now = self.now();
         match instruction {
             Instruction::Watch { checks, counts } => self.watch.set(checks, counts, now),
+            Instruction::Hurry(checks) => checks.iter().for_each(|check| self.watch.hurry(check, now)),
             Instruction::Describe(answer) => {
                 drop(answer.send((self.watch.describe(now), self.watch.pace())));
             }
@@ -101,8 +114,12 @@ impl Supervisor {
     }
 }
 
-async fn attempt(ticket: Ticket, check: Arc<Check>) -> (Ticket, Arc<Check>, Outcome) {
-    let outcome = probe::run(&check).await;
+async fn attempt(
+    ticket: Ticket,
+    check: Arc<Check>,
+    probes: Option<&Probes>,
+) -> (Ticket, Arc<Check>, Outcome) {
+    let outcome = probe::run(&check, probes).await;
     (ticket, check, outcome)
 }
 

@@ -116,6 +116,8 @@ struct Entry {
     since: Duration,
     last: Option<Outcome>,
     schedule: Schedule,
+    /// When the next probe is due, unless one is running.
+    due: Duration,
     /// When the running probe began.
     begun: Option<Duration>,
     probes: u64,
@@ -172,7 +174,8 @@ impl Watch {
         });
         self.generation += 1;
         let schedule = Schedule::new(&check);
-        self.due.insert((now + schedule.first(&check.timing), place));
+        let due = now + schedule.first(&check.timing);
+        self.due.insert((due, place));
         self.places.insert(Arc::clone(&check), place);
         self.entries[place] = Some(Entry {
             check,
@@ -181,6 +184,7 @@ impl Watch {
             since: now,
             last: None,
             schedule,
+            due,
             begun: None,
             probes: 0,
             failures: 0,
@@ -219,8 +223,21 @@ impl Watch {
         entry.last = Some(outcome);
         let begun = entry.begun.take().unwrap_or(now);
         let next = begun + entry.schedule.next(&timing, entry.streak.contrary() > 0);
-        self.due.insert((next.max(now), ticket.place));
+        entry.due = next.max(now);
+        self.due.insert((entry.due, ticket.place));
         Ended { change, is_blind_now }
+    }
+
+    /// There is reason to doubt: the next probe comes as soon as if one had said so now.
+    pub fn hurry(&mut self, check: &Check, now: Duration) {
+        let Some(&place) = self.places.get(check) else { return };
+        let Some(entry) = self.entries[place].as_mut().filter(|entry| entry.begun.is_none()) else { return };
+        let soon = now + entry.check.timing.fast_interval;
+        if soon < entry.due {
+            self.due.remove(&(entry.due, place));
+            entry.due = soon;
+            self.due.insert((soon, place));
+        }
     }
 
     pub fn describe(&self, now: Duration) -> Vec<CheckView> {
@@ -316,6 +333,7 @@ pub(super) mod tests {
             port: 80,
             source: None,
             interface: None,
+            path: None,
             timing: Timing::default(),
             probe: Probe::Tcp,
         }
@@ -410,6 +428,29 @@ pub(super) mod tests {
         let (second, _) = step(&mut watch, true);
         let gap = (watch.next_due().unwrap() - second).as_secs_f64();
         assert!((4.5..=5.5).contains(&gap), "{gap}");
+    }
+
+    #[test]
+    fn who_is_in_a_hurry_is_probed_once_and_sooner() {
+        let mut watch = Watch::default();
+        watch.set(wanted(&[1, 2]), BTreeSet::new(), Duration::ZERO);
+        let times: Vec<_> = (0..4).map(|_| step(&mut watch, true).0).collect();
+        let now = *times.last().unwrap();
+        let after = watch.due.clone();
+        watch.hurry(&check(1), now);
+        watch.hurry(&check(1), now);
+        watch.hurry(&check(3), now);
+        assert_eq!(watch.due.len(), 2);
+        assert_eq!(watch.next_due(), Some(now + Duration::from_secs(1)));
+        assert!(watch.due.iter().any(|due| after.contains(due)), "of the other check nothing was said");
+
+        // A probe that runs is the one that is wanted.
+        let (ticket, running) = watch.begin(now + Duration::from_secs(1)).unwrap();
+        assert_eq!(running.address, check(1).address);
+        watch.hurry(&check(1), now + Duration::from_secs(1));
+        assert_eq!(watch.due.len(), 1);
+        watch.end(ticket, outcome(true), now + Duration::from_secs(1));
+        assert_eq!(watch.due.len(), 2);
     }
 
     #[test]

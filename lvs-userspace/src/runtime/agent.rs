@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
@@ -14,18 +15,21 @@ use tracing::{debug, error, info, warn};
 
 use super::ageing::{Found, Walk};
 use super::apologies::Apologies;
+use super::cluster::{self, Cluster, Turn, Wish};
 use super::exporter::Exporter;
 use super::health::Health;
 use super::installed::Installed;
 use super::next_hops::NextHops;
 use super::vrrp::Vrrp;
-use super::{Error, Options, advice, notify, read};
+use super::{Error, Options, advice, evidence, notify, read};
 use crate::api::{Overview, Reloads, Request, Usage, model};
 use crate::apology::Page;
 use crate::config::Config;
 use crate::control::Event;
 use crate::dataplane::monotonic_nanoseconds;
+use crate::health::Evidence;
 use crate::health::pool::{Mode, Selection};
+use crate::network::Network;
 use lvs_common::settings::Settings;
 
 /// Between the end of a walk through the connection table and the next, at the least.
@@ -66,6 +70,10 @@ pub(super) struct Agent {
     next_hops: NextHops,
     health: Health,
     vrrp: Vrrp,
+    network: Network,
+    /// `None` without a cluster.
+    cluster: Option<Cluster>,
+    evidence: Evidence,
     apologies: Apologies,
     exporter: Exporter,
     reloads: Reloads,
@@ -88,6 +96,7 @@ impl Agent {
         next_hops: NextHops,
         health: Health,
         vrrp: Vrrp,
+        network: Network,
         exporter: Exporter,
     ) -> Self {
         let dataplane = &installed.dataplane;
@@ -104,6 +113,9 @@ impl Agent {
             next_hops,
             health,
             vrrp,
+            network,
+            cluster: None,
+            evidence: Evidence::default(),
             apologies: Apologies::default(),
             exporter,
             reloads: Reloads::default(),
@@ -124,9 +136,15 @@ impl Agent {
         for event in known {
             self.installed.handle(event, &self.next_hops)?;
         }
+        // Before packets meet services whose leases are of an earlier configuration.
+        let leases = self.installed.dataplane.lease_writer();
+        let left =
+            config.cluster.as_ref().map(|plan| cluster::leases_left(plan, &self.options.instance, &leases));
+        let left = left.transpose()?;
         self.apologies.begin(&self.health.pages());
         let commands = self.installed.install(config.clone(), &self.next_hops)?;
         info!(services = config.services.len(), changes = commands, "the configuration is installed");
+        self.installed.dataplane.want_egress(wants_egress(&config));
         let attachments =
             self.installed.dataplane.attach(&config.interfaces, self.options.allow_generic)?.to_vec();
         for attachment in &attachments {
@@ -135,6 +153,11 @@ impl Agent {
         self.take_advice();
         self.health.watch();
         self.exporter.follow(self.health.config().metrics);
+        if let (Some(plan), Some(left)) = (&config.cluster, left) {
+            let plan = Arc::clone(plan);
+            let cluster = Cluster::start(plan, left, leases, self.network.clone(), self.healthy()).await?;
+            self.cluster = Some(cluster);
+        }
         self.vrrp.configure(&self.health.config().vrrp).await
     }
 
@@ -168,6 +191,16 @@ impl Agent {
                         let reloaded = self.reload().await;
                         drop(answer.send(reloaded.map_err(model::Failure::from)));
                     }
+                    Request::Cluster(answer) => {
+                        let described = match &self.cluster {
+                            Some(cluster) => cluster.describe().await,
+                            None => None,
+                        };
+                        drop(answer.send(described));
+                    }
+                    Request::Operate { wish, group, answer } => {
+                        drop(answer.send(self.operate(wish, group.as_deref()).await));
+                    }
                     Request::Stop { keep_forwarding, done } => {
                         return End { keep_forwarding, asked_by: Some(done) };
                     }
@@ -192,15 +225,23 @@ impl Agent {
                         error!("real servers are no longer checked: restart lvsd with --keep-forwarding");
                     }
                 },
+                turn = async { self.cluster.as_mut()?.changed().await }, if self.cluster.is_some() => {
+                    self.turned(turn);
+                }
                 found = async { walking.as_mut()?.await.ok() }, if walking.is_some() => {
                     walking = None;
                     self.walked(found);
                 }
                 _ = tick.tick() => {
                     self.vrrp.progress();
+                    let healthy = self.healthy();
+                    if let Some(cluster) = &mut self.cluster {
+                        cluster.progress(healthy);
+                    }
                     let desired = self.health.tick();
                     self.install(desired);
                     self.handle(Event::Tick);
+                    self.weigh_evidence();
                     self.follow_interfaces();
                     self.exporter.follow(self.health.config().metrics);
                     if walking.is_none() && Instant::now() >= self.next_walk {
@@ -214,14 +255,56 @@ impl Agent {
     /// Ends the agent's part; see [`crate::dataplane::Dataplane::close`].
     pub(super) async fn close(mut self, keep_forwarding: bool) -> Result<(), Error> {
         // While packets still find their servers.
+        if let Some(mut cluster) = self.cluster.take() {
+            if keep_forwarding && !cluster.hold().await {
+                warn!("the other directors do not wait for the next start: what is held here is handed over");
+            }
+            cluster.end().await;
+        }
         self.vrrp.end().await;
         self.health.save();
         Ok(self.installed.dataplane.close(keep_forwarding)?)
     }
 
+    /// Real servers that take new connections, as far as they make this director fitter.
+    fn healthy(&self) -> u16 {
+        let services = &self.installed.config.services;
+        let serving =
+            services.iter().flat_map(|service| &service.real_servers).filter(|server| server.weight > 0);
+        u16::try_from(serving.take(usize::from(u16::MAX)).count()).unwrap_or(u16::MAX)
+    }
+
+    fn turned(&mut self, turn: Option<Turn>) {
+        match turn {
+            Some(Turn::Active { group, epoch }) => info!(group, epoch, "this director is active"),
+            Some(Turn::Standby { group }) => info!(group, "this director stands by"),
+            Some(Turn::Told(_)) => {}
+            None => {
+                error!("the cluster is no longer followed: restart lvsd with --keep-forwarding");
+                self.cluster = None;
+            }
+        }
+    }
+
+    async fn operate(&self, wish: Wish, group: Option<&str>) -> Result<(), model::Failure> {
+        match &self.cluster {
+            Some(cluster) => Ok(cluster.operate(wish, group).await.map_err(model::Failure::from)?),
+            None => Err(model::Failure::new("this director is in no cluster".to_owned())),
+        }
+    }
+
     fn handle(&mut self, event: Event) {
         if let Err(reason) = self.installed.handle(event, &self.next_hops) {
             error!(%reason, "the kernel does not hold what the configuration wants; trying again soon");
+        }
+    }
+
+    /// Real servers that answer nobody are probed soon.
+    fn weigh_evidence(&mut self) {
+        let suspects = evidence::suspects(&mut self.evidence, &self.installed);
+        if !suspects.is_empty() {
+            debug!(?suspects, "no connection is accepted");
+            self.health.suspect(&suspects);
         }
     }
 
@@ -277,6 +360,14 @@ impl Agent {
     async fn try_reload(&mut self) -> Result<model::Reloaded, Error> {
         let config = read(&self.options.config)?;
         let before = self.installed.config.clone();
+        if config.cluster != before.cluster {
+            let remedy =
+                "`lvsctl stop --keep-forwarding` and a start of lvsd bring it into force, without a failover";
+            return Err(Error::Cluster(format!("it has changed, and a reload cannot change it: {remedy}")));
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.reload_keys()?;
+        }
         if config.limits != before.limits {
             warn!(
                 "limits take effect when the maps are made: stop lvsd without --keep-forwarding and start it"
@@ -317,11 +408,15 @@ impl Agent {
         let wanted = config.interfaces.clone();
         let mut both = before.interfaces.clone();
         both.extend(wanted.iter().filter(|name| !before.interfaces.contains(name)).cloned());
+        let wants_egress = [before, &config].map(wants_egress);
+        self.installed.dataplane.want_egress(wants_egress.contains(&true));
         let exchanged = match self.installed.dataplane.attach(&both, allow_generic) {
             Ok(_) => self.installed.install(config, &self.next_hops),
             Err(error) => Err(error.into()),
         };
         let interfaces = if exchanged.is_ok() { &wanted } else { &before.interfaces };
+        let [wanted_egress, wants_egress] = wants_egress;
+        self.installed.dataplane.want_egress(if exchanged.is_ok() { wants_egress } else { wanted_egress });
         let attached = self.installed.dataplane.attach(interfaces, allow_generic);
         if let Err(reason) = attached {
             error!(%reason, "not every interface has its program");
@@ -428,6 +523,11 @@ fn own_addresses() -> BTreeSet<IpAddr> {
         v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
     });
     addresses.collect()
+}
+
+/// Whether something must be done to what this machine sends: probes take a path, what has no lease is dropped.
+fn wants_egress(config: &Config) -> bool {
+    config.moving().next().is_some() || config.services.iter().any(|service| service.health.probes_the_path)
 }
 
 fn present(config: &Config) -> BTreeMap<String, u32> {

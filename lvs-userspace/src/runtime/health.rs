@@ -1,7 +1,7 @@
 //! The pool, the supervisor that watches for it, what people are told, and what is kept on disk.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +15,7 @@ use crate::alert::courier::Order;
 use crate::alert::period::LocalTime;
 use crate::alert::{Courier, Engine, Queue};
 use crate::config::Config;
+use crate::config::model::Forward;
 use crate::dataplane::monotonic_nanoseconds;
 use crate::health::pool::{Mode, Selection, ServerKey, ServiceView};
 use crate::health::{Change, Instruction, Journal, Notice, Pool, Supervisor};
@@ -97,6 +98,17 @@ impl Health {
         // A supervisor that is gone is noticed by `changes`.
         let (checks, counts) = (self.pool.checks(), self.pool.counts());
         self.instruct.send(Instruction::Watch { checks, counts }).ok();
+    }
+
+    /// Real servers that are reached by nat, and seem to accept no connection: each by address and port.
+    pub(super) fn suspect(&self, suspects: &[(IpAddr, u16)]) {
+        let servers = self.pool.config().services.iter().flat_map(|service| &service.real_servers);
+        let suspected = servers.filter(|server| {
+            server.forward == Forward::Nat && suspects.contains(&(server.address, server.port))
+        });
+        let checks = suspected.flat_map(|server| server.checks.iter().cloned()).collect();
+        // As in `watch`.
+        self.instruct.send(Instruction::Hurry(checks)).ok();
     }
 
     /// The pool for another file, which is in force once it is [`Self::adopt`]ed.

@@ -8,7 +8,9 @@ mod advice;
 mod ageing;
 mod agent;
 mod apologies;
+mod cluster;
 mod error;
+mod evidence;
 mod exporter;
 mod health;
 mod installed;
@@ -36,6 +38,7 @@ use crate::dataplane::{Dataplane, KernelLog, OpenOptions, bpffs, object};
 use crate::network::{Network, Resolver};
 
 use agent::{Agent, End, Signals};
+pub use cluster::{Wish, new_life};
 pub use error::Error;
 use exporter::Exporter;
 use health::Health;
@@ -115,6 +118,8 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     }
     let requests = dataplane.events();
     let readback = dataplane.readback();
+    let probes = dataplane.probes();
+    let leases = dataplane.lease_writer();
     let state = match installed::adopted(&dataplane) {
         Ok(state) => state,
         Err(error) => {
@@ -127,12 +132,12 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     let (ask, received) = mpsc::channel(REQUESTS);
     let api = Api { requests: ask, readback, checks: health.instruct() };
     let exporter = Exporter::new(api.clone());
-    let vrrp = Vrrp::new(&options.instance, network.clone());
+    let vrrp = Vrrp::new(&options.instance, network.clone(), leases);
     let next_hops = NextHops::new(resolver, reports);
-    let mut agent = Agent::new(options, installed, next_hops, health, vrrp, exporter);
+    let mut agent = Agent::new(options, installed, next_hops, health, vrrp, network.clone(), exporter);
     let begun = async {
         tokio::spawn(neighbours::resolve(requests?, network));
-        tokio::spawn(supervisor.run());
+        tokio::spawn(supervisor.with_probes(probes).run());
         tokio::spawn(courier.run());
         agent.begin().await?;
         api::listen(&path).map_err(|source| Error::File { path: path.clone(), source })

@@ -14,7 +14,9 @@ use crate::cluster::takeover::{Notice, Takeover, Timing};
 use crate::cluster::vrrp::mover::{follow, groups};
 use crate::cluster::vrrp::{Leases, Progress, Vrrp as Speaker};
 use crate::config::model::VrrpInstance;
+use crate::dataplane::{LeaseWriter, monotonic_nanoseconds};
 use crate::network::Network;
+use lvs_common::lease::Lease;
 
 /// Without the agent's progress for so long, the machine is not active.
 const WATCHDOG: Duration = Duration::from_secs(10);
@@ -23,6 +25,7 @@ pub(super) struct Vrrp {
     /// Where the kernel's settings are kept that were changed.
     directory: PathBuf,
     network: Network,
+    leases: LeaseWriter,
     progress: Arc<Progress>,
     /// `None` without virtual routers.
     running: Option<Running>,
@@ -35,9 +38,9 @@ struct Running {
 }
 
 impl Vrrp {
-    pub(super) fn new(instance: &str, network: Network) -> Self {
+    pub(super) fn new(instance: &str, network: Network, leases: LeaseWriter) -> Self {
         let directory = Path::new("/run").join(instance);
-        Self { directory, network, progress: Progress::new(Instant::now()), running: None }
+        Self { directory, network, leases, progress: Progress::new(Instant::now()), running: None }
     }
 
     /// The agent's main task is at work.
@@ -74,8 +77,9 @@ impl Vrrp {
         takeover.sweep(&Default::default()).await?;
         let (turns, received) = mpsc::unbounded_channel();
         let takeover = Arc::new(takeover);
-        let (instances, leases) = (instances.to_vec(), Box::new(Silence(takeover.clone())));
-        let speaker = Speaker::start(instances, leases, self.progress.clone(), WATCHDOG, turns);
+        let held = Held { writer: self.leases.clone(), takeover: takeover.clone(), names: Vec::new() };
+        let speaker =
+            Speaker::start(instances.to_vec(), Box::new(held), self.progress.clone(), WATCHDOG, turns);
         let speaker = Arc::new(speaker.map_err(Error::Vrrp)?);
         tokio::spawn(log(notices));
         let mover = {
@@ -100,14 +104,54 @@ impl Vrrp {
     }
 }
 
-/// The data plane knows no leases: it answers for what has its way to this machine, so that must end at once.
-struct Silence(Arc<Takeover>);
+/// The data plane's leases, under the numbers that [`crate::control`] gives the instances: as they stand in the file,
+/// from 1 on. Announcements end with them.
+struct Held {
+    writer: LeaseWriter,
+    takeover: Arc<Takeover>,
+    names: Vec<String>,
+}
 
-impl Leases for Silence {
-    fn renew(&mut self, _: &str, _: Instant, _: Instant) {}
+impl Held {
+    fn write(&self, position: usize, lease: Lease) {
+        let number = u8::try_from(position + 1).unwrap_or(u8::MAX);
+        if let Err(error) = self.writer.write(number, lease) {
+            error!(%error, number, "a lease is not what it should be");
+        }
+    }
+
+    fn position(&self, instance: &str) -> Option<usize> {
+        self.names.iter().position(|name| name == instance)
+    }
+}
+
+impl Leases for Held {
+    fn configure(&mut self, instances: &[VrrpInstance]) {
+        let names: Vec<_> = instances.iter().map(|instance| instance.name.clone()).collect();
+        for position in 0..names.len().max(self.names.len()) {
+            if names.get(position) != self.names.get(position) {
+                self.write(position, Lease::NONE);
+            }
+        }
+        self.names = names;
+    }
+
+    fn renew(&mut self, instance: &str, ends: Instant, fresh_until: Instant) {
+        let (now, nanoseconds) = (Instant::now(), monotonic_nanoseconds());
+        let at = |time: Instant| {
+            let left = time.saturating_duration_since(now).as_nanos();
+            nanoseconds.saturating_add(u64::try_from(left).unwrap_or(u64::MAX))
+        };
+        if let Some(position) = self.position(instance) {
+            self.write(position, Lease { ends: at(ends), fresh_until: at(fresh_until) });
+        }
+    }
 
     fn end(&mut self, instance: &str) {
-        self.0.silence(GroupId::of(instance));
+        if let Some(position) = self.position(instance) {
+            self.write(position, Lease::NONE);
+        }
+        self.takeover.silence(GroupId::of(instance));
     }
 }
 

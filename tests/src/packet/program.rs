@@ -1,4 +1,4 @@
-//! BPF_PROG_TEST_RUN, for XDP with a context: one frame in, one frame out.
+//! BPF_PROG_TEST_RUN with a context: one frame in, one frame out.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -79,16 +79,25 @@ pub(crate) fn run_rounds(
     rounds: u32,
 ) -> io::Result<(Verdict, Vec<u8>)> {
     let context = Context { data_end: frame.len() as u32, ingress_ifindex: ingress, ..Context::default() };
-    let (action, output) = test_run(program, Some(&context), frame, rounds)?;
+    let (action, output) = test_run(program, &context, frame, rounds)?;
     Ok((Verdict::from_action(action)?, output))
 }
 
-/// Whether the classifier `program` lets `frame` leave, and in which form.
-pub(super) fn run_egress(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<(bool, Vec<u8>)> {
+/// The beginning of `struct __sk_buff`, of which only the mark may be set.
+#[repr(C)]
+#[derive(Default)]
+struct Buffer {
+    length: u32,
+    packet_type: u32,
+    mark: u32,
+}
+
+/// Whether the classifier `program` lets `frame` leave that has this mark, and in which form.
+pub(super) fn run_egress(program: BorrowedFd<'_>, mark: u32, frame: &[u8]) -> io::Result<(bool, Vec<u8>)> {
     /// TC_ACT_UNSPEC and TC_ACT_SHOT of linux/pkt_cls.h.
     const UNSPECIFIED: u32 = u32::MAX;
     const SHOT: u32 = 2;
-    match test_run(program, None, frame, 1)? {
+    match test_run(program, &Buffer { mark, ..Buffer::default() }, frame, 1)? {
         (UNSPECIFIED, output) => Ok((true, output)),
         (SHOT, output) => Ok((false, output)),
         (other, _) => Err(io::Error::other(format!("the program returned {other}"))),
@@ -96,9 +105,9 @@ pub(super) fn run_egress(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<(b
 }
 
 /// What the program returned, and the frame as it left it.
-fn test_run(
+fn test_run<C>(
     program: BorrowedFd<'_>,
-    context: Option<&Context>,
+    context: &C,
     frame: &[u8],
     rounds: u32,
 ) -> io::Result<(u32, Vec<u8>)> {
@@ -110,8 +119,8 @@ fn test_run(
         data_in: frame.as_ptr() as u64,
         data_out: output.as_mut_ptr() as u64,
         repeat: rounds,
-        context_size_in: context.map_or(0, |_| size_of::<Context>() as u32),
-        context_in: context.map_or(0, |context| (&raw const *context) as u64),
+        context_size_in: size_of::<C>() as u32,
+        context_in: std::ptr::from_ref(context) as u64,
         ..Attributes::default()
     };
     // SAFETY: all three buffers outlive the call and are as long as the attributes say.

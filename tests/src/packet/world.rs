@@ -24,7 +24,9 @@ use lvs_common::{LAYOUT_VERSION, names};
 use lvs_userspace::config;
 use lvs_userspace::config::model::Cluster;
 use lvs_userspace::control::{Capacity, Command, Event, NextHop, Snapshot, State};
-use lvs_userspace::dataplane::{Dataplane, OpenOptions, SweepReport, Sweeper, now_ticks, object};
+use lvs_userspace::dataplane::{
+    Dataplane, FlowReader, FlowWriter, OpenOptions, Probes, SweepReport, Sweeper, now_ticks, object,
+};
 
 use super::frame::{address, packet_of};
 use super::place::{self, Interfaces, Side};
@@ -85,6 +87,8 @@ impl Outcome {
 pub enum Expect {
     /// Left to the kernel, untouched.
     Pass(Cause),
+    /// Left to the kernel in this form.
+    Given(Cause, Vec<u8>),
     Drop(Cause),
     /// Sent out by this interface, in this form, and counted once for one destination.
     Out(Side, Vec<u8>),
@@ -397,6 +401,17 @@ impl World {
             .unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN: {error}"))
     }
 
+    /// Whether a frame leaves that has this mark, and in which form.
+    pub fn leave(&self, mark: u32, frame: &[u8]) -> (bool, Vec<u8>) {
+        let program = self.dataplane().egress().unwrap_or_else(|| unreachable!("loaded with the director"));
+        program::run_egress(program, mark, frame).unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN: {error}"))
+    }
+
+    /// Connections of probes that take the path.
+    pub fn probes(&self) -> Probes {
+        self.dataplane().probes()
+    }
+
     /// Runs the program by other threads, on frames that come in by `side`.
     pub fn runner(&self, side: Side) -> Runner {
         let program = self.dataplane().director().try_clone_to_owned();
@@ -409,6 +424,16 @@ impl World {
     /// A sweeper of its own, for another thread, and the settings it needs.
     pub fn sweeper(&self) -> (Sweeper, Settings) {
         (self.dataplane().sweeper(), self.snapshot().settings.unwrap_or_else(Settings::defaults))
+    }
+
+    /// Follows the connection table: from now on changes are marked.
+    pub fn flow_reader(&self) -> FlowReader {
+        self.dataplane().flow_reader().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Writes entries, as for another director's connections.
+    pub fn flow_writer(&self) -> FlowWriter {
+        self.dataplane().flow_writer().unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// What the program has counted of its table.
@@ -470,9 +495,7 @@ impl World {
     /// Runs one row of a table about what the machine itself sends: whether `frame` leaves, or why it does not.
     pub fn leaving_row(&mut self, name: &str, frame: &[u8], dropped: Option<Cause>) {
         self.forget();
-        let program = self.dataplane().egress().unwrap_or_else(|| unreachable!("loaded with the director"));
-        let (leaves, left) = program::run_egress(program, frame)
-            .unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN of `{name}`: {error}"));
+        let (leaves, left) = self.leave(0, frame);
         let causes = self.read_causes();
         let rose = causes.iter().zip(&self.causes).filter(|(now, before)| now.1 != before.1);
         let rose: Vec<(Cause, u64)> = rose.map(|(now, before)| (now.0, now.1 - before.1)).collect();
@@ -524,6 +547,7 @@ const fn difference(now: &Counters, before: &Counters) -> Counters {
 fn judge(side: Side, sent: &[u8], outcome: &Outcome, expect: &Expect) -> Result<(), String> {
     let (verdict, cause, frame) = match expect {
         Expect::Pass(cause) => (Verdict::Pass, Some(*cause), Some(sent)),
+        Expect::Given(cause, frame) => (Verdict::Pass, Some(*cause), Some(frame.as_slice())),
         Expect::Drop(cause) => (Verdict::Drop, Some(*cause), None),
         Expect::Answer(cause, frame) => (Verdict::Transmit, Some(*cause), Some(frame.as_slice())),
         Expect::Out(out, frame) | Expect::Routed(out, frame) => {

@@ -9,7 +9,7 @@ use lvs_tests::lab::agent::Control;
 use lvs_tests::lab::client::Exchange;
 use lvs_tests::lab::configuration::Configuration;
 use lvs_tests::lab::load::{Load, Plan};
-use lvs_tests::lab::network::{Network, Shape};
+use lvs_tests::lab::network::{Network, Replies, Shape};
 use lvs_tests::lab::realserver::{HTTP_PORT, start_web};
 use lvs_tests::lab::scale;
 use lvs_tests::lab::wait::{wait_for, wait_until};
@@ -105,6 +105,31 @@ fn a_killed_web_server_is_removed_and_returns(scheduler: &'static str) -> Result
     ensure!(told == ["down", "up"], "{events:?}");
     ensure!(events.events[0].reason.contains("connection refused after"), "{events:?}");
     ensure!(events.events[0].reason.ends_with("2 of 2"), "{events:?}");
+    Ok(())
+}
+
+/// A check comes once in ten minutes at the most, and finds out within seconds what the connections have said.
+#[test]
+fn connections_that_are_not_accepted_make_the_next_check_come_sooner() -> Result<()> {
+    let shape = Shape { replies: Replies::ThroughDirector, real_servers: 2, ..Shape::default() };
+    let mut balanced = Balanced::start(shape, Preparation::None, |network| {
+        let mut service = service(FAMILY, HTTP_PORT, "tcp", "rr", "nat", real_servers(network, FAMILY));
+        service.health =
+            "{checks: [{type: tcp, interval: 10m, fast_interval: 100ms, timeout: 500ms, fall: 2}]}"
+                .to_owned();
+        Configuration::new(network, vec![service])
+    })?;
+    let control = balanced.agent.control().clone();
+    (0..2).try_for_each(|server| wait_for_state(&control, server, "up"))?;
+    // The checks of the first round come close together; the next one is at least a minute away.
+    balanced.programs[0].web.kill()?;
+    let load =
+        Load::start(&balanced.network.client, Plan::background(Exchange::Http, dialled(FAMILY, HTTP_PORT)));
+    let killed = Instant::now();
+    wait_for_state(&control, 0, "down")?;
+    println!("found out {} ms after its end", killed.elapsed().as_millis());
+    load.stop()?;
+    ensure!(servers(&control)?[1].state == "up", "{:?}", servers(&control)?);
     Ok(())
 }
 

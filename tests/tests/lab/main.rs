@@ -12,6 +12,7 @@ mod methods;
 mod metrics;
 mod mtu;
 mod operator;
+mod path;
 mod probes;
 mod refusal;
 mod reload;

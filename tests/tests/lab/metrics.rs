@@ -20,8 +20,10 @@ use crate::setup::{Balanced, Preparation, dialled, real_servers, service};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Name, sorted labels and value of each sample.
-fn samples(text: &str) -> Result<Vec<(String, BTreeMap<String, String>, f64)>> {
+/// Name, sorted labels and value.
+type Sample = (String, BTreeMap<String, String>, f64);
+
+fn samples(text: &str) -> Result<Vec<Sample>> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
         .map(|line| {

@@ -59,7 +59,7 @@ impl Machine {
     fn probe(&self, check: &Check) -> Result<Outcome> {
         self.namespace.enter(|| {
             let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok(tokio.block_on(probe::run(check)))
+            Ok(tokio.block_on(probe::run(check, None)))
         })
     }
 

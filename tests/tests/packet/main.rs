@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod adopt;
 mod answers;
 mod checksums;
 mod concurrency;
@@ -12,6 +13,8 @@ mod icmp_errors;
 mod leases;
 mod malformed;
 mod methods;
+mod probes;
+mod replication;
 mod schedulers;
 mod steering;
 mod traffic;

@@ -17,21 +17,21 @@ use crate::next_hop::NextHop;
 use crate::{helpers, next_hop, rewrite};
 
 /// What the outer header takes from the inner one and from the plan.
-struct Outer<'a> {
-    source: &'a Address,
-    destination: &'a Address,
+pub(crate) struct Outer<'a> {
+    pub(crate) source: &'a Address,
+    pub(crate) destination: &'a Address,
     /// Bytes of the inner packet.
-    inner_length: usize,
+    pub(crate) inner_length: usize,
     /// 4 or 41: what is inside.
-    protocol: u8,
+    pub(crate) protocol: u8,
     /// Type of service (traffic class), copied with its ECN bits (RFC 6040 section 4.1).
-    tos: u8,
-    ttl: u8,
-    dont_fragment: bool,
+    pub(crate) tos: u8,
+    pub(crate) ttl: u8,
+    pub(crate) dont_fragment: bool,
 }
 
 /// Time to live, or hop limit, of outer headers (RFC 1700).
-const TUNNEL_TTL: u8 = 64;
+pub(crate) const TUNNEL_TTL: u8 = 64;
 
 #[inline(always)]
 pub(super) fn encapsulate(
@@ -87,7 +87,7 @@ fn write(packet: &impl Bytes, network: &Network, outer: &Outer<'_>, is_v4: bool)
 
 /// The words of an IPv4 header as they stand in memory.
 #[inline(always)]
-fn ipv4(outer: &Outer<'_>) -> [u32; 5] {
+pub(crate) fn ipv4(outer: &Outer<'_>) -> [u32; 5] {
     let length = (outer.inner_length + IPV4) as u32;
     // With DF the identification has no meaning (RFC 6864 section 4).
     let identification = if outer.dont_fragment { DONT_FRAGMENT } else { helpers::random() << 16 };
@@ -107,7 +107,7 @@ fn ipv4(outer: &Outer<'_>) -> [u32; 5] {
 const DONT_FRAGMENT: u32 = 0x4000;
 
 #[inline(always)]
-fn ipv6(outer: &Outer<'_>) -> Ipv6Hdr {
+pub(crate) fn ipv6(outer: &Outer<'_>) -> Ipv6Hdr {
     let first = 0x6000_0000 | (outer.tos as u32) << 20;
     Ipv6Hdr {
         vcf: first.to_be_bytes(),

@@ -1,7 +1,7 @@
 //! Sends a packet on its way, by the destination's method. Everything that may refuse is asked before
 //! the first byte is written.
 
-mod ipip;
+pub(crate) mod ipip;
 pub(crate) mod nat;
 
 use core::mem::offset_of;

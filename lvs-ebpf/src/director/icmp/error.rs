@@ -8,6 +8,7 @@ use core::mem::offset_of;
 use lvs_common::address::Address;
 use lvs_common::cause::Cause;
 use lvs_common::checksum::Delta;
+use lvs_common::probe::side;
 use lvs_common::service::protocol;
 use lvs_common::settings::flags;
 use lvs_ebpf::packet::{Bytes as _, OutOfBounds, Packet};
@@ -18,7 +19,7 @@ use super::{HEADER, about};
 use crate::connection::{self, Found, Wanted};
 use crate::rewrite::{self, Side};
 use crate::scratch::Scratch;
-use crate::{lease, lookup, next_hop, reply, stats};
+use crate::{lease, lookup, next_hop, probe, reply, stages, stats};
 
 /// The packet quoted in an error.
 #[derive(Clone, Copy)]
@@ -121,6 +122,9 @@ pub(crate) fn to_real_server(packet: &Packet, scratch: &Scratch, index: u32) -> 
 #[inline(always)]
 pub(crate) fn to_client(packet: &Packet, scratch: &Scratch) -> Result<u32, Cause> {
     let settings = lookup::settings()?;
+    if settings.flags & flags::PROBES != 0 {
+        stages::probe_error(packet)?;
+    }
     // What looks like the client's direction is the real server's here.
     let (network, key) = (&scratch.network, &scratch.key);
     if settings.flags & flags::NAT != 0
@@ -134,6 +138,30 @@ pub(crate) fn to_client(packet: &Packet, scratch: &Scratch) -> Result<u32, Cause
         return Err(Cause::NoService);
     }
     reply::route(packet, settings, network, key)
+}
+
+/// About a health probe: its socket sees what it has sent. `Ok` if it is about none.
+#[inline(always)]
+pub(crate) fn to_probe(packet: &Packet, scratch: &Scratch) -> Result<u32, Cause> {
+    let (network, key) = (&scratch.network, &scratch.key);
+    let Some(flow) = probe::find(scratch) else { return Ok(0) };
+    let (quote, side, complains) = if flow.side == side::SOURCE {
+        let quote =
+            Change { side: Side::Destination, old: &key.source, new: &flow.address, port: key.source_port };
+        (quote, Side::Source, network.source == key.source)
+    } else {
+        let (old, port) = (&key.destination, key.destination_port);
+        let quote = Change { side: Side::Source, old, new: &flow.address, port };
+        (quote, Side::Destination, true)
+    };
+    let mut delta = translate_quote(packet, scratch, &quote).map_err(|_| Cause::Malformed)?;
+    // A router's own address stays.
+    if complains {
+        let outer = translate_outer(packet, network, side, &flow.address);
+        delta = delta.and(outer.map_err(|_| Cause::Malformed)?);
+    }
+    rewrite::update_checksum(packet, network.l4 + 2, delta).map_err(|_| Cause::Malformed)?;
+    Err(Cause::ProbeAnswered)
 }
 
 /// About a translated packet: the client sees its own.

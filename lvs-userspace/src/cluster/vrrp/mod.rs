@@ -12,6 +12,8 @@ pub mod machine;
 pub mod mover;
 pub mod packet;
 mod router;
+#[cfg(test)]
+mod simulation;
 mod socket;
 mod thread;
 
@@ -44,6 +46,9 @@ impl Turn {
 /// The data plane's leases. Between `renew` and the end of that lease, or [`Self::end`], it answers for the instance's
 /// addresses.
 pub trait Leases: Send {
+    /// These are the instances from now on, in this order. No lease of another one may go on; those that are active
+    /// and were before are renewed next.
+    fn configure(&mut self, instances: &[VrrpInstance]);
     /// `fresh_until`: without another renewal by then, something is wrong.
     fn renew(&mut self, instance: &str, ends: Instant, fresh_until: Instant);
     /// At once: another machine is active, or about to be.
@@ -68,7 +73,7 @@ impl Progress {
         self.last.store(u64::try_from(milliseconds).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    fn is_recent(&self, now: Instant, within: Duration) -> bool {
+    pub(in crate::cluster) fn is_recent(&self, now: Instant, within: Duration) -> bool {
         let last = self.begun + Duration::from_millis(self.last.load(Ordering::Relaxed));
         now.saturating_duration_since(last) <= within
     }

@@ -23,6 +23,8 @@ pub(super) struct Router {
     /// `None` where there is no way to send: its interface or the address on it is missing.
     sockets: Option<Sockets>,
     machine: Machine,
+    /// From just before the last advertisement went out.
+    sent: Option<Instant>,
     /// It does not take part before.
     rests_until: Option<Instant>,
     complained: Option<Instant>,
@@ -33,7 +35,7 @@ impl Router {
         // Until there are sockets: without them the machine is not started.
         let nobody = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
         let machine = Machine::new(parameters(&instance), nobody);
-        Self { instance, sockets: None, machine, rests_until: None, complained: None }
+        Self { instance, sockets: None, machine, sent: None, rests_until: None, complained: None }
     }
 
     pub(super) fn sockets(&self) -> Option<&Sockets> {
@@ -192,11 +194,20 @@ impl Router {
                 Err(error) => failure = Some(format!("cannot send to {destination}: {error}")),
             }
         }
-        if was_sent && self.machine.state() == State::Active {
-            outside.leases.renew(&self.instance.name, now + lease(interval), now + interval * 2);
+        if was_sent {
+            self.sent = Some(now);
+            self.renew(outside);
         }
         if let Some(failure) = failure {
             self.complain(now, &failure);
+        }
+    }
+
+    /// The lease that the last advertisement has earned.
+    pub(super) fn renew(&self, outside: &mut Outside) {
+        if let (State::Active, Some(sent)) = (self.machine.state(), self.sent) {
+            let interval = self.instance.advert_interval;
+            outside.leases.renew(&self.instance.name, sent + lease(interval), sent + interval * 2);
         }
     }
 

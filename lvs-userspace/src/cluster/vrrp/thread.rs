@@ -63,12 +63,17 @@ impl Thread {
 
     pub(super) fn configure(&mut self, instances: Vec<VrrpInstance>, now: Instant) {
         let mut old = std::mem::take(&mut self.routers);
+        let routers = instances.clone();
         for instance in instances {
             let same = old.iter().position(|router| router.instance == instance);
             self.routers.push(same.map_or_else(|| Router::new(instance), |index| old.swap_remove(index)));
         }
         for mut router in old {
             router.stop(&mut self.outside, "the configuration is another one");
+        }
+        self.outside.leases.configure(&routers);
+        for router in &self.routers {
+            router.renew(&mut self.outside);
         }
         self.look(now);
     }

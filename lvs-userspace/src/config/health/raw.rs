@@ -13,6 +13,7 @@ use crate::config::model::{Convention, Forward, OnDown, Require, TlsMode, Transp
 use crate::config::raw::RealServerPort;
 use crate::config::record::{Field, List, record, variants};
 use crate::config::scalar::{InterfaceName, Number, Switch, UnicastAddress};
+use crate::config::words::Via;
 
 /// A day: whoever looks less often does not watch.
 const LONGEST: u32 = 86_400_000;
@@ -142,6 +143,7 @@ pub(super) struct Common<'a> {
     pub(super) address: &'a Field<UnicastAddress>,
     pub(super) source: &'a Field<UnicastAddress>,
     pub(super) interface: &'a Field<InterfaceName>,
+    pub(super) via: &'a Field<Via>,
     pub(super) interval: &'a Field<Interval>,
     pub(super) fast_interval: &'a Field<Interval>,
     pub(super) timeout: &'a Field<Timeout>,
@@ -165,6 +167,8 @@ macro_rules! check {
                 optional source: UnicastAddress;
                 /// The interface that probes leave by, if not the one of the route.
                 optional interface: InterfaceName;
+                /// How probes get to the real server.
+                default via: Via = Via::Address.word();
                 /// From one probe to the next.
                 default interval: Interval = "5s";
                 /// The same while results contradict what is held true: the smaller of 1s and `interval` if left out.
@@ -183,9 +187,9 @@ macro_rules! check {
         impl $name {
             fn common(&self) -> Common<'_> {
                 let Self {
-                    port, address, source, interface, interval, fast_interval, timeout, rise, fall, jitter, ..
+                    port, address, source, interface, via, interval, fast_interval, timeout, rise, fall, jitter, ..
                 } = self;
-                Common { port, address, source, interface, interval, fast_interval, timeout, rise, fall, jitter }
+                Common { port, address, source, interface, via, interval, fast_interval, timeout, rise, fall, jitter }
             }
         }
     };

@@ -22,6 +22,8 @@ pub struct Health {
     pub quorum: u32,
     /// So many are enough again; at least `quorum`.
     pub quorum_recovery: u32,
+    /// Some real server is checked through the path, also while it is taken out.
+    pub probes_the_path: bool,
     /// Who serves while there are not enough; its weight is 1 and it has no checks.
     pub fallback: Option<RealServer>,
     /// The file that the agent serves when the director itself is the fallback; only of a tcp service with a port.
@@ -40,6 +42,7 @@ impl Default for Health {
             flaps: None,
             quorum: 1,
             quorum_recovery: 1,
+            probes_the_path: false,
             fallback: None,
             page: None,
             panic_threshold: 0,
@@ -81,8 +84,22 @@ pub struct Check {
     pub source: Option<IpAddr>,
     /// Interface that the probe leaves and its answer comes in by, if not the one of the route.
     pub interface: Option<String>,
+    /// How the probe gets there, if not as any other packet of this machine's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Path>,
     pub timing: Timing,
     pub probe: Probe,
+}
+
+/// The path of the clients' packets to one real server.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Path {
+    /// dr: to the VIP, in a frame for the real server.
+    Direct { vip: IpAddr },
+    /// ipip: to the VIP, inside an outer header.
+    Tunnel { vip: IpAddr },
+    /// nat: from an address off the real server's links, so that the answer takes its default route.
+    Translated { client: IpAddr },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -1,7 +1,7 @@
 //! Checks: what is read, and what is said about mistakes.
 
 use super::mistakes::said;
-use super::model::{Flaps, OnDown, Require};
+use super::model::{Flaps, OnDown, Path, Require};
 use super::*;
 
 /// A service with this under `health`, and further keys of its second real server.
@@ -33,6 +33,7 @@ fn tcp(last: u8, port: u16) -> Arc<Check> {
         port,
         source: None,
         interface: None,
+        path: None,
         timing: Timing::default(),
         probe: Probe::Tcp,
     })
@@ -71,6 +72,7 @@ fn every_key_of_a_service_is_read() {
         checks: Vec::new(),
     };
     let expected = Health {
+        probes_the_path: false,
         require: Require::All,
         on_down: OnDown::Remove,
         recovery_delay: second(30),
@@ -135,6 +137,7 @@ fn every_key_of_an_http_check_is_read() {
         port: 80,
         source: Some(address("192.168.0.200")),
         interface: text("eth1"),
+        path: None,
         timing: Timing {
             interval: Duration::from_secs(10),
             fast_interval: Duration::from_millis(500),
@@ -157,6 +160,48 @@ fn every_key_of_an_http_check_is_read() {
         })),
     };
     assert_eq!(www.real_servers[0].checks, [Arc::new(expected)]);
+}
+
+/// The path is that of the real server's forwarding method.
+#[test]
+fn a_check_takes_the_path_of_its_real_server() {
+    let paths = |text: &str| -> Vec<Option<Path>> {
+        let config = parse(text, "lvs.yaml").unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let service = &config.services[0];
+        let paths: Vec<_> = service.real_servers.iter().map(|server| server.checks[0].path.clone()).collect();
+        assert_eq!(service.health.probes_the_path, paths.iter().any(Option::is_some));
+        paths
+    };
+    let (vip, health) = (address("10.0.0.3"), "{checks: [{type: tcp, via: path}]}");
+    let direct = Some(Path::Direct { vip });
+    assert_eq!(paths(&file(health, "")), [direct.clone(), direct.clone()]);
+    assert_eq!(paths(&file(health, ", forward: ipip")), [direct.clone(), Some(Path::Tunnel { vip })]);
+    let translated = |client| Some(Path::Translated { client: address(client) });
+    assert_eq!(paths(&file(health, ", forward: nat")), [direct.clone(), translated("198.18.0.1")]);
+    let own = ", forward: nat, checks: [{type: tcp, via: path, source: 203.0.113.9}]";
+    assert_eq!(paths(&file(health, own)), [direct.clone(), translated("203.0.113.9")]);
+    assert_eq!(paths(&file("{checks: [{type: tcp, via: address}]}", "")), [None, None]);
+
+    // No socket has the client's address.
+    let config = parse(&file(health, own), "lvs.yaml").unwrap();
+    assert_eq!(config.services[0].real_servers[1].checks[0].source, None);
+    let direct = file("{checks: [{type: tcp, via: path, source: 192.168.0.200}]}", "");
+    let config = parse(&direct, "lvs.yaml").unwrap();
+    assert_eq!(config.services[0].real_servers[0].checks[0].source, Some(address("192.168.0.200")));
+}
+
+#[test]
+fn where_there_is_no_path_it_is_told() {
+    let check = ", checks: [{type: tcp, via: path}]";
+    let bridged = file("{}", &format!(", forward: ipip{check}")).replace("192.168.0.2", "'2001:db8::2'");
+    let said = |text: &str| said(text).join("\n");
+    let expected = "2001:db8::2 is not of the same IP version as the VIP 10.0.0.3: probes cannot change theirs, \
+                    at services[0].real_servers[1].checks[0].via; expected `via: address`";
+    assert!(said(&bridged).contains(expected), "{}", said(&bridged));
+    let local = file("{}", &format!(", forward: local{check}")).replace("192.168.0.2", "10.0.0.3");
+    let expected = "with `forward: local` the director itself serves: there is no path, \
+                    at services[0].real_servers[1].checks[0].via; expected `via: address`";
+    assert!(said(&local).contains(expected), "{}", said(&local));
 }
 
 #[test]
@@ -201,7 +246,15 @@ const ROWS: &[(&str, &[&str])] = &[
         "8:35: `type` is here twice, first on line 8, at services[0].health.checks[0]; expected each key once",
     ]),
     ("{checks: [{type: tcp, path: /}]}", &[
-        "8:35: unknown key \"path\", at services[0].health.checks[0]; expected one of port, address, source, interface, interval, fast_interval, timeout, rise, fall, jitter",
+        "8:35: unknown key \"path\", at services[0].health.checks[0]; expected one of port, address, source, interface, via, interval, fast_interval, timeout, rise, fall, jitter",
+    ]),
+    ("{checks: [{type: icmp, via: path}, {type: external, convention: mon, command: [a], via: path}]}", &[
+        "8:41: a check of type `icmp` cannot take the path, since it has no port by which its answer is known, at services[0].health.checks[0].via; expected `address`, or another type of check",
+        "8:101: a check of type `external` cannot take the path, since it has sockets of its own, at services[0].health.checks[1].via; expected `address`, or another type of check",
+    ]),
+    ("{checks: [{type: tcp, via: path, address: 192.168.0.9}, {type: tcp, via: vip}]}", &[
+        "8:55: 192.168.0.9 is probed `via: path`, which leads to the real server, at services[0].health.checks[0].address; expected no address, or `via: address`",
+        "8:86: \"vip\" is not known, at services[0].health.checks[1].via; expected one of address, path",
     ]),
     ("{checks: [{type: tcp, interval: 10ms, timeout: soon, rise: 0}]}", &[
         "8:45: \"10ms\" is out of range, at services[0].health.checks[0].interval; expected a time from 50ms to 1d, such as 500ms, 2s or 1m",

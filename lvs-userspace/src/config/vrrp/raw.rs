@@ -1,5 +1,6 @@
 //! Every key of virtual routers, declared once.
 
+use lvs_common::limits;
 use serde_json::json;
 
 use super::scalar::LinkAddress;
@@ -10,8 +11,8 @@ use crate::config::health::scalar::Span;
 use crate::config::record::{List, record};
 use crate::config::scalar::{InterfaceName, Number, Switch};
 
-/// Groups of one data plane.
-pub(in crate::config) type Instances = List<Instance, 0, 64>;
+/// Each has a lease.
+pub(in crate::config) type Instances = List<Instance, 0, { limits::LEASES as usize - 1 }>;
 /// As many as an advertisement counts.
 pub(in crate::config) type Addresses = List<Address, 1, 255>;
 pub(in crate::config) type Peers = List<LinkAddress, 0, 255>;

@@ -377,6 +377,20 @@ fn a_change_that_does_not_fit_leaves_the_service_as_it_is() {
     assert!(!state.handle(Event::Desired(one(Scheduler::Wrr, pool(&[1, 2, 3]))), Duration::ZERO).is_empty());
 }
 
+/// Also while every real server is out: their probes are what brings them back.
+#[test]
+fn probes_on_the_path_are_looked_for_as_long_as_a_service_wants_them() {
+    let mut probed = service(1, 80, Scheduler::Mh, Vec::new());
+    probed.health.probes_the_path = true;
+    let plain = service(2, 80, Scheduler::Mh, Vec::new());
+    let mut director = Director::new(&config(vec![probed.clone(), plain.clone()]));
+    let flags_of = |director: &Director| director.model.snapshot.settings.unwrap().flags;
+    assert_eq!(flags_of(&director), flags::PROBES);
+    assert_eq!(director.load(&config(vec![probed, plain.clone()])), []);
+    director.load(&config(vec![plain]));
+    assert_eq!(flags_of(&director), 0);
+}
+
 #[test]
 fn what_does_not_fit_waits_for_room() {
     let file =

@@ -19,6 +19,7 @@ fn check(host: u8, port: u16) -> Arc<Check> {
         port,
         source: None,
         interface: None,
+        path: None,
         timing: Timing::default(),
         probe: Probe::Tcp,
     })

@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::Failure;
+use super::{Failure, path};
 use crate::config::model::Check;
 
 /// A connection to the checked address.
@@ -18,8 +19,9 @@ pub(super) async fn tcp(check: &Check) -> Result<TcpStream, Failure> {
     if let Some(interface) = &check.interface {
         socket.bind_device(Some(interface.as_bytes())).map_err(local("cannot use the interface"))?;
     }
-    if let Some(source) = check.source {
-        socket.bind(SocketAddr::new(source, 0)).map_err(local("cannot use the source address"))?;
+    path::prepare(check, &SockRef::from(&socket))?;
+    if let Some(own) = path::own_end(check) {
+        socket.bind(own).map_err(local("cannot use the source address"))?;
     }
     let connected = socket.connect(SocketAddr::new(check.address, check.port));
     match timeout(check.timing.timeout, connected).await {
@@ -39,10 +41,11 @@ pub(super) async fn udp(check: &Check) -> Result<UdpSocket, Failure> {
     if let Some(interface) = &check.interface {
         socket.bind_device(Some(interface.as_bytes())).map_err(local("cannot use the interface"))?;
     }
+    path::prepare(check, &SockRef::from(&socket))?;
     socket.connect(SocketAddr::new(check.address, check.port)).await.map_err(Failure::Connecting)?;
     Ok(socket)
 }
 
-fn local(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
+pub(super) fn local(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
     move |error| Failure::Local { what, error }
 }

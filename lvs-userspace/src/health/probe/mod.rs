@@ -12,6 +12,7 @@ mod http2;
 mod icmp;
 mod ldap;
 mod mysql;
+mod path;
 mod pgsql;
 mod radius;
 mod redis;
@@ -30,6 +31,7 @@ use tokio::time::timeout;
 
 use super::watch::{Certificate, Finding, Outcome};
 use crate::config::model::{Check, Probe};
+use crate::dataplane::Probes;
 use crate::tls;
 
 /// Programs that run at the same time; others wait for their turn.
@@ -81,16 +83,20 @@ impl From<String> for Answer {
     }
 }
 
-/// Probes once; takes as long as the check's timeout allows and no longer.
-pub async fn run(check: &Check) -> Outcome {
+/// Probes once; takes as long as the check's timeout allows and no longer. Without `probes` a check that takes
+/// the path of the clients' packets finds out nothing.
+pub async fn run(check: &Check, probes: Option<&Probes>) -> Outcome {
     // Nobody closes it, and without a turn the program is run all the same.
     let _turn = match check.probe {
         Probe::External(_) => PROGRAMS.acquire().await.ok(),
         _ => None,
     };
     let begun = Instant::now();
-    let result = timeout(check.timing.timeout, attempt(check)).await;
-    let result = result.unwrap_or(Err(Failure::NoAnswer(check.timing.timeout)));
+    let result = match check.path {
+        // Apart, as in `attempt`: the others need no room for what it keeps.
+        Some(_) => Box::pin(path::take(probes, in_time(check))).await,
+        None => in_time(check).await,
+    };
     let word = check.probe.word();
     let mut certificate = None;
     let (finding, summary) = match result {
@@ -117,6 +123,12 @@ fn judge(check: &Check, end: Option<u64>) -> (Option<Certificate>, String) {
         false => String::new(),
     };
     (Some(Certificate { end, ends_soon }), remark)
+}
+
+/// Probes for as long as the check's timeout allows.
+async fn in_time(check: &Check) -> Result<Answer, Failure> {
+    let limit = check.timing.timeout;
+    timeout(limit, attempt(check)).await.unwrap_or(Err(Failure::NoAnswer(limit)))
 }
 
 /// The commonest are part of the future; the others would make each of those as large as the largest of them,
@@ -151,7 +163,7 @@ mod tests {
     #[test]
     fn a_probe_under_way_is_small() {
         let check = check(1);
-        let size = size_of_val(&run(&check));
+        let size = size_of_val(&run(&check, None));
         assert!(size <= 1_024, "{size} bytes");
     }
 }

@@ -39,6 +39,7 @@ prop_compose! {
         panic_threshold in prop_oneof![Just(0), 0..=100u32],
     ) -> Health {
         Health {
+            probes_the_path: false,
             require: Require::All,
             on_down: if quiesce { OnDown::Quiesce } else { OnDown::Remove },
             recovery_delay: second(recovery_delay),

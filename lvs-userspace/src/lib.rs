@@ -7,6 +7,7 @@
 
 pub mod alert;
 pub mod api;
+mod apology;
 pub mod changes;
 pub mod cli;
 pub mod cluster;
@@ -20,3 +21,4 @@ pub mod realserver;
 pub mod runtime;
 pub mod scheduler;
 pub mod tls;
+mod web;

@@ -1,12 +1,16 @@
-//! Runs a program to its end: for so long, with so much output, and without leaving its children behind.
+//! Runs a program to its end: for so long, with so much output, and without leaving its children behind, even
+//! when the agent is killed.
+
+mod guard;
 
 use std::io::{self, PipeReader};
 use std::os::fd::OwnedFd;
 use std::process::{ExitStatus, Stdio};
 
 use nix::errno::Errno;
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpid, getppid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
@@ -31,8 +35,21 @@ pub(crate) struct Finished {
     pub(crate) output: Vec<u8>,
 }
 
+/// Has programs end with this process, however it ends, with the children that stayed in their process group. To be
+/// called before this process has threads.
+pub(crate) fn guard() -> io::Result<()> {
+    guard::start()
+}
+
 /// The process group of the program: killed, with all children that stayed in it, when this is dropped.
 struct Group(Pid);
+
+impl Group {
+    fn new(leader: Pid) -> Self {
+        guard::watch(leader);
+        Self(leader)
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
@@ -41,7 +58,22 @@ impl Drop for Group {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(error) => tracing::warn!(group = %self.0, %error, "a program's children may be left"),
         }
+        guard::forget(self.0);
     }
+}
+
+/// Has the kernel kill the program when the thread that starts it ends. tokio's workers, and the thread of
+/// `block_on`, last as long as the runtime; threads of `spawn_blocking` do not, and must start no program.
+#[allow(unsafe_code, reason = "between fork and exec only async-signal-safe calls may be made")]
+fn end_with_parent(command: &mut Command) {
+    let parent = getpid();
+    let bind = move || {
+        set_pdeathsig(Signal::SIGKILL)?;
+        // A parent that died before would not be noticed any more.
+        if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
+    };
+    // SAFETY: prctl and getppid are system calls and nothing else; neither of the results allocates.
+    unsafe { command.pre_exec(bind) };
 }
 
 /// Waits for the end of the program. If the future is dropped, the program is killed with its children.
@@ -57,11 +89,12 @@ pub(crate) async fn run(program: &Program<'_>) -> io::Result<Finished> {
         .stderr(writer)
         .process_group(0)
         .kill_on_drop(true);
+    end_with_parent(&mut command);
     let child = command.spawn()?;
     // It holds the writing end, without which the output would never end.
     drop(command);
     // A child whose end was not waited for yet has an id.
-    let group = child.id().map(|id| Group(Pid::from_raw(id.cast_signed())));
+    let group = child.id().map(|id| Group::new(Pid::from_raw(id.cast_signed())));
     let finished = finish(child, reader, program).await;
     drop(group);
     finished

@@ -50,6 +50,7 @@ pub(crate) const LAB: &[Tool] = &[
     tool("kamailio", "kamailio"),
     tool("etcd", "etcd-server"),
     tool("keepalived", "keepalived"),
+    tool("promtool", "prometheus"),
 ];
 
 /// What the benchmark compares the balancer with, and the loads it puts on.

@@ -30,6 +30,7 @@ enum Family {
     Server,
     Quorum,
     Doubt,
+    Certificate,
 }
 
 impl Family {
@@ -39,6 +40,7 @@ impl Family {
             Self::Server => What::Down,
             Self::Quorum => What::Short,
             Self::Doubt => What::Doubted,
+            Self::Certificate => What::Expiring,
         }
     }
 }
@@ -106,9 +108,11 @@ impl Engine {
             What::Down => (Family::Server, true),
             What::Short => (Family::Quorum, true),
             What::Doubted => (Family::Doubt, true),
+            What::Expiring => (Family::Certificate, true),
             What::Up => (Family::Server, false),
             What::Enough => (Family::Quorum, false),
             What::Trusted => (Family::Doubt, false),
+            What::Renewed => (Family::Certificate, false),
             // It recovers, but does not serve yet.
             What::Recovering | What::Maintained(Mode::Enabled) => return,
             What::Maintained(Mode::Drained | Mode::Disabled) => {
@@ -129,13 +133,26 @@ impl Engine {
         }
     }
 
-    /// What is to be sent by now. `unix_seconds` and `local` are the same moment as `now`, on other clocks.
-    pub fn due(&mut self, now: Duration, unix_seconds: u64, local: &LocalTime) -> Vec<Message> {
+    /// What is to be sent by now. `unix_seconds` and `local` are the same moment as `now`, on other clocks;
+    /// `failures`: how often a real server that is down has failed in a row.
+    pub fn due(
+        &mut self,
+        now: Duration,
+        unix_seconds: u64,
+        local: &LocalTime,
+        failures: impl Fn(&ServerKey) -> u32,
+    ) -> Vec<Message> {
+        let is_certain = |alert: &Alert, subject: &Subject| match subject {
+            Subject { family: Family::Server, server: Some(server), .. } if alert.failures > 1 => {
+                failures(server) >= alert.failures
+            }
+            _ => true,
+        };
         for alert in self.alerts.iter().filter(|alert| alert.period.contains(local)) {
             for (subject, problem) in self.problems.iter_mut().filter(|(subject, _)| concerns(alert, subject))
             {
                 let is_due = match (problem.told.get(&alert.name), alert.every) {
-                    (None, _) => problem.since + alert.after <= now,
+                    (None, _) => problem.since + alert.after <= now && is_certain(alert, subject),
                     (Some(told), Some(every)) => *told + every <= now,
                     (Some(_), None) => false,
                 };

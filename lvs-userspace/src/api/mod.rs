@@ -4,9 +4,12 @@
 //! straight from the maps, on threads of their own.
 
 mod connections;
+mod exposition;
 mod health;
+mod metrics;
 pub mod model;
 mod overview;
+mod process;
 mod server;
 mod stats;
 
@@ -19,9 +22,9 @@ use crate::health::journal;
 use crate::health::pool::{Mode, Selection, ServiceView};
 use crate::runtime::Wish;
 
-pub use overview::{Overview, Usage};
-pub(crate) use server::listen;
+pub use overview::{Overview, Reloads, Usage};
 pub use server::{Api, serve};
+pub(crate) use server::{export, listen};
 
 /// What the agent's task is asked.
 #[derive(Debug)]

@@ -21,6 +21,16 @@ pub struct Overview {
     /// About the machine and the start; those about the plan are in the view.
     pub warnings: Vec<String>,
     pub usage: Usage,
+    pub reloads: Reloads,
+    /// How often everything that may happen to real servers did happen.
+    pub events: Vec<(&'static str, u64)>,
+}
+
+/// Of the configuration, since the agent's start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reloads {
+    pub succeeded: u64,
+    pub failed: u64,
 }
 
 /// How full the tables are. Connections are those of the last sweep.

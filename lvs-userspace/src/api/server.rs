@@ -3,28 +3,35 @@
 use std::future::Future;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream;
+use http_body_util::Full;
 use serde::{Deserialize, Serialize};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::connections::{Decoder, Filter};
+use super::metrics::Sources;
 use super::model::{Events, Failure, Health, Maintained, Maintenance, Operation, Stop};
 use super::overview::Overview;
-use super::{Request, health, stats};
+use super::process::Process;
+use super::{Request, exposition, health, metrics, stats};
 use crate::cluster::pulse::Status;
 use crate::dataplane::{MapError, Readback};
 use crate::health::Instruction;
 use crate::health::pool::Selection;
+use crate::web::{self, Bounds};
 
+/// Those who measure come one at a time.
+const EXPORT: Bounds = Bounds { at_once: 8, patience: Duration::from_secs(10) };
 /// Pieces of a long answer on their way.
 const PIECES: usize = 8;
 
@@ -66,6 +73,7 @@ fn router(api: Api) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/health", get(read_health))
         .route("/v1/events", get(events))
+        .route("/v1/metrics", get(read_metrics))
         .route("/v1/maintenance", post(maintain))
         .route("/v1/cluster", get(read_cluster).post(operate))
         .route("/v1/reload", post(reload))
@@ -129,6 +137,50 @@ async fn read_health(State(api): State<Api>) -> Answer<Health> {
     api.checks.send(Instruction::Describe(sender)).map_err(|_| Problem::ending())?;
     let (checks, pace) = answer.await.map_err(|_| Problem::ending())?;
     Ok(Json(health::health(&services, checks, pace)))
+}
+
+async fn read_metrics(State(api): State<Api>) -> Result<Response, Problem> {
+    let text = measure(api).await?;
+    Ok(([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response())
+}
+
+/// All metrics, as text.
+async fn measure(api: Api) -> Result<String, Problem> {
+    let services = ask(&api, Request::Health).await?;
+    let (sender, answer) = oneshot::channel();
+    api.checks.send(Instruction::Describe(sender)).map_err(|_| Problem::ending())?;
+    let (checks, pace) = answer.await.map_err(|_| Problem::ending())?;
+    let overview = ask(&api, Request::Describe).await?;
+    let measured = spawn_blocking(move || {
+        let stats = stats::stats(&overview, &api.readback)?;
+        let process = Process::read();
+        let (overview, stats, services, checks) = (&overview, &stats, &services, &checks);
+        Ok::<_, MapError>(metrics::render(&Sources { overview, stats, services, checks, pace, process }))
+    });
+    Ok(measured
+        .await
+        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??)
+}
+
+/// Serves `/metrics`, and nothing else, to whoever can reach the listener.
+pub(crate) async fn export(listener: TcpListener, api: Api, end: impl Future<Output = ()>) {
+    let answer = |request: hyper::Request<()>| {
+        let api = api.clone();
+        async move {
+            let (status, kind, body) = match (request.method().as_str(), request.uri().path()) {
+                ("GET" | "HEAD", "/metrics") => match measure(api).await {
+                    Ok(text) => (StatusCode::OK, exposition::CONTENT_TYPE, text),
+                    Err(problem) => (problem.status, "text/plain", problem.failure.error + "\n"),
+                },
+                _ => (StatusCode::NOT_FOUND, "text/plain", "there is /metrics and nothing else\n".to_owned()),
+            };
+            let mut response = hyper::Response::new(Full::new(Bytes::from(body)));
+            *response.status_mut() = status;
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            response
+        }
+    };
+    web::serve(listener, answer, EXPORT, end).await;
 }
 
 async fn maintain(State(api): State<Api>, Json(wanted): Json<Maintenance>) -> Answer<Maintained> {

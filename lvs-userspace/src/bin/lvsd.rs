@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 use lvs_userspace::cluster::witness;
 use lvs_userspace::{realserver, runtime};
@@ -71,6 +72,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(witness::run(options, runtime::new_life())?);
     }
     let Arguments { config, instance, state_directory, allow_generic, keep_forwarding, role, .. } = arguments;
+    if role.is_none() {
+        runtime::guard_programs().context("cannot guard the programs that checks and alerts run")?;
+    }
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
     let ended = tokio.block_on(async {
         match (role, config) {

@@ -63,6 +63,8 @@ enum Command {
         #[arg(long, value_name = "NUMBER", default_value_t = 50)]
         limit: u64,
     },
+    /// Everything that is counted and measured, in Prometheus' text format
+    Metrics,
     /// Give a real server no new connections; those it has go on
     Drain(Maintained),
     /// Take a real server out
@@ -181,6 +183,7 @@ async fn carry_out(arguments: Arguments) -> Result<(), Error> {
         Command::Causes => show(json, agent.get("/v1/stats").await?, stats::render_causes),
         Command::Status => show(json, agent.get("/v1/status").await?, status::render),
         Command::Health => show(json, agent.get("/v1/health").await?, health::render),
+        Command::Metrics => print(&String::from_utf8_lossy(&agent.get("/v1/metrics").await?)),
         Command::Cluster { wish: None } => show(json, agent.get("/v1/cluster").await?, cluster::render),
         Command::Cluster { wish: Some(wish) } => {
             let body = serde_json::to_vec(&wish.wanted())?;

@@ -6,7 +6,7 @@ mod health;
 mod probe;
 mod vrrp;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 pub use alert::{Alert, AlertChannel, MailAlert, ProgramAlert, SyslogAlert, WebhookAlert};
@@ -39,6 +39,8 @@ pub struct Config {
     pub cluster: Option<Arc<Cluster>>,
     /// Never with a cluster: the other way to find out whose the addresses are.
     pub vrrp: Vec<VrrpInstance>,
+    /// Where metrics are served over HTTP; no service's address.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Config {

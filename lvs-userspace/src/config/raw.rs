@@ -7,7 +7,7 @@ use super::cluster::raw::Cluster;
 use super::health::raw::{Checks, Health};
 use super::model::{self, Forward, Protocol, Scheduler};
 use super::record::{List, Read, record};
-use super::scalar::{InterfaceName, Number, ServiceName, UnicastAddress, Version};
+use super::scalar::{InterfaceName, ListenAddress, Number, ServiceName, UnicastAddress, Version};
 use super::vrrp::raw::Instances as Vrrp;
 use super::words::Track;
 use lvs_common::limits;
@@ -46,6 +46,16 @@ record! {
         optional cluster: Cluster;
         /// Virtual routers of VRRP in which this machine takes part; not with `cluster`.
         default vrrp: Vrrp = json!([]);
+        /// Where Prometheus finds metrics; nowhere if left out.
+        optional metrics: Metrics;
+    }
+}
+
+record! {
+    /// `metrics`.
+    Metrics {
+        /// The address and port to listen on.
+        required listen: ListenAddress;
     }
 }
 

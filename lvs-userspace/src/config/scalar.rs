@@ -1,6 +1,6 @@
 //! Single values: numbers, names, addresses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value as Json, json};
 
@@ -191,7 +191,7 @@ impl UnicastAddress {
     /// What to write in place of text that is no address.
     fn advice(text: &str) -> String {
         let expected = format!("expected {}", Self::expected());
-        if text.parse::<std::net::SocketAddr>().is_ok() {
+        if text.parse::<SocketAddr>().is_ok() {
             return format!("{expected} without a port, which is a key of its own");
         }
         let host = text.split_once('/').map_or(text, |(host, _)| host);
@@ -234,6 +234,41 @@ impl Read for UnicastAddress {
 
     fn schema() -> Json {
         json!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] })
+    }
+}
+
+/// An address of this machine, or all of them, with a port.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ListenAddress(pub(super) SocketAddr);
+
+impl Read for ListenAddress {
+    fn expected() -> String {
+        "an address and a port, such as 127.0.0.1:9742 or \"[::1]:9742\"".to_owned()
+    }
+
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let text = read_text::<Self>(node, reader)?;
+        let remedy = format!("expected {}", Self::expected());
+        let Ok(address) = text.parse::<SocketAddr>() else {
+            let what = format!("{} is no address with a port", node.describe());
+            reader.mistake(node.place, what, remedy);
+            return None;
+        };
+        let ip = address.ip();
+        let objection = match UnicastAddress::objection(ip) {
+            _ if address.port() == 0 => Some("has no port"),
+            _ if ip.is_unspecified() || ip.is_loopback() => None,
+            objection => objection,
+        };
+        if let Some(objection) = objection {
+            reader.mistake(node.place, format!("{address} {objection}"), remedy);
+            return None;
+        }
+        Some(Self(address))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": ":[0-9]+$" })
     }
 }
 

@@ -53,7 +53,6 @@ fn the_classic_site_is_read() {
             body_sha256: None,
             http2: false,
             secure: None,
-            expiry_warning: Duration::ZERO,
         })),
     };
     let real_server = |text| RealServer {
@@ -77,6 +76,7 @@ fn the_classic_site_is_read() {
         interfaces: vec!["eth0".to_owned(), "eth1".to_owned()],
         timeouts: Timeouts::default(),
         limits: Limits::default(),
+        metrics: None,
         services: vec![service],
         alerts: config.alerts.clone(),
         cluster: None,

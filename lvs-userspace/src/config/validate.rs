@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::alerts::scalar::Path;
 use super::alerts::validate::alerts;
 use super::cluster::validate as cluster;
 use super::health::raw::Fallback as FallbackKeys;
 use super::health::validate as health;
-use super::model::{self, Cluster, Config, Forward};
+use super::model::{self, Cluster, Config, Forward, Protocol};
 use super::raw;
 use super::record::{Field, Located, Reader};
 use super::scalar::UnicastAddress;
@@ -29,6 +31,7 @@ pub(super) fn config(file: &raw::File, reader: &mut Reader) -> Option<Config> {
     let alerts = reader.in_key("alerts", |reader| alerts(file.alerts.value()?, services.as_deref(), reader));
     let cluster = cluster(file, interfaces.as_deref(), reader);
     let vrrp = vrrp(file, interfaces.as_deref(), reader);
+    let metrics = reader.in_key("metrics", |reader| metrics(&file.metrics, services.as_deref(), reader));
     file.version.value()?;
     Some(Config {
         interfaces: interfaces?,
@@ -38,7 +41,33 @@ pub(super) fn config(file: &raw::File, reader: &mut Reader) -> Option<Config> {
         alerts: alerts?,
         cluster: cluster?.map(Arc::new),
         vrrp: vrrp?,
+        metrics: metrics?,
     })
+}
+
+/// Where metrics are served: not where packets are the balancer's.
+fn metrics(
+    field: &Field<raw::Metrics>,
+    services: Option<&[model::Service]>,
+    reader: &mut Reader,
+) -> Option<Option<SocketAddr>> {
+    let Located { value, place } = match field {
+        Field::Absent => return Some(None),
+        field => field.located()?.value.listen.located()?,
+    };
+    let listen = value.0;
+    let is_taken = |service: &&model::Service| {
+        let port = service.port == 0 || service.port == listen.port();
+        service.vip == listen.ip() && port && service.protocol == Protocol::Tcp
+    };
+    if let Some(service) = services.into_iter().flatten().find(is_taken) {
+        reader.in_key("listen", |reader| {
+            let what = format!("{listen} is the address and port of the service {}", service.name);
+            reader.mistake(*place, what, "expected one of the director's own");
+        });
+        return None;
+    }
+    Some(Some(listen))
 }
 
 /// The inner `None`: a director of its own.
@@ -160,10 +189,12 @@ fn service(raw: &raw::Service, reader: &mut Reader) -> Option<model::Service> {
     let health = reader.in_key("health", |reader| {
         let health = raw.health.value()?;
         let fallback = match &health.fallback {
-            Field::Absent => None,
+            Field::Absent => (None, None),
             field => {
                 let located = field.located()?;
-                Some(reader.in_key("fallback", |reader| fallback(located, raw, &mut seen, reader))?)
+                let (server, page) =
+                    reader.in_key("fallback", |reader| fallback(located, raw, &mut seen, reader))?;
+                (Some(server), page)
             }
         };
         health::health(health, fallback, reader)
@@ -260,19 +291,65 @@ fn reached(
     Some((forward, address?, port?))
 }
 
-/// Who serves while there are not enough real servers: none of those itself.
+/// Who serves while there are not enough real servers: none of those itself. With the page, if it is the director.
 fn fallback(
     Located { value: raw, place }: &Located<FallbackKeys>,
     service: &raw::Service,
     seen: &mut Seen<(IpAddr, u16)>,
     reader: &mut Reader,
-) -> Option<model::RealServer> {
-    let (forward, address, port) = reached(&raw.forward, &raw.address, &raw.port, *place, service, reader)?;
+) -> Option<(model::RealServer, Option<PathBuf>)> {
+    let page = match &raw.page {
+        Field::Absent => None,
+        field => Some(page(field.located()?, raw, service, reader)?),
+    };
+    let (forward, address, port) = match page {
+        Some(_) => (Forward::Local, service.vip.value()?.0, port(service)?),
+        None => reached(&raw.forward, &raw.address, &raw.port, *place, service, reader)?,
+    };
     if let Some(line) = seen.before((address, port), *place) {
         let what = format!("{address} is a real server of this service, on line {line}");
         reader.mistake(*place, what, "expected another one, which serves when those do not");
     }
-    Some(model::RealServer { address, port, weight: 1, forward, checks: Vec::new() })
+    Some((model::RealServer { address, port, weight: 1, forward, checks: Vec::new() }, page))
+}
+
+/// A page of the director's own, which needs a port to listen on and says itself where it is.
+fn page(
+    Located { value: page, place }: &Located<Path>,
+    raw: &FallbackKeys,
+    service: &raw::Service,
+    reader: &mut Reader,
+) -> Option<PathBuf> {
+    let before = reader.findings.len();
+    let others = [
+        ("address", raw.address.located().map(|given| given.place)),
+        ("port", raw.port.located().map(|given| given.place)),
+        ("forward", raw.forward.located().map(|given| given.place)),
+    ];
+    for (key, place) in others {
+        if let Some(place) = place {
+            reader.in_key(key, |reader| {
+                let what = "a fallback with a `page` is the director itself";
+                reader.mistake(place, what, "expected `page` alone");
+            });
+        }
+    }
+    if *service.protocol.value()? == Protocol::Udp {
+        reader.in_key("page", |reader| {
+            reader.mistake(
+                *place,
+                "a page of a service of UDP",
+                "expected a fallback that speaks its protocol",
+            );
+        });
+    }
+    if port(service)? == 0 {
+        reader.in_key("page", |reader| {
+            let what = "a page of a service that takes every port";
+            reader.mistake(*place, what, "expected a service with a port of its own");
+        });
+    }
+    (reader.findings.len() == before).then(|| page.0.clone())
 }
 
 /// The address, also where it is wrong beside the service's.

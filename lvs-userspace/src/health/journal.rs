@@ -1,9 +1,9 @@
 //! The latest notices, for `lvsctl events`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::SystemTime;
 
-use super::pool::Notice;
+use super::pool::{Notice, What};
 
 /// So many are kept.
 const KEPT: usize = 1_000;
@@ -21,6 +21,8 @@ pub struct Entry {
 pub struct Journal {
     entries: VecDeque<Entry>,
     count: u64,
+    /// By their word.
+    counts: BTreeMap<&'static str, u64>,
 }
 
 impl Journal {
@@ -29,7 +31,14 @@ impl Journal {
             self.entries.pop_front();
         }
         self.count += 1;
+        *self.counts.entry(notice.what.word()).or_default() += 1;
         self.entries.push_back(Entry { number: self.count, time, notice });
+    }
+
+    /// How often everything that may happen did happen.
+    pub fn counts(&self) -> Vec<(&'static str, u64)> {
+        let count = |what: &What| (what.word(), self.counts.get(what.word()).copied().unwrap_or(0));
+        What::ALL.iter().map(count).collect()
     }
 
     /// The latest `limit` of those after `number`, oldest first.
@@ -43,7 +52,6 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::pool::What;
 
     #[test]
     fn the_oldest_make_room_and_numbers_go_on() {
@@ -60,5 +68,7 @@ mod tests {
         assert_eq!(numbers(0, 2), [1_009, 1_010]);
         assert_eq!(numbers(1_009, 10), [1_010]);
         assert_eq!(numbers(1_010, 10), [0; 0]);
+        let counts = journal.counts();
+        assert!(counts.contains(&("up", 1_010)) && counts.contains(&("down", 0)), "{counts:?}");
     }
 }

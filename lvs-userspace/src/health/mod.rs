@@ -20,4 +20,4 @@ pub use journal::Journal;
 pub use pool::{Notice, Pool};
 pub use supervisor::{Instruction, Supervisor};
 pub use threshold::Standing;
-pub use watch::{Change, CheckView, Finding, Pace};
+pub use watch::{Certificate, Change, CheckView, Finding, Pace};

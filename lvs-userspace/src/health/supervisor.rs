@@ -1,6 +1,6 @@
 //! Runs the probes that are due, so many at a time, in one task.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,11 @@ use crate::dataplane::Probes;
 #[derive(Debug)]
 pub enum Instruction {
     /// Watch these checks and no others; a new one begins with this standing.
-    Watch(BTreeMap<Arc<Check>, Standing>),
+    Watch {
+        checks: BTreeMap<Arc<Check>, Standing>,
+        /// Numbers of failures in a row that are told when they are reached.
+        counts: BTreeSet<u32>,
+    },
     /// There is reason to doubt these: they are probed soon.
     Hurry(Vec<Arc<Check>>),
     Describe(oneshot::Sender<(Vec<CheckView>, Pace)>),
@@ -97,7 +101,7 @@ impl Supervisor {
     fn follow(&mut self, instruction: Instruction) {
         let now = self.now();
         match instruction {
-            Instruction::Watch(wanted) => self.watch.set(wanted, now),
+            Instruction::Watch { checks, counts } => self.watch.set(checks, counts, now),
             Instruction::Hurry(checks) => checks.iter().for_each(|check| self.watch.hurry(check, now)),
             Instruction::Describe(answer) => {
                 drop(answer.send((self.watch.describe(now), self.watch.pace())));
@@ -140,7 +144,12 @@ mod tests {
         const ROOM: usize = 3;
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = silent.local_addr().unwrap();
-        let secure = Secure { mode: TlsMode::None, server_name: None, trust: Trust::default() };
+        let secure = Secure {
+            mode: TlsMode::None,
+            server_name: None,
+            trust: Trust::default(),
+            expiry_warning: Duration::ZERO,
+        };
         let exchange = ExchangeProbe { banner: Some("hello".to_owned()), send: None, expect: None, secure };
         let interval = Duration::from_millis(50);
         let checks = (1..=20).map(|rise| Check {
@@ -152,8 +161,8 @@ mod tests {
         });
         let (supervisor, instruct, mut changes) = Supervisor::new(ROOM);
         let running = tokio::spawn(supervisor.run());
-        let wanted = checks.map(|check| (Arc::new(check), Standing::Untested)).collect();
-        instruct.send(Instruction::Watch(wanted)).unwrap();
+        let checks = checks.map(|check| (Arc::new(check), Standing::Untested)).collect();
+        instruct.send(Instruction::Watch { checks, counts: BTreeSet::new() }).unwrap();
         let mut down = 0;
         while down < 20 {
             assert_eq!(changes.recv().await.unwrap().standing, Standing::Down);

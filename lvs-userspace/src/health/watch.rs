@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::schedule::Schedule;
 use super::threshold::{Standing, Streak};
 use crate::config::model::Check;
@@ -26,15 +28,31 @@ pub struct Outcome {
     /// For people: `http 503`.
     pub summary: String,
     pub took: Duration,
+    /// The server's, if it has shown one and passed.
+    pub certificate: Option<Certificate>,
 }
 
-/// The standing of a check has changed.
+/// What is known of a server's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// When it ends, in seconds since 1970.
+    pub end: u64,
+    /// So soon that people are told.
+    pub ends_soon: bool,
+}
+
+/// The standing of a check has changed, it has failed as often as somebody wants to hear of, or it sees another
+/// certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub check: Arc<Check>,
     pub standing: Standing,
     /// Why: `http 503 after 12 ms, 3 of 3`.
     pub evidence: String,
+    /// Failures in a row by now.
+    pub failures: u32,
+    /// Of the latest probe that has seen one.
+    pub certificate: Option<Certificate>,
 }
 
 /// What the end of a probe has changed.
@@ -57,6 +75,8 @@ pub struct CheckView {
     pub contrary: u32,
     pub probes: u64,
     pub failures: u64,
+    /// Failures in a row.
+    pub failing: u32,
 }
 
 /// How well the probes keep time.
@@ -68,6 +88,8 @@ pub struct Pace {
     /// Begun so many milliseconds late or less: 1, 10, 100, 1000, more.
     pub late: [u64; 5],
     pub latest: Duration,
+    /// Of all of them together.
+    pub late_total: Duration,
 }
 
 /// Upper ends of the classes of [`Pace::late`] but the last.
@@ -100,6 +122,11 @@ struct Entry {
     begun: Option<Duration>,
     probes: u64,
     failures: u64,
+    /// Failures in a row.
+    failing: u32,
+    /// How many of them were told already.
+    told: u32,
+    certificate: Option<Certificate>,
 }
 
 /// All checks that are watched.
@@ -111,12 +138,15 @@ pub struct Watch {
     due: BTreeSet<(Duration, usize)>,
     generation: u64,
     pace: Pace,
+    /// Numbers of failures in a row that are told when they are reached.
+    counts: BTreeSet<u32>,
 }
 
 impl Watch {
     /// Watches these checks and no others. What is known of one that stays, stays; one that is new begins
     /// with the standing it is given.
-    pub fn set(&mut self, wanted: BTreeMap<Arc<Check>, Standing>, now: Duration) {
+    pub fn set(&mut self, wanted: BTreeMap<Arc<Check>, Standing>, counts: BTreeSet<u32>, now: Duration) {
+        self.counts = counts;
         let gone: Vec<_> = self
             .places
             .iter()
@@ -158,6 +188,9 @@ impl Watch {
             begun: None,
             probes: 0,
             failures: 0,
+            failing: 0,
+            told: 0,
+            certificate: None,
         });
     }
 
@@ -184,7 +217,7 @@ impl Watch {
         let timing = entry.check.timing;
         entry.probes += 1;
         entry.failures += u64::from(outcome.finding == Finding::Failed);
-        let change = entry.count(&outcome, now);
+        let change = entry.count(&outcome, &self.counts, now);
         let was_blind = entry.last.as_ref().is_some_and(|last| last.finding == Finding::Inconclusive);
         let is_blind_now = outcome.finding == Finding::Inconclusive && !was_blind;
         entry.last = Some(outcome);
@@ -217,6 +250,7 @@ impl Watch {
                 contrary: entry.streak.contrary(),
                 probes: entry.probes,
                 failures: entry.failures,
+                failing: entry.failing,
             });
         views.collect()
     }
@@ -227,7 +261,7 @@ impl Watch {
 }
 
 impl Entry {
-    fn count(&mut self, outcome: &Outcome, now: Duration) -> Option<Change> {
+    fn count(&mut self, outcome: &Outcome, counts: &BTreeSet<u32>, now: Duration) -> Option<Change> {
         let passed = match outcome.finding {
             Finding::Passed => true,
             Finding::Failed => false,
@@ -239,15 +273,31 @@ impl Entry {
             (_, true) => timing.rise,
             (_, false) => timing.fall,
         };
-        if !self.streak.record(passed, timing.rise, timing.fall) {
-            return None;
-        }
-        self.since = now;
+        self.failing = if passed { 0 } else { self.failing.saturating_add(1) };
+        self.told = self.told.min(self.failing);
+        let needed = match self.streak.record(passed, timing.rise, timing.fall) {
+            true => {
+                self.since = now;
+                needed
+            }
+            false if self.streak.standing() == Standing::Down && self.reaches(counts) => 1,
+            false if outcome.certificate.is_some() && outcome.certificate != self.certificate => 1,
+            false => return None,
+        };
+        self.certificate = outcome.certificate.or(self.certificate);
+        self.told = self.failing;
         Some(Change {
             check: Arc::clone(&self.check),
             standing: self.streak.standing(),
             evidence: evidence(outcome, needed),
+            failures: self.failing,
+            certificate: self.certificate,
         })
+    }
+
+    /// Whether a number of failures is reached that was not told yet.
+    fn reaches(&self, counts: &BTreeSet<u32>) -> bool {
+        self.told < self.failing && counts.range(self.told + 1..=self.failing).next().is_some()
     }
 }
 
@@ -257,6 +307,7 @@ impl Pace {
         self.running += 1;
         self.most_running = self.most_running.max(self.running);
         self.latest = self.latest.max(late);
+        self.late_total += late;
         let class = LATE_CLASSES.iter().position(|end| late <= *end).unwrap_or(LATE_CLASSES.len());
         self.late[class] += 1;
     }
@@ -295,7 +346,7 @@ pub(super) mod tests {
     fn outcome(passed: bool) -> Outcome {
         let summary = if passed { "connected" } else { "refused" }.to_owned();
         let finding = if passed { Finding::Passed } else { Finding::Failed };
-        Outcome { finding, summary, took: Duration::from_millis(12) }
+        Outcome { finding, summary, took: Duration::from_millis(12), certificate: None }
     }
 
     /// Runs the next probe with this result; when, and what changed.
@@ -308,7 +359,7 @@ pub(super) mod tests {
     #[test]
     fn a_change_tells_its_evidence() {
         let mut watch = Watch::default();
-        watch.set(wanted(&[1]), Duration::ZERO);
+        watch.set(wanted(&[1]), BTreeSet::new(), Duration::ZERO);
         assert_eq!(watch.begin(Duration::ZERO).map(|_| ()), None, "the first probe has its own time");
         let changes: Vec<_> = [true, true, false, false, false, false, true, true]
             .into_iter()
@@ -323,10 +374,53 @@ pub(super) mod tests {
         assert_eq!(changes, expected.map(|(standing, evidence)| (standing, evidence.to_owned())));
     }
 
+    /// In a row, told once each time they are reached, and only of what is down.
+    #[test]
+    fn numbers_of_failures_are_told() {
+        let mut watch = Watch::default();
+        watch.set(wanted(&[1]), BTreeSet::from([2, 5, 8]), Duration::ZERO);
+        let mut told = Vec::new();
+        let mut run = |watch: &mut Watch, results: &[bool]| {
+            for passed in results {
+                told.extend(step(watch, *passed).1.map(|change| (change.standing, change.failures)));
+            }
+            std::mem::take(&mut told)
+        };
+        assert_eq!(run(&mut watch, &[true, false, false]), [(Standing::Up, 0)], "two are not three");
+        assert_eq!(run(&mut watch, &[false; 4]), [(Standing::Down, 3), (Standing::Down, 5)]);
+        assert_eq!(run(&mut watch, &[true]), []);
+        assert_eq!(run(&mut watch, &[false; 5]), [(Standing::Down, 2), (Standing::Down, 5)]);
+        // A reload may ask for a number that is reached already.
+        watch.set(wanted(&[1]), BTreeSet::from([4, 6]), Duration::ZERO);
+        assert_eq!(run(&mut watch, &[false]), [(Standing::Down, 6)]);
+        watch.set(wanted(&[1]), BTreeSet::new(), Duration::ZERO);
+        assert_eq!(run(&mut watch, &[false]), []);
+        watch.set(wanted(&[1]), BTreeSet::from([7]), Duration::ZERO);
+        assert_eq!(run(&mut watch, &[false]), [(Standing::Down, 8)]);
+    }
+
+    /// Once for each certificate, and for when its end comes near. A probe that saw none changes nothing.
+    #[test]
+    fn another_certificate_is_told() {
+        let mut watch = Watch::default();
+        watch.set(wanted(&[1]), BTreeSet::new(), Duration::ZERO);
+        let mut told = Vec::new();
+        for (end, ends_soon) in
+            [(7, false), (7, false), (7, true), (0, false), (7, true), (90, false), (90, false)]
+        {
+            let certificate = Some(Certificate { end, ends_soon }).filter(|_| end > 0);
+            let now = watch.next_due().unwrap();
+            let (ticket, _) = watch.begin(now).unwrap();
+            let change = watch.end(ticket, Outcome { certificate, ..outcome(end > 0) }, now).change;
+            told.extend(change.and_then(|change| change.certificate).map(|seen| (seen.end, seen.ends_soon)));
+        }
+        assert_eq!(told, [(7, false), (7, true), (90, false)]);
+    }
+
     #[test]
     fn doubt_makes_the_next_probe_come_sooner() {
         let mut watch = Watch::default();
-        watch.set(wanted(&[1]), Duration::ZERO);
+        watch.set(wanted(&[1]), BTreeSet::new(), Duration::ZERO);
         step(&mut watch, true);
         let (first, _) = step(&mut watch, false);
         let gap = (watch.next_due().unwrap() - first).as_secs_f64();
@@ -339,7 +433,7 @@ pub(super) mod tests {
     #[test]
     fn who_is_in_a_hurry_is_probed_once_and_sooner() {
         let mut watch = Watch::default();
-        watch.set(wanted(&[1, 2]), Duration::ZERO);
+        watch.set(wanted(&[1, 2]), BTreeSet::new(), Duration::ZERO);
         let times: Vec<_> = (0..4).map(|_| step(&mut watch, true).0).collect();
         let now = *times.last().unwrap();
         let after = watch.due.clone();
@@ -362,11 +456,11 @@ pub(super) mod tests {
     #[test]
     fn a_reload_keeps_what_is_known_of_unchanged_checks() {
         let mut watch = Watch::default();
-        watch.set(wanted(&[1, 2]), Duration::ZERO);
+        watch.set(wanted(&[1, 2]), BTreeSet::new(), Duration::ZERO);
         step(&mut watch, false);
         step(&mut watch, false);
         let later = Duration::from_secs(60);
-        watch.set(wanted(&[2, 3]), later);
+        watch.set(wanted(&[2, 3]), BTreeSet::new(), later);
         let views = watch.describe(later);
         let stands: Vec<_> = views.iter().map(|view| (view.check.address, view.standing)).collect();
         assert_eq!(
@@ -378,15 +472,15 @@ pub(super) mod tests {
     #[test]
     fn the_result_of_a_check_that_is_gone_counts_for_nobody() {
         let mut watch = Watch::default();
-        watch.set(wanted(&[1]), Duration::ZERO);
+        watch.set(wanted(&[1]), BTreeSet::new(), Duration::ZERO);
         let now = Duration::from_secs(1);
         let (ticket, _) = watch.begin(now).unwrap();
         // Another check takes the place.
-        watch.set(wanted(&[2]), now);
+        watch.set(wanted(&[2]), BTreeSet::new(), now);
         assert_eq!(watch.end(ticket, outcome(false), now), Ended::default());
         assert_eq!(watch.describe(now)[0].standing, Standing::Untested);
         assert_eq!(watch.pace().running, 0);
-        watch.set(BTreeMap::new(), now);
+        watch.set(BTreeMap::new(), BTreeSet::new(), now);
         assert_eq!((watch.next_due(), watch.describe(now).len()), (None, 0));
     }
 
@@ -394,7 +488,7 @@ pub(super) mod tests {
     #[test]
     fn what_is_inconclusive_counts_for_nothing() {
         let mut watch = Watch::default();
-        watch.set(wanted(&[1]), Duration::ZERO);
+        watch.set(wanted(&[1]), BTreeSet::new(), Duration::ZERO);
         let mut blinds = Vec::new();
         let none = Outcome { finding: Finding::Inconclusive, ..outcome(false) };
         for (round, finding) in
@@ -414,7 +508,7 @@ pub(super) mod tests {
     #[test]
     fn lateness_is_counted_in_classes() {
         let mut watch = Watch::default();
-        watch.set(wanted(&[1, 2, 3]), Duration::ZERO);
+        watch.set(wanted(&[1, 2, 3]), BTreeSet::new(), Duration::ZERO);
         let due = watch.due.last().unwrap().0;
         while let Some((ticket, _)) = watch.begin(due) {
             watch.end(ticket, outcome(true), due);
@@ -428,7 +522,7 @@ pub(super) mod tests {
     #[test]
     fn a_slow_probe_is_not_overtaken() {
         let mut watch = Watch::default();
-        watch.set(wanted(&[1]), Duration::ZERO);
+        watch.set(wanted(&[1]), BTreeSet::new(), Duration::ZERO);
         let begun = watch.next_due().unwrap();
         let (ticket, _) = watch.begin(begun).unwrap();
         assert_eq!(watch.next_due(), None);

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 
 use crate::config::Config;
-use crate::config::model::Forward;
+use crate::config::model::{Forward, Service};
 use crate::dataplane::{AttachMode, Attachment};
 
 /// Warnings about the machine under this configuration.
@@ -55,6 +56,32 @@ fn forwarding(config: &Config, read: impl Fn(&str) -> Option<String>) -> Vec<Str
                     service.name
                 ));
             }
+        }
+    }
+    warnings
+}
+
+/// A fallback page is there when it is needed, and packets to it are this machine's. `addresses`: its own.
+pub(super) fn pages(
+    config: &Config,
+    addresses: &BTreeSet<IpAddr>,
+    read: impl Fn(&Path) -> Result<(), String>,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for service in &config.services {
+        let Some(page) = &service.health.page else { continue };
+        if let Err(reason) = read(page) {
+            let (name, page) = (&service.name, page.display());
+            warnings.push(format!(
+                "service {name}: the fallback page {page} cannot be read ({reason}); one sentence would be served instead"
+            ));
+        }
+        // Of a cluster, another director may have it for now.
+        if config.cluster.is_none() && !addresses.contains(&service.vip) {
+            let Service { name, vip, .. } = service;
+            warnings.push(format!(
+                "service {name}: this machine does not have the VIP {vip}, so its fallback page would not be reached"
+            ));
         }
     }
     warnings
@@ -113,6 +140,17 @@ mod tests {
         assert!(warnings[0].starts_with("real server 10.0.0.1: ") && warnings[0].contains("192.0.2.1"));
         assert!(tunnel_sources(&config("ipip"), source("10.0.0.2")).is_empty());
         assert!(tunnel_sources(&config("dr"), source("192.0.2.1")).is_empty());
+    }
+
+    #[test]
+    fn a_page_must_be_there_and_reached() {
+        let mut config = config("dr");
+        config.services[0].health.page = Some("/sorry.html".into());
+        let own = BTreeSet::from([config.services[0].vip]);
+        assert_eq!(pages(&config, &own, |_| Ok(())), [""; 0]);
+        let warnings = pages(&config, &BTreeSet::new(), |_| Err("no".to_owned()));
+        assert!(warnings[0].starts_with("service web: the fallback page /sorry.html cannot be read (no)"));
+        assert!(warnings[1].starts_with("service web: this machine does not have the VIP 192.0.2.1"));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The one task that owns the state and the writing end of the data plane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -12,13 +14,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::ageing::{Found, Walk};
+use super::apologies::Apologies;
 use super::cluster::{self, Cluster, Turn, Wish};
+use super::exporter::Exporter;
 use super::health::Health;
 use super::installed::Installed;
 use super::next_hops::NextHops;
 use super::vrrp::Vrrp;
 use super::{Error, Options, advice, evidence, notify, read};
-use crate::api::{Overview, Request, Usage, model};
+use crate::api::{Overview, Reloads, Request, Usage, model};
+use crate::apology::Page;
 use crate::config::Config;
 use crate::control::Event;
 use crate::dataplane::monotonic_nanoseconds;
@@ -69,6 +74,9 @@ pub(super) struct Agent {
     /// `None` without a cluster.
     cluster: Option<Cluster>,
     evidence: Evidence,
+    apologies: Apologies,
+    exporter: Exporter,
+    reloads: Reloads,
     /// Configured interfaces that the machine has, and their indices.
     present: BTreeMap<String, u32>,
     /// About the machine; those about the plan are in the state.
@@ -89,6 +97,7 @@ impl Agent {
         health: Health,
         vrrp: Vrrp,
         network: Network,
+        exporter: Exporter,
     ) -> Self {
         let dataplane = &installed.dataplane;
         let readback = dataplane.readback();
@@ -107,6 +116,9 @@ impl Agent {
             network,
             cluster: None,
             evidence: Evidence::default(),
+            apologies: Apologies::default(),
+            exporter,
+            reloads: Reloads::default(),
             present: BTreeMap::new(),
             advice: Vec::new(),
             usage,
@@ -129,6 +141,7 @@ impl Agent {
         let left =
             config.cluster.as_ref().map(|plan| cluster::leases_left(plan, &self.options.instance, &leases));
         let left = left.transpose()?;
+        self.apologies.begin(&self.health.pages());
         let commands = self.installed.install(config.clone(), &self.next_hops)?;
         info!(services = config.services.len(), changes = commands, "the configuration is installed");
         self.installed.dataplane.want_egress(wants_egress(&config));
@@ -139,6 +152,7 @@ impl Agent {
         }
         self.take_advice();
         self.health.watch();
+        self.exporter.follow(self.health.config().metrics);
         if let (Some(plan), Some(left)) = (&config.cluster, left) {
             let dataplane = &self.installed.dataplane;
             let flows = (dataplane.flow_reader()?, dataplane.flow_writer()?);
@@ -233,6 +247,7 @@ impl Agent {
                     self.handle(Event::Tick);
                     self.weigh_evidence();
                     self.follow_interfaces();
+                    self.exporter.follow(self.health.config().metrics);
                     if walking.is_none() && Instant::now() >= self.next_walk {
                         walking = self.start_walk();
                     }
@@ -324,10 +339,13 @@ impl Agent {
     /// Carries out what has become known of real servers. What the kernel refuses is tried again soon, as
     /// after any event.
     fn install(&mut self, desired: Option<Config>) {
+        let pages = self.health.pages();
+        self.apologies.begin(&pages);
         if let Some(desired) = desired {
             self.installed.config = desired.clone();
             self.handle(Event::Desired(desired));
         }
+        self.apologies.end(&pages);
     }
 
     /// In force and on disk when it is answered.
@@ -355,8 +373,14 @@ impl Agent {
         let reloaded = self.try_reload().await;
         notify::notify("READY=1");
         match &reloaded {
-            Ok(model::Reloaded { services, changes, .. }) => info!(services, changes, "reloaded"),
-            Err(reason) => error!("nothing is changed, since the reload failed: {reason}"),
+            Ok(model::Reloaded { services, changes, .. }) => {
+                self.reloads.succeeded += 1;
+                info!(services, changes, "reloaded");
+            }
+            Err(reason) => {
+                self.reloads.failed += 1;
+                error!("nothing is changed, since the reload failed: {reason}");
+            }
         }
         reloaded
     }
@@ -383,10 +407,14 @@ impl Agent {
             self.handle(event);
         }
         let pool = self.health.planned(config);
+        self.apologies.begin(&pool.pages());
         let installed = self.exchange(pool.desired(), &before);
         if installed.is_ok() {
             self.health.adopt(pool);
         }
+        let pages = self.health.pages();
+        self.apologies.end(&pages);
+        self.apologies.read_again(&pages);
         self.next_hops.settle(self.health.config());
         let changes = installed?;
         self.plan_changed();
@@ -394,6 +422,7 @@ impl Agent {
         if let Err(reason) = self.vrrp.configure(&self.health.config().vrrp).await {
             error!(%reason, "the virtual routers are not all as the configuration has them");
         }
+        self.exporter.follow(self.health.config().metrics);
         Ok(model::Reloaded {
             services: self.installed.config.services.len(),
             changes,
@@ -445,6 +474,7 @@ impl Agent {
         let config = self.health.config();
         let mut advice = advice::of(config, self.installed.dataplane.attachments());
         advice.extend(advice::tunnel_sources(config, |address| self.next_hops.source_of(address)));
+        advice.extend(advice::pages(config, &own_addresses(), |path| Page::read(path).map(drop)));
         for warning in advice.iter().filter(|warning| !self.advice.contains(warning)) {
             warn!("{warning}");
         }
@@ -455,7 +485,7 @@ impl Agent {
         let installed = &self.installed;
         let plan = installed.state.warnings().iter();
         let told = installed.dataplane.warnings().iter().chain(&self.advice).chain(plan).cloned();
-        told.chain(self.next_hops.warnings()).collect()
+        told.chain(self.next_hops.warnings()).chain(self.exporter.warnings()).collect()
     }
 
     fn overview(&self) -> Overview {
@@ -469,6 +499,8 @@ impl Agent {
             settings: self.settings(),
             warnings: self.warnings(),
             usage: self.usage,
+            reloads: self.reloads,
+            events: self.health.journal.counts(),
         }
     }
 
@@ -510,6 +542,16 @@ impl Agent {
             None => {}
         }
     }
+}
+
+/// Of this machine, on any interface.
+fn own_addresses() -> BTreeSet<IpAddr> {
+    let all = getifaddrs().into_iter().flatten().filter_map(|interface| interface.address);
+    let addresses = all.filter_map(|address| {
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    });
+    addresses.collect()
 }
 
 /// Whether something must be done to what this machine sends: probes take a path, what has no lease is dropped.

@@ -1,6 +1,8 @@
 //! The pool, the supervisor that watches for it, what people are told, and what is kept on disk.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use jiff::Zoned;
@@ -15,7 +17,7 @@ use crate::alert::{Courier, Engine, Queue};
 use crate::config::Config;
 use crate::config::model::Forward;
 use crate::dataplane::monotonic_nanoseconds;
-use crate::health::pool::{Mode, Selection, ServiceView};
+use crate::health::pool::{Mode, Selection, ServerKey, ServiceView};
 use crate::health::{Change, Instruction, Journal, Notice, Pool, Supervisor};
 
 /// Descriptors for all but probes: maps, sockets of the API, programs.
@@ -82,6 +84,11 @@ impl Health {
         self.pool.desired()
     }
 
+    /// The pages that are to be served, and where.
+    pub(super) fn pages(&self) -> BTreeMap<SocketAddr, PathBuf> {
+        self.pool.pages()
+    }
+
     pub(super) fn describe(&self) -> Vec<ServiceView> {
         self.pool.describe(now())
     }
@@ -89,7 +96,8 @@ impl Health {
     /// Has the supervisor watch what the pool wants.
     pub(super) fn watch(&self) {
         // A supervisor that is gone is noticed by `changes`.
-        self.instruct.send(Instruction::Watch(self.pool.checks())).ok();
+        let (checks, counts) = (self.pool.checks(), self.pool.counts());
+        self.instruct.send(Instruction::Watch { checks, counts }).ok();
     }
 
     /// Real servers that are reached by nat, and seem to accept no connection: each by address and port.
@@ -185,7 +193,8 @@ impl Health {
         }
         let zoned = Zoned::now();
         let unix_seconds = u64::try_from(zoned.timestamp().as_second()).unwrap_or_default();
-        let messages = self.engine.due(now(), unix_seconds, &local(&zoned));
+        let failures = |server: &ServerKey| self.pool.failures(server);
+        let messages = self.engine.due(now(), unix_seconds, &local(&zoned), failures);
         let any = !messages.is_empty();
         messages.into_iter().for_each(|message| self.order(Order::Deliver(message)));
         any

@@ -7,9 +7,11 @@
 mod advice;
 mod ageing;
 mod agent;
+mod apologies;
 mod cluster;
 mod error;
 mod evidence;
+mod exporter;
 mod health;
 mod installed;
 mod lock;
@@ -38,6 +40,7 @@ use crate::network::{Network, Resolver};
 use agent::{Agent, End, Signals};
 pub use cluster::{Wish, new_life};
 pub use error::Error;
+use exporter::Exporter;
 use health::Health;
 use installed::Installed;
 use lock::InstanceLock;
@@ -68,6 +71,12 @@ impl Options {
     fn state_directory(&self) -> PathBuf {
         self.state_directory.clone().unwrap_or_else(|| Path::new("/var/lib").join(&self.instance))
     }
+}
+
+/// Has checks and alerts that are programs end with this process, even if it is killed. To be called before there are
+/// threads.
+pub fn guard_programs() -> io::Result<()> {
+    crate::program::guard()
 }
 
 /// Runs until SIGTERM, SIGINT or a request to stop.
@@ -120,10 +129,12 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     };
     let (health, supervisor, courier) = Health::new(config, Store::new(options.state_directory()));
     let installed = Installed::new(dataplane, state, health.desired());
-    let checks = health.instruct();
+    let (ask, received) = mpsc::channel(REQUESTS);
+    let api = Api { requests: ask, readback, checks: health.instruct() };
+    let exporter = Exporter::new(api.clone());
     let vrrp = Vrrp::new(&options.instance, network.clone(), leases);
-    let mut agent =
-        Agent::new(options, installed, NextHops::new(resolver, reports), health, vrrp, network.clone());
+    let next_hops = NextHops::new(resolver, reports);
+    let mut agent = Agent::new(options, installed, next_hops, health, vrrp, network.clone(), exporter);
     let begun = async {
         tokio::spawn(neighbours::resolve(requests?, network));
         tokio::spawn(supervisor.with_probes(probes).run());
@@ -138,8 +149,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
             return Err(error);
         }
     };
-    let (requests, received) = mpsc::channel(REQUESTS);
-    let server = Server::start(socket, Api { requests, readback, checks });
+    let server = Server::start(socket, api);
     info!(socket = %path.display(), "ready");
     notify::notify("READY=1");
 

@@ -44,8 +44,8 @@ pub struct Outcome {
 impl Scenario {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let directors = random.one_of(&[2, 2, 2, 2, 3, 3, 4, 5]);
-        let has_voter = if directors == 2 { random.chance(700) } else { directors % 2 == 0 };
+        let directors: usize = random.one_of(&[2, 2, 2, 2, 3, 3, 4, 5]);
+        let has_voter = if directors == 2 { random.chance(700) } else { directors.is_multiple_of(2) };
         let (keepalive, deadtime) =
             random.one_of(&[(100, 500), (100, 500), (10, 50), (2000, 10_000), (100, 300), (200, 2000)]);
         let (keepalive, deadtime) = (Duration::from_millis(keepalive), Duration::from_millis(deadtime));

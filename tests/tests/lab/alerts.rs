@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lvs_tests::lab::address::Family;
+use lvs_tests::lab::address::{self, Family};
 use lvs_tests::lab::command::run_with_input;
 use lvs_tests::lab::configuration::Configuration;
 use lvs_tests::lab::network::{Network, Shape};
@@ -20,6 +20,7 @@ use lvs_tests::lab::servers::daemons;
 use lvs_tests::lab::servers::postfix::Postfix;
 use lvs_tests::lab::servers::rsyslog::Rsyslog;
 use lvs_tests::lab::wait::{wait_for, wait_until};
+use lvs_userspace::api::model::Events;
 
 use crate::setup::{Balanced, Preparation, real_servers, service};
 
@@ -98,6 +99,63 @@ fn mail_and_syslog_arrive() -> Result<()> {
     );
     let line = lines.next().unwrap_or_default();
     ensure!(line.starts_with(&format!("local0.notice lvsd: {name} up: tcp connected")), "{line}");
+    Ok(())
+}
+
+/// A certificate that ends soon is told once and is no failure; so is its renewal.
+#[test]
+fn a_certificate_that_ends_soon_is_told() -> Result<()> {
+    let mut started = None;
+    let balanced = Balanced::start(Shape::default(), Preparation::ByHand, |network| {
+        let lab = network.identity.directory();
+        let servers = Certificates::make(&lab).and_then(|certificates| {
+            // On a machine of its own, since nginx listens on port 80 of every address there.
+            let namespace = &network.client;
+            let nginx = daemons::nginx(namespace, &lab, &certificates)?;
+            Ok((Rsyslog::start(&network.director, &lab)?, nginx, certificates))
+        });
+        let socket = servers.as_ref().map_or_else(|_| PathBuf::new(), |(rsyslog, ..)| rsyslog.socket.clone());
+        started = Some(servers);
+        let alerts = format!(
+            "  - {{name: log, type: syslog, facility: local0, socket: {}, group: 0}}\n",
+            socket.display()
+        );
+        let mut site = site(network, &alerts);
+        let client = address::client(FAMILY);
+        site.services[0].health = format!(
+            "{{checks: [{{type: https, port: 443, address: {client}, server_name: www.lab, ca: {}, interval: 200ms, fall: 100}}]}}",
+            lab.join("certificates/ca.pem").display()
+        );
+        site
+    })?;
+    let (rsyslog, mut nginx, certificates) = started.context("not started")??;
+    let lines = |count: usize| {
+        wait_for("the lines of syslog", PATIENCE, || {
+            let lines: Vec<String> = rsyslog.messages().lines().map(str::to_owned).collect();
+            (lines.len() >= count).then_some(lines)
+        })
+        .with_context(|| balanced.explain())
+    };
+    let told = lines(3)?;
+    ensure!(
+        told.iter().all(|line| line.contains("certificate expiring: the certificate ends on 20")),
+        "{told:?}"
+    );
+    certificates.renew(60)?;
+    nginx.kill()?;
+    let lab = balanced.network.identity.directory();
+    let _nginx = daemons::nginx(&balanced.network.client, &lab, &certificates)?;
+    let told = lines(6)?;
+    ensure!(told.len() == 6, "{told:?}");
+    ensure!(
+        told[3..].iter().all(|line| {
+            line.starts_with("local0.notice")
+                && line.contains("certificate renewed: the certificate that is shown now")
+        }),
+        "{told:?}"
+    );
+    let events: Events = balanced.agent.control().json(&["events"])?;
+    ensure!(events.events.len() == 6, "nothing but certificates: {events:?}");
     Ok(())
 }
 

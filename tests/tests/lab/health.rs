@@ -1,9 +1,10 @@
 //! Real servers die and come back under load.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lvs_tests::lab::address::Family;
+use lvs_tests::lab::address::{self, Family};
 use lvs_tests::lab::agent::Control;
 use lvs_tests::lab::client::Exchange;
 use lvs_tests::lab::configuration::Configuration;
@@ -232,6 +233,59 @@ fn the_fallback_serves_until_there_are_enough() -> Result<()> {
     let report = answers(30)?;
     report.expect_no_failure()?;
     ensure!(report.answers_of("director") == 0, "{report:?}");
+    Ok(())
+}
+
+/// The agent's own page, over both families: taken by nobody else, and only as long as it is needed.
+#[test]
+fn a_page_is_served_while_all_servers_are_dead() -> Result<()> {
+    let page = "<p>We are sorry.</p>\n";
+    let mut balanced = Balanced::start(Shape::default(), Preparation::ByHand, |network| {
+        let path = network.identity.directory().join("sorry.html");
+        // A missing file shows in the test below.
+        fs::write(&path, page).ok();
+        let services = Family::BOTH.map(|family| {
+            let mut service = service(family, HTTP_PORT, "tcp", "rr", "dr", real_servers(network, family));
+            let page = path.display();
+            service.health = format!("{{checks: [{{type: tcp, {TIMING}}}], fallback: {{page: {page}}}}}");
+            service
+        });
+        Configuration::new(network, services.to_vec())
+    })?;
+    let client = balanced.network.client.clone();
+    let curl = |family, more: &[&str]| {
+        let url = format!("http://{}/any?thing", dialled(family, HTTP_PORT));
+        let format = "%{http_code} %header{retry-after} %{content_type}";
+        client.run("curl", &[&["--silent", "--max-time", "5", "--write-out", format, &url], more].concat())
+    };
+    let mut programs = balanced.programs.iter_mut();
+    for programs in programs.by_ref().take(3) {
+        programs.web.kill()?;
+    }
+    wait_until("the agent to say that the port is taken", PATIENCE, || {
+        balanced.agent.log().contains("the fallback page cannot be served")
+    })?;
+    // The director's own web server was in the way.
+    programs.next().context("the director runs nothing")?.web.kill()?;
+    let apology = format!("{page}503 30 text/html; charset=utf-8");
+    for family in Family::BOTH {
+        wait_until("the page", PATIENCE, || curl(family, &[]).is_ok_and(|said| said == apology))
+            .with_context(|| format!("{:?}", curl(family, &[])))?;
+        let posted = curl(family, &["--data", "some text"])?;
+        ensure!(posted == apology, "{posted}");
+    }
+
+    let network = &balanced.network;
+    balanced.programs[0].web = start_web(network, &network.servers[0].namespace, "rs1")?;
+    for family in Family::BOTH {
+        wait_until("the server to return", PATIENCE, || {
+            curl(family, &[]).is_ok_and(|said| said.contains("rs1\n"))
+        })?;
+        let vip = address::with_port(address::vip(family, 0), HTTP_PORT);
+        wait_until("the page to end", PATIENCE, || {
+            balanced.network.director.run("ss", &["-Hltn", "src", &vip]).is_ok_and(|list| list.is_empty())
+        })?;
+    }
     Ok(())
 }
 

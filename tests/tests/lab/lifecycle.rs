@@ -1,13 +1,20 @@
 //! The agent's beginning and end.
 
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use lvs_tests::lab::address::Family;
 use lvs_tests::lab::client::Exchange;
 use lvs_tests::lab::configuration::Configuration;
 use lvs_tests::lab::network::{Network, Shape};
 use lvs_tests::lab::realserver::HTTP_PORT;
+use lvs_tests::lab::wait::{wait_for, wait_until};
 
 use crate::setup::{Balanced, Preparation, dialled, prepare_ipip, real_servers, service};
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn web(network: &Network) -> Configuration {
     let services = Family::BOTH
@@ -41,6 +48,34 @@ fn an_orderly_end_leaves_nothing_behind() -> Result<()> {
         balanced.network.client.enter(|| Exchange::Http.once(dialled(family, HTTP_PORT)))?;
     }
     Ok(())
+}
+
+/// A check's program and the child that it waits for go with an agent that cannot end them any more.
+#[test]
+fn programs_end_with_a_killed_agent() -> Result<()> {
+    let mut pids = PathBuf::new();
+    let mut balanced = Balanced::start(Shape::default(), Preparation::ByHand, |network| {
+        pids = network.identity.directory().join("pids");
+        let script = format!("echo $$ >> {0}; sh -c 'echo $$ >> {0}; exec sleep 600'; true", pids.display());
+        let mut configuration = web(network);
+        configuration.services.truncate(1);
+        configuration.services[0].health = format!(
+            "{{checks: [{{type: external, timeout: 10m, convention: nagios, command: [sh, -c, \"{script}\"]}}]}}"
+        );
+        configuration
+    })?;
+    let started = wait_for("a program and its child for each server", PATIENCE, || {
+        let text = fs::read_to_string(&pids).unwrap_or_default();
+        let pids: Vec<String> = text.lines().map(str::to_owned).collect();
+        (pids.len() == 6).then_some(pids)
+    })?;
+    let is_there = |pid: &String| {
+        // Nobody may have asked for the end of one that has ended.
+        fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| !status.contains("State:\tZ"))
+    };
+    ensure!(started.iter().all(is_there), "some have ended by themselves: {started:?}");
+    balanced.agent.kill()?;
+    wait_until("all of them to end", PATIENCE, || !started.iter().any(is_there))
 }
 
 #[test]
@@ -79,7 +114,7 @@ fn a_prepared_server_is_as_before_afterwards() -> Result<()> {
     let state = || -> Result<String> {
         let namespace = &server.namespace;
         let arp = namespace.enter(|| {
-            let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}"));
+            let read = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}"));
             Ok(read("all/arp_ignore")? + &read("all/arp_announce")? + &read("eth0/arp_ignore")?)
         })?;
         let addresses = namespace.run("ip", &["-o", "addr", "show", "dev", "lo"])?;

@@ -10,6 +10,7 @@ mod health;
 mod leases;
 mod lifecycle;
 mod methods;
+mod metrics;
 mod mtu;
 mod operator;
 mod path;

@@ -173,7 +173,7 @@ fn mail_by_postfix_and_dovecot() -> Result<()> {
 fn files_names_and_directories() -> Result<()> {
     let machine = Machine::build()?;
     let (namespace, lab) = (&machine.namespace, machine.lab.as_path());
-    let _ftp = daemons::vsftpd(namespace, lab)?;
+    let _ftp = daemons::vsftpd(namespace, lab, None)?;
     let _dns = daemons::unbound(namespace, lab)?;
     let _ldap = daemons::slapd(namespace, lab)?;
     fs::write(lab.join("anybody"), "me@lab\n")?;
@@ -183,6 +183,23 @@ fn files_names_and_directories() -> Result<()> {
         ("ftp", &format!("port: 21, {login}"), "+ftp 230 "),
         ("ftp", &format!("port: 21, {login}, file: file"), "+ftp 213 10"),
         ("ftp", &format!("port: 21, {login}, file: other"), "-ftp answered \"550"),
+        (
+            "ftp",
+            &format!("port: 21, {login}, file: file, body: me text, body_regex: '^some .*\\s$'"),
+            "+ftp 213 10",
+        ),
+        (
+            "ftp",
+            &format!("port: 21, {login}, file: file, body: other"),
+            "-ftp the file does not contain \"other\"",
+        ),
+        (
+            "ftp",
+            &format!("port: 21, {login}, file: file, body_regex: '^text'"),
+            "-ftp the file does not match",
+        ),
+        ("ftp", &format!("port: 21, {login}, file: large, body: the end"), "-ftp the file does not contain"),
+        ("ftp", &format!("port: 21, {login}, file: large, body: xxx"), "+ftp 213 2000007"),
         ("ftp", "port: 21, timeout: 10s, user: bob, password_file: LAB/wrong", "-ftp answered \"530"),
         ("dns", "port: 53, name: www.lab", "+dns 192.0.2.7"),
         ("dns", "port: 53, name: www.lab, answer: 192.0.2.7, transport: tcp", "+dns 192.0.2.7"),
@@ -199,6 +216,25 @@ fn files_names_and_directories() -> Result<()> {
             "-ldap bind refused with result 49",
         ),
         ("icmp", "", "+icmp answered"),
+    ])
+}
+
+/// AUTH TLS, and a data connection that vsftpd takes only if it goes on with the session of the first.
+#[test]
+fn files_by_ftp_over_tls() -> Result<()> {
+    let machine = Machine::build()?;
+    let certificates = Certificates::make(&machine.lab)?;
+    let pair = (certificates.server.as_path(), certificates.server_key.as_path());
+    let _ftp = daemons::vsftpd(&machine.namespace, &machine.lab, Some(pair))?;
+    fs::write(machine.lab.join("anybody"), "me@lab\n")?;
+    let login = "port: 21, user: anonymous, password_file: LAB/anybody, file: file, body: some text";
+    let trust = "tls: starttls, ca: LAB/certificates/ca.pem";
+    machine.expect(&[
+        ("ftp", login, "-ftp answered \"530"),
+        ("ftp", &format!("{login}, {trust}"), "+ftp 213 10, the certificate ends in 9 days"),
+        ("ftp", &format!("{login}, {trust}, expiry_warning: 0"), "+ftp 213 10"),
+        ("ftp", &format!("{login}, {trust}, server_name: other.lab"), "-ftp: TLS: "),
+        ("ftp", &format!("{login}, tls: starttls"), "-ftp: TLS: "),
     ])
 }
 
@@ -263,7 +299,7 @@ fn external_programs_run_unchanged() -> Result<()> {
     let machine = Machine::build()?;
     let certificates = Certificates::make(&machine.lab)?;
     let _nginx = daemons::nginx(&machine.namespace, &machine.lab, &certificates)?;
-    let _ftp = daemons::vsftpd(&machine.namespace, &machine.lab)?;
+    let _ftp = daemons::vsftpd(&machine.namespace, &machine.lab, None)?;
     let mon = |program: &str| {
         format!("port: 80, timeout: 20s, convention: mon, command: [/usr/lib/mon/mon.d/{program}]")
     };
@@ -379,7 +415,7 @@ fn a_news_server_by_its_banner() -> Result<()> {
 fn probes_by_ipv6() -> Result<()> {
     let machine = Machine::build()?;
     let _dns = daemons::unbound(&machine.namespace, &machine.lab)?;
-    let _ftp = daemons::vsftpd(&machine.namespace, &machine.lab)?;
+    let _ftp = daemons::vsftpd(&machine.namespace, &machine.lab, None)?;
     for (kind, keys, expected) in [
         ("icmp", "", "icmp answered"),
         ("tcp", "port: 21", "tcp connected"),

@@ -11,6 +11,7 @@ fn alert(name: &str) -> Alert {
         real_servers: Vec::new(),
         period: Period::default(),
         after: Duration::ZERO,
+        failures: 1,
         every: None,
         up: true,
         group: Duration::ZERO,
@@ -53,8 +54,17 @@ fn second(seconds: u64) -> Duration {
 
 /// Alert, kind, and last bytes of the real servers of every message.
 fn sent_at(engine: &mut Engine, at: u64, hour: u32) -> Vec<String> {
+    sent_after(engine, at, hour, |_| 1)
+}
+
+/// With so many failures of the server that ends with this byte.
+fn sent_after(engine: &mut Engine, at: u64, hour: u32, failures: impl Fn(u8) -> u32) -> Vec<String> {
     let local = LocalTime { hour, ..AT_NINE };
-    let messages = engine.due(second(at), 1_000_000 + at, &local).into_iter();
+    let of = |server: &ServerKey| match server.address {
+        IpAddr::V4(address) => failures(address.octets()[3]),
+        IpAddr::V6(_) => 0,
+    };
+    let messages = engine.due(second(at), 1_000_000 + at, &local, of).into_iter();
     messages
         .map(|message| {
             let whom: Vec<_> = message
@@ -90,6 +100,46 @@ fn an_upalert_follows_an_alert_only() {
     engine.note(&notice("www", 1, What::Up), second(50));
     assert_eq!(sent(&mut engine, 50), ["a Up www.1"]);
     assert_eq!(sent(&mut engine, 60), NOTHING);
+}
+
+/// mon's `alertafter N`: each server by its own failures. Who was not told of it does not hear of its end.
+#[test]
+fn an_alert_waits_for_failures_in_a_row() {
+    let mut engine = engine(vec![Alert { failures: 5, ..alert("a") }, alert("b")]);
+    engine.note(&notice("www", 1, What::Down), second(0));
+    engine.note(&notice("www", 2, What::Down), second(0));
+    let few = |host| if host == 1 { 4 } else { 3 };
+    assert_eq!(sent_after(&mut engine, 0, 9, few), ["b Alert www.1 www.2"]);
+    let more = |host| if host == 1 { 5 } else { 3 };
+    assert_eq!(sent_after(&mut engine, 1, 9, more), ["a Alert www.1"]);
+    assert_eq!(sent_after(&mut engine, 2, 9, more), NOTHING);
+    engine.note(&notice("www", 1, What::Up), second(3));
+    engine.note(&notice("www", 2, What::Up), second(3));
+    assert_eq!(sent(&mut engine, 3), ["a Up www.1", "b Up www.1 www.2"]);
+}
+
+/// With `after` and a period all of them must hold, `every` counts from what was told, and what is about the
+/// service as a whole has no failures to count.
+#[test]
+fn failures_go_together_with_times() {
+    let both = Alert {
+        failures: 5,
+        after: second(10),
+        every: Some(second(60)),
+        period: Period::parse("hr {9am-4pm}").unwrap(),
+        ..alert("a")
+    };
+    let mut engine = engine(vec![both]);
+    engine.note(&notice("www", 1, What::Down), second(0));
+    engine.note(&notice("ftp", 0, What::Short), second(0));
+    assert_eq!(sent_after(&mut engine, 9, 9, |_| 100), NOTHING);
+    assert_eq!(sent_after(&mut engine, 10, 9, |_| 4), ["a Alert ftp"]);
+    assert_eq!(sent_after(&mut engine, 20, 8, |_| 5), NOTHING);
+    assert_eq!(sent_after(&mut engine, 30, 9, |_| 5), ["a Alert www.1"]);
+    assert_eq!(sent_after(&mut engine, 70, 9, |_| 50), ["a Alert ftp"]);
+    assert_eq!(sent_after(&mut engine, 89, 9, |_| 60), NOTHING);
+    // A restart counts anew; who was told stays told.
+    assert_eq!(sent_after(&mut engine, 90, 9, |_| 0), ["a Alert www.1"]);
 }
 
 #[test]
@@ -148,6 +198,20 @@ fn maintenance_silences() {
     assert_eq!(sent(&mut engine, 60), NOTHING);
     engine.note(&notice("www", 1, What::Up), second(70));
     assert_eq!(sent(&mut engine, 70), NOTHING);
+}
+
+/// It is no failure: it neither waits for failures nor ends with them, and goes on through maintenance.
+#[test]
+fn a_certificate_that_ends_soon_is_told_once() {
+    let mut engine = engine(vec![Alert { failures: 9, ..alert("a") }]);
+    engine.note(&notice("www", 1, What::Expiring), second(0));
+    assert_eq!(sent(&mut engine, 0), ["a Alert www.1"]);
+    engine.note(&notice("www", 1, What::Down), second(1));
+    engine.note(&notice("www", 1, What::Up), second(2));
+    engine.note(&notice("www", 1, What::Maintained(Mode::Drained)), second(3));
+    assert_eq!(sent(&mut engine, 4), NOTHING);
+    engine.note(&notice("www", 1, What::Renewed), second(5));
+    assert_eq!(sent(&mut engine, 5), ["a Up www.1"]);
 }
 
 #[test]

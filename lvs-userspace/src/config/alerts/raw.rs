@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::scalar::{Facility, MailAddress, Path, PeriodText, Url};
-use crate::config::health::raw::{Delay, FlapTime};
+use crate::config::health::raw::{Count, Delay, FlapTime};
 use crate::config::health::scalar::{HostName, Line, Span};
 use crate::config::model::TlsMode;
 use crate::config::raw::RealServerPort;
@@ -45,6 +45,7 @@ pub(super) struct Common<'a> {
     pub(super) real_servers: &'a Field<Addresses>,
     pub(super) period: &'a Field<PeriodText>,
     pub(super) after: &'a Field<Delay>,
+    pub(super) failures: &'a Field<Count>,
     pub(super) every: &'a Field<FlapTime>,
     pub(super) up: &'a Field<Switch>,
     pub(super) group: &'a Field<Group>,
@@ -67,6 +68,8 @@ macro_rules! alert {
                 default period: PeriodText = "";
                 /// How long it must have been wrong.
                 default after: Delay = 0;
+                /// How often a real server's checks must have failed in a row.
+                default failures: Count = 1;
                 /// How often it is told again while it lasts; once if left out.
                 optional every: FlapTime;
                 /// Whether it is told that it is right again.
@@ -78,8 +81,8 @@ macro_rules! alert {
 
         impl $name {
             fn common(&self) -> Common<'_> {
-                let Self { name, services, real_servers, period, after, every, up, group, .. } = self;
-                Common { name, services, real_servers, period, after, every, up, group }
+                let Self { name, services, real_servers, period, after, failures, every, up, group, .. } = self;
+                Common { name, services, real_servers, period, after, failures, every, up, group }
             }
         }
     };

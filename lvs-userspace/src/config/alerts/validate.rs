@@ -91,6 +91,7 @@ fn alert(raw: &raw::Alert, reader: &mut Reader) -> Option<Alert> {
         real_servers: common.real_servers.value()?.iter().map(|(_, address)| address.value.0).collect(),
         period: common.period.value()?.0.clone(),
         after: common.after.value()?.0,
+        failures: common.failures.value()?.0,
         every: common.every.optional()?.map(|span| span.0),
         up: common.up.value()?.0,
         group: common.group.value()?.0,

@@ -23,11 +23,7 @@ pub(super) fn probe(check: &Check, reader: &mut Reader) -> Option<Probe> {
         Check::Http(check) => http(&check.http(), None)?,
         Check::Https(check) => {
             let secure = secure(&check.tls(), reader)?;
-            let expiry_warning = check.expiry_warning.value()?.0;
-            match http(&check.http(), Some(secure))? {
-                Probe::Http(http) => Probe::Http(Box::new(HttpProbe { expiry_warning, ..*http })),
-                other => other,
-            }
+            http(&check.http(), Some(secure))?
         }
         Check::Dns(check) => Probe::Dns(DnsProbe {
             name: check.name.value()?.0.clone(),
@@ -36,20 +32,33 @@ pub(super) fn probe(check: &Check, reader: &mut Reader) -> Option<Probe> {
             transport: *check.transport.value()?,
         }),
         Check::Smtp(check) => {
-            lines(TextProtocol::Smtp, &check.tls(), &check.user, &check.password_file, None, reader)?
+            let lines = lines(TextProtocol::Smtp, &check.tls(), &check.user, &check.password_file, reader)?;
+            Probe::Text(Box::new(lines))
         }
         Check::Ftp(check) => {
+            let (body, body_regex) =
+                (text(&check.body, |body| &body.0), text(&check.body_regex, |regex| &regex.0));
+            let place = check.body.located().map(|body| body.place);
+            let place = place.or(check.body_regex.located().map(|regex| regex.place));
             let file = text(&check.file, |line| &line.0)?;
-            lines(TextProtocol::Ftp, &check.tls(), &check.user, &check.password_file, file, reader)?
+            if let (None, Some(place)) = (&file, place) {
+                reader.mistake(place, "missing key `file`", "expected the file whose content is looked at");
+                return None;
+            }
+            let lines = lines(TextProtocol::Ftp, &check.tls(), &check.user, &check.password_file, reader)?;
+            Probe::Text(Box::new(TextProbe { file, body: body?, body_regex: body_regex?, ..lines }))
         }
         Check::Imap(check) => {
-            lines(TextProtocol::Imap, &check.tls(), &check.user, &check.password_file, None, reader)?
+            let lines = lines(TextProtocol::Imap, &check.tls(), &check.user, &check.password_file, reader)?;
+            Probe::Text(Box::new(lines))
         }
         Check::Pop(check) => {
-            lines(TextProtocol::Pop, &check.tls(), &check.user, &check.password_file, None, reader)?
+            let lines = lines(TextProtocol::Pop, &check.tls(), &check.user, &check.password_file, reader)?;
+            Probe::Text(Box::new(lines))
         }
         Check::Nntp(check) => {
-            lines(TextProtocol::Nntp, &check.tls(), &check.user, &check.password_file, None, reader)?
+            let lines = lines(TextProtocol::Nntp, &check.tls(), &check.user, &check.password_file, reader)?;
+            Probe::Text(Box::new(lines))
         }
         Check::Exchange(check) => Probe::Exchange(Box::new(ExchangeProbe {
             banner: text(&check.banner, |pattern| &pattern.0)?,
@@ -110,7 +119,6 @@ fn http(keys: &HttpKeys<'_>, secure: Option<Secure>) -> Option<Probe> {
         body_sha256: own(keys.body_sha256, |digest| digest.0)?.map(|digest| digest.value),
         http2: keys.http2.value()?.0,
         secure,
-        expiry_warning: std::time::Duration::ZERO,
     })))
 }
 
@@ -119,12 +127,11 @@ fn lines(
     tls: &TlsKeys<'_>,
     user: &Field<Line>,
     password_file: &Field<Path>,
-    file: Option<String>,
     reader: &mut Reader,
-) -> Option<Probe> {
+) -> Option<TextProbe> {
     let secure = secure(tls, reader)?;
     let login = login(user, password_file, reader)?;
-    Some(Probe::Text(Box::new(TextProbe { protocol, secure, login, file })))
+    Some(TextProbe { protocol, secure, login, file: None, body: None, body_regex: None })
 }
 
 fn secure(keys: &TlsKeys<'_>, reader: &mut Reader) -> Option<Secure> {
@@ -142,6 +149,7 @@ fn secure(keys: &TlsKeys<'_>, reader: &mut Reader) -> Option<Secure> {
             insecure: !keys.verify.value()?.0,
             certificate: certificate.map(|(certificate, key)| (path(certificate), path(key))),
         },
+        expiry_warning: keys.expiry_warning.value()?.0,
     })
 }
 

@@ -79,6 +79,8 @@ record! {
         optional port: RealServerPort;
         /// How a packet reaches it, if not as the service says.
         optional forward: Forward;
+        /// A file that the director itself serves with status 503; only of a tcp service, and without the other keys.
+        optional page: Path;
     }
 }
 
@@ -201,6 +203,7 @@ pub(super) struct TlsKeys<'a> {
     pub(super) verify: &'a Field<Switch>,
     pub(super) certificate: &'a Field<Path>,
     pub(super) key: &'a Field<Path>,
+    pub(super) expiry_warning: &'a Field<Expiry>,
 }
 
 /// As `check!`, with the keys of TLS.
@@ -220,13 +223,16 @@ macro_rules! secure_check {
                 optional certificate: Path;
                 /// PEM file of its key.
                 optional key: Path;
+                /// People are told when the server's certificate ends within this time.
+                default expiry_warning: Expiry = "14d";
             }
         }
 
         impl $name {
             pub(super) fn tls(&self) -> TlsKeys<'_> {
-                let Self { server_name, ca, verify, certificate, key, .. } = self;
-                TlsKeys { tls: secure_check!(@mode self $($mode)?), server_name, ca, verify, certificate, key }
+                let Self { server_name, ca, verify, certificate, key, expiry_warning, .. } = self;
+                let tls = secure_check!(@mode self $($mode)?);
+                TlsKeys { tls, server_name, ca, verify, certificate, key, expiry_warning }
             }
         }
     };
@@ -317,10 +323,7 @@ http_check! {
 http_check! {
     secure_check
     /// `type: https`: the same over TLS.
-    HttpsCheck {
-        /// The result says so when the certificate ends within this time.
-        default expiry_warning: Expiry = "14d";
-    }
+    HttpsCheck {}
 }
 
 check! {
@@ -365,6 +368,10 @@ text_check! {
     FtpCheck {
         /// A file that must be there.
         optional file: Line;
+        /// Text that the file must contain.
+        optional body: Line;
+        /// Regular expression that must match somewhere in it.
+        optional body_regex: Pattern;
     }
 }
 

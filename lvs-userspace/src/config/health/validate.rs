@@ -1,6 +1,7 @@
 //! Checks against the service and the real server they are for.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::config::yaml::Place;
 /// Of one service, whose fallback is read already.
 pub(in crate::config) fn health(
     raw: &raw::Health,
-    fallback: Option<RealServer>,
+    (fallback, page): (Option<RealServer>, Option<PathBuf>),
     reader: &mut Reader,
 ) -> Option<Health> {
     let quorum = raw.quorum.value()?.0;
@@ -42,6 +43,7 @@ pub(in crate::config) fn health(
         quorum_recovery,
         probes_the_path: false,
         fallback,
+        page,
         panic_threshold: raw.panic_threshold.value()?.0,
     })
 }

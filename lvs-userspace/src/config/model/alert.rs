@@ -21,6 +21,8 @@ pub struct Alert {
     pub period: Period,
     /// How long it must have been wrong.
     pub after: Duration,
+    /// How often its checks must have failed in a row; at least 1. Only of a real server.
+    pub failures: u32,
     /// How often it is told again; `None` = once.
     pub every: Option<Duration>,
     /// Whether it is told that it is right again.

@@ -1,6 +1,7 @@
 //! Who watches the real servers, and what follows.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -25,6 +26,8 @@ pub struct Health {
     pub probes_the_path: bool,
     /// Who serves while there are not enough; its weight is 1 and it has no checks.
     pub fallback: Option<RealServer>,
+    /// The file that the agent serves when the director itself is the fallback; only of a tcp service with a port.
+    pub page: Option<PathBuf>,
     /// When less than so many percent of the real servers are left, the others are kept; 0 = never.
     pub panic_threshold: u32,
 }
@@ -41,6 +44,7 @@ impl Default for Health {
             quorum_recovery: 1,
             probes_the_path: false,
             fallback: None,
+            page: None,
             panic_threshold: 0,
         }
     }

@@ -52,6 +52,19 @@ impl Probe {
         }
     }
 
+    /// How it is encrypted, if it is.
+    pub fn secure(&self) -> Option<&Secure> {
+        let secure = match self {
+            Self::Http(http) => http.secure.as_ref(),
+            Self::Text(text) => Some(&text.secure),
+            Self::Exchange(exchange) => Some(&exchange.secure),
+            Self::Ldap(ldap) => Some(&ldap.secure),
+            Self::Grpc(grpc) => Some(&grpc.secure),
+            _ => None,
+        };
+        secure.filter(|secure| secure.mode != TlsMode::None)
+    }
+
     /// Whether it is sent to a port at all.
     pub const fn has_port(&self) -> bool {
         !matches!(self, Self::Icmp)
@@ -65,6 +78,8 @@ pub struct Secure {
     /// The name that is asked for and must be in the certificate; the checked address without one.
     pub server_name: Option<String>,
     pub trust: Trust,
+    /// People are told when the certificate ends within this time.
+    pub expiry_warning: Duration,
 }
 
 /// When a connection is encrypted.
@@ -113,8 +128,6 @@ pub struct HttpProbe {
     pub http2: bool,
     /// https.
     pub secure: Option<Secure>,
-    /// The answer says so when the certificate ends within this time.
-    pub expiry_warning: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -141,6 +154,10 @@ pub struct TextProbe {
     pub login: Option<Login>,
     /// With ftp: a file that must be there.
     pub file: Option<String>,
+    /// Text that it must contain.
+    pub body: Option<String>,
+    /// Regular expression that must match somewhere in it.
+    pub body_regex: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -25,7 +25,7 @@ fn every_kind_of_alert_is_read() {
     let text = file(
         "  - {name: a, type: program, command: [/bin/alert, -x], services: [www], real_servers: [192.168.0.1]}
   - {name: b, type: mail, to: [a@b.c], from: 'Me <d@e.f>', server: mail, tls: starttls, user: me, verify: false}
-  - {name: c, type: webhook, url: 'https://[2001:db8::1]/x?y', after: 1m, every: 1h, up: false, group: 0}
+  - {name: c, type: webhook, url: 'https://[2001:db8::1]/x?y', after: 1m, failures: 10, every: 1h, up: false, group: 0}
   - {name: d, type: syslog, facility: local0, period: 'hr {9am-5pm}'}",
     );
     let alerts = parse(&text, "lvs.yaml").unwrap().alerts;
@@ -39,6 +39,7 @@ fn every_kind_of_alert_is_read() {
     assert_eq!((hook.host.as_str(), hook.port, hook.path.as_str()), ("2001:db8::1", 443, "/x?y"));
     assert_eq!(hook.authority, "[2001:db8::1]");
     assert_eq!((alerts[2].after, alerts[2].every, alerts[2].up), (second(60), Some(second(3600)), false));
+    assert_eq!((alerts[2].failures, alerts[3].failures), (10, 1));
     assert_eq!((alerts[2].group, alerts[3].group), (Duration::ZERO, second(5)));
     let AlertChannel::Syslog(syslog) = &alerts[3].channel else { panic!("{:?}", alerts[3]) };
     assert_eq!((syslog.facility, syslog.socket.to_str()), (16, Some("/dev/log")));
@@ -75,6 +76,9 @@ const ROWS: &[(&str, &[&str])] = &[
     ("  - {name: a, type: webhook, url: 'ftp://x', secret_file: secret}", &[
         "4:35: \"ftp://x\" is no URL of a web server, at alerts[0].url; expected a URL such as https://alerts.example.org/hook",
         "4:59: \"secret\" is no absolute path, at alerts[0].secret_file; expected a path that begins with a slash",
+    ]),
+    ("  - {name: a, type: syslog, failures: 0}", &[
+        "4:39: 0 is out of range, at alerts[0].failures; expected a whole number from 1 to 1000",
     ]),
     ("  - {name: a, type: program, command: []}", &[
         "4:39: an empty list, at alerts[0].command; expected a list of at least one item, each item text on one line, of 1 to 4096 bytes",

@@ -81,14 +81,41 @@ fn every_key_of_a_service_is_read() {
         quorum: 2,
         quorum_recovery: 3,
         fallback: Some(fallback),
+        page: None,
         panic_threshold: 40,
     };
     assert_eq!(www.health, expected);
+    let www = service("{fallback: {page: /etc/sorry.html}}", "");
+    assert_eq!(www.health.page, Some("/etc/sorry.html".into()));
+    let fallback = www.health.fallback.unwrap();
+    assert_eq!((fallback.address, fallback.forward), (address("10.0.0.3"), Forward::Local));
     let www = service("{quorum: 2, fallback: {address: 192.168.0.9, port: 81, forward: nat}}", "");
     assert_eq!(www.health.quorum_recovery, 2);
     assert_eq!(
         www.health.fallback.map(|fallback| (fallback.address, fallback.port)),
         Some((address("192.168.0.9"), 81))
+    );
+}
+
+#[test]
+fn a_page_needs_tcp_and_a_port() {
+    let file = |port: &str, protocol: &str| {
+        format!(
+            "version: 1\ninterfaces: [eth0]\nservices:\n  - name: www\n    vip: 10.0.0.3\n    port: {port}\n    \
+             protocol: {protocol}\n    health: {{fallback: {{page: /sorry.html}}}}\n    real_servers: []\n"
+        )
+    };
+    assert_eq!(
+        said(&file("80", "udp")),
+        [
+            "8:31: a page of a service of UDP, at services[0].health.fallback.page; expected a fallback that speaks its protocol"
+        ]
+    );
+    assert_eq!(
+        said(&file("0", "tcp")),
+        [
+            "8:31: a page of a service that takes every port, at services[0].health.fallback.page; expected a service with a port of its own"
+        ]
     );
 }
 
@@ -130,7 +157,6 @@ fn every_key_of_an_http_check_is_read() {
             body_sha256: Some(digest),
             http2: false,
             secure: None,
-            expiry_warning: Duration::ZERO,
         })),
     };
     assert_eq!(www.real_servers[0].checks, [Arc::new(expected)]);
@@ -263,6 +289,16 @@ const ROWS: &[(&str, &[&str])] = &[
     ]),
     ("{fallback: {address: 192.168.0.1}}", &[
         "8:24: 192.168.0.1 is a real server of this service, on line 10, at services[0].health.fallback; expected another one, which serves when those do not",
+    ]),
+    ("{fallback: {page: /sorry.html, forward: local, port: 80}}", &[
+        "8:53: a fallback with a `page` is the director itself, at services[0].health.fallback.forward; expected `page` alone",
+        "8:66: a fallback with a `page` is the director itself, at services[0].health.fallback.port; expected `page` alone",
+    ]),
+    ("{checks: [{type: ftp, body: some text}]}", &[
+        "8:41: missing key `file`, at services[0].health.checks[0]; expected the file whose content is looked at",
+    ]),
+    ("{fallback: {page: sorry.html}}", &[
+        "8:31: \"sorry.html\" is no absolute path, at services[0].health.fallback.page; expected a path that begins with a slash",
     ]),
     ("{fallback: {port: 81}, flaps: {limit: 0}}", &[
         "8:24: missing key `address`, at services[0].health.fallback; expected an IPv4 or IPv6 address",

@@ -317,16 +317,16 @@ const ROWS: &[Row] = &[
 #[rustfmt::skip]
 const FILES: &[File] = &[
     ("an empty file", "", &[
-        "1:1: found nothing, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, vrrp",
+        "1:1: found nothing, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, vrrp, metrics",
     ]),
     ("only a comment", "# nothing yet\n", &[
-        "2:1: found nothing, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, vrrp",
+        "2:1: found nothing, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, vrrp, metrics",
     ]),
     ("a word", "hello\n", &[
-        "1:1: found the text \"hello\", at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, vrrp",
+        "1:1: found the text \"hello\", at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, vrrp, metrics",
     ]),
     ("a list", "- 1\n", &[
-        "1:1: found a list, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, vrrp",
+        "1:1: found a list, at the top level; expected a map with the keys version, interfaces, timeouts, limits, services, alerts, cluster, vrrp, metrics",
     ]),
     ("an unclosed bracket", "version: 1\ninterfaces: [eth0\n", &[
         "2:13: unclosed bracket '['; expected one document of valid YAML",
@@ -356,3 +356,29 @@ const FILES: &[File] = &[
         "2:11: unexpected character: `\\u{0}'; expected one document of valid YAML",
     ]),
 ];
+
+#[test]
+fn metrics_are_served_where_no_service_is() {
+    let file = |listen: &str| format!("{RIGHT}metrics: {{listen: {listen}}}\n");
+    for listen in ["127.0.0.1:9742", "\"[::]:9742\"", "10.0.0.3:81", "10.0.0.4:80"] {
+        let config = parse(&file(listen), "lvs.yaml").unwrap();
+        assert_eq!(config.metrics, listen.trim_matches('"').parse().ok());
+    }
+    let remedy = "expected an address and a port, such as 127.0.0.1:9742 or \"[::1]:9742\"";
+    for (listen, what) in [
+        ("9742", "9742 is not text".to_owned()),
+        ("localhost:9742", "\"localhost:9742\" is no address with a port".to_owned()),
+        ("127.0.0.1", "\"127.0.0.1\" is no address with a port".to_owned()),
+        ("127.0.0.1:0", "127.0.0.1:0 has no port".to_owned()),
+        ("224.0.0.1:9742", "224.0.0.1:9742 is a multicast address".to_owned()),
+    ] {
+        let end = if listen == "9742" { "; put it in quotation marks" } else { "" };
+        assert_eq!(said(&file(listen)), [format!("10:19: {what}, at metrics.listen; {remedy}{end}")]);
+    }
+    assert_eq!(
+        said(&file("10.0.0.3:80")),
+        [
+            "10:19: 10.0.0.3:80 is the address and port of the service www, at metrics.listen; expected one of the director's own"
+        ]
+    );
+}

@@ -10,7 +10,8 @@ use super::*;
 
 /// A configuration as YAML, every key spelled out.
 fn written(config: &Config) -> String {
-    let Config { interfaces, timeouts, limits, services, alerts: _, cluster: _, vrrp: _ } = config;
+    let Config { interfaces, timeouts, limits, services, alerts: _, cluster: _, vrrp: _, metrics: _ } =
+        config;
     let mut text = format!(
         "version: 1\ninterfaces: {interfaces:?}\n\
          timeouts: {{tcp: {}, tcp_fin: {}, udp: {}}}\n\
@@ -126,6 +127,7 @@ prop_compose! {
             alerts: Vec::new(),
             cluster: None,
             vrrp: Vec::new(),
+            metrics: None,
         }
     }
 }

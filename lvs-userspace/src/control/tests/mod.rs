@@ -25,6 +25,7 @@ fn config(services: Vec<Service>) -> Config {
         alerts: Vec::new(),
         cluster: None,
         vrrp: Vec::new(),
+        metrics: None,
     }
 }
 

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use jiff::Timestamp;
+
 use super::notice::What;
 use super::verdict::Verdict;
 use crate::config::model::Health;
+use crate::health::watch::Certificate;
 
 /// A weight grows in so many steps.
 const STEPS: u32 = 10;
@@ -73,6 +76,10 @@ pub(super) struct Member {
     pub(super) mode: Mode,
     /// When it failed, the latest last; no more than flaps are counted for.
     pub(super) falls: Vec<Duration>,
+    /// Failures in a row of its checks, as far as the alerts ask for them.
+    pub(super) failures: u32,
+    /// When its certificate ends, in seconds since 1970, if that is soon and people know.
+    pub(super) expiring: Option<u64>,
 }
 
 /// What there is to tell, and why.
@@ -87,6 +94,8 @@ impl Member {
             phase: Phase::Serving,
             mode: Mode::Enabled,
             falls: Vec::new(),
+            failures: 0,
+            expiring: None,
         }
     }
 
@@ -142,6 +151,37 @@ impl Member {
         }
     }
 
+    /// Takes in which certificates its checks have seen; `None` of one that has seen none yet.
+    pub(super) fn see(&mut self, seen: impl Iterator<Item = Option<Certificate>>) -> Told {
+        let (mut is_complete, mut first, mut soonest) = (true, None::<u64>, None::<u64>);
+        for certificate in seen {
+            let Some(Certificate { end, ends_soon }) = certificate else {
+                is_complete = false;
+                continue;
+            };
+            first = Some(first.map_or(end, |first| first.min(end)));
+            if ends_soon {
+                soonest = Some(soonest.map_or(end, |soonest| soonest.min(end)));
+            }
+        }
+        let was_expiring = self.expiring.is_some();
+        match soonest {
+            Some(end) => {
+                self.expiring = Some(end);
+                (!was_expiring).then(|| (What::Expiring, format!("the certificate ends on {}", date(end))))
+            }
+            None if was_expiring && is_complete => {
+                self.expiring = None;
+                let reason = first.map_or_else(
+                    || "no check looks at the certificate any more".to_owned(),
+                    |end| format!("the certificate that is shown now ends on {}", date(end)),
+                );
+                Some((What::Renewed, reason))
+            }
+            None => None,
+        }
+    }
+
     /// Whether [`Self::advance`] may have something to do later.
     pub(super) const fn waits(&self) -> bool {
         matches!(self.phase, Phase::Recovering { .. } | Phase::Starting { .. })
@@ -184,4 +224,11 @@ impl Member {
         }
         (health.recovery_delay, String::new())
     }
+}
+
+/// `2026-12-05 12:00 UTC`
+fn date(unix_seconds: u64) -> String {
+    let time = i64::try_from(unix_seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    // A certificate may end in a year that no calendar has.
+    time.map_or_else(|| "a day far away".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }

@@ -17,11 +17,13 @@ mod view;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::threshold::Standing;
-use super::watch::Change;
+use super::watch::{Certificate, Change};
 use crate::config::Config;
 use crate::config::model::{Check, Service};
 
@@ -40,6 +42,10 @@ use member::{Member, Told};
 struct Known {
     standing: Standing,
     evidence: String,
+    /// Failures in a row since it went down, the most there were and were told.
+    failures: u32,
+    /// The one that was seen last.
+    certificate: Option<Certificate>,
 }
 
 #[derive(Clone, Debug)]
@@ -102,16 +108,38 @@ impl Pool {
     /// Checks have other standings. Each service is judged once for all of them: a thousand may come at a time.
     pub fn checked(&mut self, changes: impl IntoIterator<Item = Change>, now: Duration) {
         let mut concerned = BTreeSet::new();
-        for Change { check, standing, evidence } in changes {
+        for Change { check, standing, evidence, failures, certificate } in changes {
             // One that was under way when the file changed may be gone.
             let Some(known) = self.checks.get_mut(&check) else { continue };
-            *known = Known { standing, evidence };
+            let before = if known.standing == standing { known.failures } else { 0 };
+            let certificate = certificate.or(known.certificate);
+            *known = Known { standing, evidence, failures: before.max(failures), certificate };
             self.unsaved = true;
             concerned.extend(self.users.get(&check).into_iter().flatten());
         }
         for number in concerned {
             self.judge(number, now);
         }
+    }
+
+    /// How often a real server has failed in a row since it went down, as far as the alerts ask for it.
+    pub fn failures(&self, key: &ServerKey) -> u32 {
+        self.members.get(key).map_or(0, |member| member.failures)
+    }
+
+    /// Numbers of failures in a row that alerts wait for.
+    pub fn counts(&self) -> BTreeSet<u32> {
+        self.config.alerts.iter().map(|alert| alert.failures).filter(|failures| *failures > 1).collect()
+    }
+
+    /// The pages that are to be served, and where.
+    pub fn pages(&self) -> BTreeMap<SocketAddr, PathBuf> {
+        let services = self.config.services.iter().filter_map(|service| {
+            let page = service.health.page.as_ref()?;
+            let is_short = self.groups.get(&ServiceKey::new(service)).is_some_and(|group| group.short);
+            is_short.then(|| (SocketAddr::new(service.vip, service.port), page.clone()))
+        });
+        services.collect()
     }
 
     /// Time has passed.
@@ -185,9 +213,13 @@ impl Pool {
             let key = ServerKey::new(service, real_server);
             let Some(member) = self.members.get_mut(&key) else { continue };
             let known = real_server.checks.iter().filter_map(|check| self.checks.get(check));
+            member.failures = verdict::failures(service.health.require, known.clone());
             let (verdict, reason) = verdict::of(service.health.require, known);
             told.push((Some(key), member.judge(verdict, reason, &service.health, now)));
             told.push((Some(key), member.advance(&service.health, now)));
+            let secure = real_server.checks.iter().filter(|check| check.probe.secure().is_some());
+            let seen = secure.map(|check| self.checks.get(check).and_then(|known| known.certificate));
+            told.push((Some(key), member.see(seen)));
             waits |= member.waits();
         }
         if let Some(group) = self.groups.get_mut(&ServiceKey::new(service)) {

@@ -33,9 +33,29 @@ pub enum What {
     Doubted,
     /// The checks are believed again.
     Trusted,
+    /// A real server's certificate ends soon.
+    Expiring,
+    /// It has been replaced.
+    Renewed,
 }
 
 impl What {
+    /// Everything that may happen.
+    pub const ALL: [Self; 12] = [
+        Self::Down,
+        Self::Recovering,
+        Self::Up,
+        Self::Maintained(Mode::Enabled),
+        Self::Maintained(Mode::Drained),
+        Self::Maintained(Mode::Disabled),
+        Self::Short,
+        Self::Enough,
+        Self::Doubted,
+        Self::Trusted,
+        Self::Expiring,
+        Self::Renewed,
+    ];
+
     /// The word for it in `lvsctl events`.
     pub const fn word(self) -> &'static str {
         match self {
@@ -47,11 +67,13 @@ impl What {
             Self::Enough => "quorum regained",
             Self::Doubted => "checks doubted",
             Self::Trusted => "checks trusted",
+            Self::Expiring => "certificate expiring",
+            Self::Renewed => "certificate renewed",
         }
     }
 
     /// Bad news.
     pub const fn is_alarming(self) -> bool {
-        matches!(self, Self::Down | Self::Short | Self::Doubted)
+        matches!(self, Self::Down | Self::Short | Self::Doubted | Self::Expiring)
     }
 }

@@ -14,6 +14,7 @@ use super::{Known, Pool};
 use crate::config::model::Check;
 use crate::health::hexadecimal::hexadecimal;
 use crate::health::threshold::Standing;
+use crate::health::watch::Certificate;
 
 /// Of the form; another one is not read.
 pub const VERSION: u32 = 1;
@@ -38,6 +39,8 @@ struct SavedServer {
     mode: Mode,
     /// How long ago it failed.
     falls: Vec<u64>,
+    #[serde(default)]
+    expiring: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +66,8 @@ struct SavedCheck {
     identity: String,
     standing: Standing,
     evidence: String,
+    #[serde(default)]
+    certificate: Option<Certificate>,
 }
 
 impl Saved {
@@ -77,7 +82,8 @@ impl Pool {
         let age = |time| milliseconds(now.saturating_sub(time));
         let news = |member: &Member| {
             let is_fresh = matches!(member.verdict, Verdict::Unchecked | Verdict::Untested);
-            !is_fresh || member.mode != Mode::Enabled || member.phase != Phase::Serving
+            let is_usual = member.mode == Mode::Enabled && member.phase == Phase::Serving;
+            !is_fresh || !is_usual || member.expiring.is_some()
         };
         let servers =
             self.members.iter().filter(|(_, member)| news(member)).map(|(key, member)| SavedServer {
@@ -96,6 +102,7 @@ impl Pool {
                 },
                 mode: member.mode,
                 falls: member.falls.iter().map(|fall| age(*fall)).collect(),
+                expiring: member.expiring,
             });
         let groups = self.groups.iter().filter(|(_, group)| **group != Group::default());
         let checks = self.checks.iter().filter(|(_, known)| known.standing != Standing::Untested);
@@ -108,6 +115,7 @@ impl Pool {
                     identity: identity(check),
                     standing: known.standing,
                     evidence: known.evidence.clone(),
+                    certificate: known.certificate,
                 })
                 .collect(),
         }
@@ -119,7 +127,9 @@ impl Pool {
         let known: std::collections::BTreeMap<String, Known> = saved
             .checks
             .into_iter()
-            .map(|check| (check.identity, Known { standing: check.standing, evidence: check.evidence }))
+            .map(|SavedCheck { identity, standing, evidence, certificate }| {
+                (identity, Known { standing, evidence, failures: 0, certificate })
+            })
             .collect();
         for (check, value) in &mut self.checks {
             if let Some(known) = known.get(&identity(check)) {
@@ -145,6 +155,8 @@ impl Pool {
                 },
                 mode: server.mode,
                 falls: server.falls.into_iter().map(past).collect(),
+                failures: 0,
+                expiring: server.expiring,
             };
         }
         for service in saved.services {

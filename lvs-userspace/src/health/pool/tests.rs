@@ -7,8 +7,10 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::config::model::{
-    Forward, Health, Limits, OnDown, Probe, Protocol, RealServer, Require, Scheduler, Timeouts, Timing,
+    ExchangeProbe, Forward, Health, Limits, OnDown, Probe, Protocol, RealServer, Require, Scheduler, Secure,
+    Timeouts, Timing, TlsMode,
 };
+use crate::tls::Trust;
 
 fn check(host: u8, port: u16) -> Arc<Check> {
     let address = IpAddr::from([10, 0, 0, host]);
@@ -51,7 +53,22 @@ fn config(services: Vec<Service>) -> Config {
         alerts: Vec::new(),
         cluster: None,
         vrrp: Vec::new(),
+        metrics: None,
     }
+}
+
+fn https() -> Probe {
+    Probe::Exchange(Box::new(ExchangeProbe {
+        banner: None,
+        send: None,
+        expect: None,
+        secure: Secure {
+            mode: TlsMode::Tls,
+            server_name: None,
+            trust: Trust::default(),
+            expiry_warning: second(1),
+        },
+    }))
 }
 
 fn second(seconds: u64) -> Duration {
@@ -59,7 +76,13 @@ fn second(seconds: u64) -> Duration {
 }
 
 fn change(host: u8, port: u16, standing: Standing) -> Change {
-    Change { check: check(host, port), standing, evidence: "evidence".to_owned() }
+    Change {
+        check: check(host, port),
+        standing,
+        evidence: "evidence".to_owned(),
+        failures: 0,
+        certificate: None,
+    }
 }
 
 /// Last byte of the address and weight of every real server that is to be installed.
@@ -126,6 +149,80 @@ fn one_check_speaks_for_every_service_that_has_it() {
     pool.checked([change(1, 81, Standing::Down)], second(2));
     assert_eq!(installed(&pool), [vec![(2, 2)], vec![]]);
     assert_eq!(told(&mut pool), ["www 10.0.0.1:80 down", "other 10.0.0.1:80 down", "other quorum lost"]);
+}
+
+#[test]
+fn a_page_is_served_while_there_are_not_enough() {
+    let mut www = service("www", 80, &[1, 2]);
+    www.health.page = Some("/sorry.html".into());
+    www.health.quorum_recovery = 2;
+    let mut pool = Pool::new(config(vec![www, service("other", 81, &[1])]), second(0));
+    let addresses = |pool: &Pool| pool.pages().into_keys().map(|address| address.port()).collect::<Vec<_>>();
+    assert_eq!(addresses(&pool), [0; 0]);
+    pool.checked([change(1, 80, Standing::Down), change(2, 80, Standing::Down)], second(1));
+    assert_eq!(addresses(&pool), [80]);
+    pool.checked([change(1, 80, Standing::Up)], second(2));
+    assert_eq!(addresses(&pool), [80]);
+    pool.checked([change(2, 80, Standing::Up)], second(3));
+    assert_eq!(addresses(&pool), [0; 0]);
+}
+
+/// The most in a row since the check went down: what was once enough stays so until it is up.
+#[test]
+fn failures_are_kept_until_a_check_is_up() {
+    let mut pool = Pool::new(config(vec![service("www", 80, &[1, 2])]), second(0));
+    let server = *pool.members.keys().next().unwrap();
+    for (standing, failures, expected) in [
+        (Standing::Down, 3, 3),
+        (Standing::Down, 5, 5),
+        (Standing::Down, 2, 5),
+        (Standing::Up, 0, 0),
+        (Standing::Down, 3, 3),
+    ] {
+        pool.checked([Change { failures, ..change(1, 80, standing) }], second(1));
+        assert_eq!(pool.failures(&server), expected);
+    }
+}
+
+/// Told once and not a failure; neither a reload nor a restart tells it again, or takes it back.
+#[test]
+fn a_certificate_that_ends_soon_is_told_until_it_is_renewed() {
+    let secure = Check { probe: https(), ..(*check(1, 80)).clone() };
+    let secure = Arc::new(secure);
+    let configured = |interval: u64| {
+        let mut www = service("www", 80, &[1, 2]);
+        let timing = Timing { interval: second(interval), ..Timing::default() };
+        www.real_servers[0].checks.push(Arc::new(Check { timing, ..(*secure).clone() }));
+        config(vec![www])
+    };
+    let sees = |pool: &Pool, end, ends_soon| {
+        let check = pool.checks().into_keys().find(|check| check.probe.secure().is_some()).unwrap();
+        let certificate = Some(Certificate { end, ends_soon });
+        Change { check, certificate, ..change(1, 80, Standing::Up) }
+    };
+    let mut pool = Pool::new(configured(5), second(0));
+    pool.checked([change(1, 80, Standing::Up), sees(&pool, 1_796_000_000, false)], second(1));
+    assert_eq!(told(&mut pool), [""; 0]);
+    pool.checked([sees(&pool, 1_796_000_000, true)], second(2));
+    let notices = pool.take_notices();
+    assert_eq!(notices[0].reason, "the certificate ends on 2026-11-30 00:53 UTC");
+    assert_eq!((notices.len(), notices[0].what.word()), (1, "certificate expiring"));
+    assert_eq!(installed(&pool), [[(1, 1), (2, 2)]]);
+    // One that is no better.
+    pool.checked([sees(&pool, 1_796_000_001, true)], second(3));
+    let saved = serde_json::to_string(&pool.save(second(4))).unwrap();
+    let mut pool = Pool::new(configured(5), second(0));
+    pool.restore(serde_json::from_str(&saved).unwrap(), second(1));
+    assert_eq!(told(&mut pool), [""; 0]);
+    // Another definition has seen nothing yet.
+    pool.configure(configured(6), second(2));
+    assert_eq!(told(&mut pool), [""; 0]);
+    pool.checked([sees(&pool, 1_896_000_000, false)], second(3));
+    assert_eq!(told(&mut pool), ["www 10.0.0.1:80 certificate renewed"]);
+    pool.checked([sees(&pool, 1_896_000_000, true)], second(4));
+    pool.configure(config(vec![service("www", 80, &[1, 2])]), second(5));
+    let both = ["www 10.0.0.1:80 certificate expiring", "www 10.0.0.1:80 certificate renewed"];
+    assert_eq!(told(&mut pool), both, "nobody looks any more");
 }
 
 #[test]

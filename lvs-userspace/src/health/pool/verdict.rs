@@ -53,9 +53,29 @@ pub(super) fn of<'a>(require: Require, checks: impl Iterator<Item = &'a Known>) 
     verdict
 }
 
+/// How often the checks that decide have failed in a row: where all must pass the one that failed most often,
+/// where any will do the one that failed least.
+pub(super) fn failures<'a>(require: Require, checks: impl Iterator<Item = &'a Known>) -> u32 {
+    let failures = checks.map(|known| known.failures);
+    let counted = match require {
+        Require::All => failures.max(),
+        Require::Any => failures.min(),
+    };
+    counted.unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_of_the_check_that_decides_count() {
+        let known = |failures| Known { failures, ..Known::default() };
+        let (often, seldom) = (known(7), known(2));
+        assert_eq!(failures(Require::All, [&often, &seldom].into_iter()), 7);
+        assert_eq!(failures(Require::Any, [&often, &seldom].into_iter()), 2);
+        assert_eq!(failures(Require::All, [].into_iter()), 0);
+    }
 
     #[test]
     fn checks_are_combined() {
@@ -63,7 +83,11 @@ mod tests {
         let verdict = |require, standings: &[Standing]| {
             let known: Vec<_> = standings
                 .iter()
-                .map(|standing| Known { standing: *standing, evidence: format!("{standing:?}") })
+                .map(|standing| Known {
+                    standing: *standing,
+                    evidence: format!("{standing:?}"),
+                    ..Known::default()
+                })
                 .collect();
             let (verdict, evidence) = of(require, known.iter());
             (verdict, evidence.to_owned())

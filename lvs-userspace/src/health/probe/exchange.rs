@@ -1,10 +1,10 @@
 //! `type: exchange`: the server says what it should.
 
-use super::Failure;
 use super::talk::Talk;
+use super::{Answer, Failure};
 use crate::config::model::{Check, ExchangeProbe};
 
-pub(super) async fn probe(check: &Check, probe: &ExchangeProbe) -> Result<String, Failure> {
+pub(super) async fn probe(check: &Check, probe: &ExchangeProbe) -> Result<Answer, Failure> {
     let mut talk = Talk::open(check, Some(&probe.secure)).await?;
     if let Some(banner) = &probe.banner {
         talk.matching(banner).await?;
@@ -15,5 +15,5 @@ pub(super) async fn probe(check: &Check, probe: &ExchangeProbe) -> Result<String
     if let Some(expect) = &probe.expect {
         talk.matching(expect).await?;
     }
-    Ok("answered".to_owned())
+    Ok(talk.answered("answered"))
 }

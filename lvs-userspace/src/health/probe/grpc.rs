@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use super::http::{beside, broken};
 use super::http2::crew;
 use super::talk::server_name;
-use super::{Failure, dial};
+use super::{Answer, Failure, dial};
 use crate::config::model::{Check, GrpcProbe, TlsMode};
 use crate::tls;
 
@@ -19,15 +19,16 @@ use crate::tls;
 const MOST: usize = 4_096;
 const SERVING: u8 = 1;
 
-pub(super) async fn probe(check: &Check, probe: &GrpcProbe) -> Result<String, Failure> {
+pub(super) async fn probe(check: &Check, probe: &GrpcProbe) -> Result<Answer, Failure> {
     let stream = dial::tcp(check).await?;
     match probe.secure.mode {
-        TlsMode::None | TlsMode::Starttls => exchange(check, probe, "http", stream).await,
+        TlsMode::None | TlsMode::Starttls => exchange(check, probe, "http", stream).await.map(Answer::from),
         TlsMode::Tls => {
             let name = server_name(check, &probe.secure);
             let stream =
                 tls::connect(&probe.secure.trust, &name, &["h2"], stream).await.map_err(Failure::Tls)?;
-            exchange(check, probe, "https", stream).await
+            let certificate_end = tls::end_of(&stream);
+            Ok(Answer { said: exchange(check, probe, "https", stream).await?, certificate_end })
         }
     }
 }

@@ -1,7 +1,6 @@
 //! `type: http` and `type: https`: one request over a connection of its own.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -9,27 +8,24 @@ use hyper::client::conn::{http1, http2};
 use hyper::header::{CONNECTION, HOST, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use regex::bytes::Regex;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::content::{self, MOST};
 use super::http2::crew;
-use super::{Failure, dial};
+use super::{Answer, Failure, dial};
 use crate::config::model::{Check, HttpProbe, Secure};
 use crate::health::hexadecimal::hexadecimal;
 use crate::tls;
 
-/// So much of a body is read and looked at, whatever the server sends.
-const MAX_BODY: usize = 1 << 20;
-
-pub(super) async fn probe(check: &Check, probe: &HttpProbe) -> Result<String, Failure> {
+pub(super) async fn probe(check: &Check, probe: &HttpProbe) -> Result<Answer, Failure> {
     let stream = dial::tcp(check).await?;
-    let Some(secure) = &probe.secure else { return exchange(stream, check, probe).await };
+    let Some(secure) = &probe.secure else { return exchange(stream, check, probe).await.map(Answer::from) };
     let protocol = if probe.http2 { "h2" } else { "http/1.1" };
     let name = server_name(check, probe, secure);
     let stream = tls::connect(&secure.trust, &name, &[protocol], stream).await.map_err(Failure::Tls)?;
-    let expiry = expiry(tls::end_of(&stream), probe.expiry_warning);
-    Ok(exchange(stream, check, probe).await? + &expiry)
+    let certificate_end = tls::end_of(&stream);
+    Ok(Answer { said: exchange(stream, check, probe).await?, certificate_end })
 }
 
 /// The name that is asked for and must be in the certificate.
@@ -38,15 +34,6 @@ fn server_name(check: &Check, probe: &HttpProbe, secure: &Secure) -> String {
         || probe.host.as_ref().map(|host| host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name));
     let name = secure.server_name.as_deref().or_else(host);
     name.map_or_else(|| check.address.to_string(), str::to_owned)
-}
-
-/// `, the certificate ends in 3 days`
-fn expiry(end: Option<u64>, warning: Duration) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    match end.map(|end| Duration::from_secs(end).saturating_sub(now)) {
-        Some(left) if left < warning => format!(", the certificate ends in {} days", left.as_secs() / 86_400),
-        _ => String::new(),
-    }
 }
 
 fn authority(check: &Check, probe: &HttpProbe) -> String {
@@ -135,20 +122,12 @@ async fn judge(response: Response<Incoming>, probe: &HttpProbe) -> Result<String
     }
     let (body, is_whole) = read(response.into_body()).await?;
     let lacks = |what: String| Err(Failure::Unexpected(format!("{answered}, the body {what}")));
-    if let Some(text) = &probe.body
-        && !body.windows(text.len()).any(|window| window == text.as_bytes())
-    {
-        return lacks(format!("does not contain {text:?}"));
-    }
-    if let Some(pattern) = &probe.body_regex {
-        let regex = Regex::new(pattern).map_err(|error| Failure::Own(error.to_string()))?;
-        if !regex.is_match(&body) {
-            return lacks(format!("does not match {pattern:?}"));
-        }
+    if let Some(what) = content::lacks(&body, probe.body.as_ref(), probe.body_regex.as_ref())? {
+        return lacks(what);
     }
     if let Some(digest) = &probe.body_sha256 {
         if !is_whole {
-            return lacks(format!("is longer than {MAX_BODY} bytes"));
+            return lacks(format!("is longer than {MOST} bytes"));
         }
         let found = Sha256::digest(&body);
         if found.as_slice() != digest {
@@ -158,12 +137,12 @@ async fn judge(response: Response<Incoming>, probe: &HttpProbe) -> Result<String
     Ok(answered)
 }
 
-/// The body up to [`MAX_BODY`], and whether that is all of it.
+/// The body up to [`MOST`], and whether that is all of it.
 async fn read(mut incoming: Incoming) -> Result<(Vec<u8>, bool), Failure> {
     let mut body = Vec::new();
     while let Some(frame) = incoming.frame().await {
         if let Some(data) = frame.map_err(broken)?.data_ref() {
-            let room = MAX_BODY - body.len();
+            let room = MOST - body.len();
             body.extend_from_slice(&data[..data.len().min(room)]);
             if data.len() > room {
                 return Ok((body, false));

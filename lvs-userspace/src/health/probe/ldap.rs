@@ -1,10 +1,10 @@
 //! `type: ldap`: a simple bind (RFC 4511 section 4.2).
 
-use super::Failure;
 use super::talk::{Talk, secret};
+use super::{Answer, Failure};
 use crate::config::model::{Check, LdapProbe};
 
-pub(super) async fn probe(check: &Check, probe: &LdapProbe) -> Result<String, Failure> {
+pub(super) async fn probe(check: &Check, probe: &LdapProbe) -> Result<Answer, Failure> {
     let (name, password) = match &probe.login {
         Some(login) => (login.user.clone(), secret(&login.password_file)?),
         None => (String::new(), String::new()),
@@ -21,7 +21,7 @@ pub(super) async fn probe(check: &Check, probe: &LdapProbe) -> Result<String, Fa
     // Unbind.
     talk.send(&element(0x30, &[element(0x02, &[2]), element(0x42, &[])].concat())).await.ok();
     match result {
-        Some(0) => Ok("bound".to_owned()),
+        Some(0) => Ok(talk.answered("bound")),
         Some(code) => Err(Failure::Unexpected(format!("bind refused with result {code}"))),
         None => Err(Failure::Unexpected("the answer is no bind response".to_owned())),
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use regex::bytes::Regex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{Failure, dial};
+use super::{Answer, Failure, dial};
 use crate::config::model::{Check, Secure, TlsMode};
 use crate::tls;
 
@@ -24,13 +24,15 @@ pub(super) struct Talk {
     /// Heard, but not looked at yet.
     heard: Vec<u8>,
     taken: usize,
+    /// When the server's certificate ends, in seconds since 1970.
+    certificate_end: Option<u64>,
 }
 
 impl Talk {
     /// With TLS if it begins at once.
     pub(super) async fn open(check: &Check, secure: Option<&Secure>) -> Result<Self, Failure> {
         let stream = dial::tcp(check).await?;
-        let mut talk = Self { stream: Box::new(stream), heard: Vec::new(), taken: 0 };
+        let mut talk = Self { stream: Box::new(stream), heard: Vec::new(), taken: 0, certificate_end: None };
         match secure {
             Some(secure) if secure.mode == TlsMode::Tls => talk = talk.encrypt(check, secure).await?,
             _ => {}
@@ -41,7 +43,14 @@ impl Talk {
     /// What was said in the clear is forgotten: it could have been put there by anybody.
     pub(super) async fn encrypt(self, check: &Check, secure: &Secure) -> Result<Self, Failure> {
         let stream = tls::connect(&secure.trust, &server_name(check, secure), &[], self.stream).await;
-        Ok(Self { stream: Box::new(stream.map_err(Failure::Tls)?), heard: Vec::new(), taken: self.taken })
+        let stream = stream.map_err(Failure::Tls)?;
+        let certificate_end = tls::end_of(&stream);
+        Ok(Self { stream: Box::new(stream), heard: Vec::new(), certificate_end, ..self })
+    }
+
+    /// The end of a conversation that went well.
+    pub(super) fn answered(&self, said: &str) -> Answer {
+        Answer { said: said.to_owned(), certificate_end: self.certificate_end }
     }
 
     pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -93,6 +102,25 @@ impl Talk {
                 });
             }
         }
+    }
+
+    /// All that comes until the server closes, but no more than `most` bytes; whether that is all. A connection that
+    /// breaks is taken for one that ends: somebody else must tell.
+    pub(super) async fn rest(&mut self, most: usize) -> Result<(Vec<u8>, bool), Failure> {
+        let mut buffer = [0; 4096];
+        while self.heard.len() <= most {
+            match self.stream.read(&mut buffer).await {
+                Ok(0) => return Ok((std::mem::take(&mut self.heard), true)),
+                Ok(read) => self.heard.extend_from_slice(&buffer[..read]),
+                // TLS says so where its own farewell is missing.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Ok((std::mem::take(&mut self.heard), true));
+                }
+                Err(error) => return Err(broken(error)),
+            }
+        }
+        self.heard.truncate(most);
+        Ok((std::mem::take(&mut self.heard), false))
     }
 
     async fn hear(&mut self) -> Result<(), Failure> {

@@ -1,10 +1,10 @@
 //! Protocols of lines: smtp, ftp, imap, pop, nntp.
 
-use super::Failure;
 use super::talk::{Talk, secret};
+use super::{Answer, Failure, ftp};
 use crate::config::model::{Check, Login, TextProbe, TextProtocol, TlsMode};
 
-pub(super) async fn probe(check: &Check, probe: &TextProbe) -> Result<String, Failure> {
+pub(super) async fn probe(check: &Check, probe: &TextProbe) -> Result<Answer, Failure> {
     let mut talk = Talk::open(check, Some(&probe.secure)).await?;
     let dialect = Dialect::of(probe.protocol);
     let mut said = dialect.answer(&mut talk, "", dialect.banner).await?;
@@ -26,14 +26,18 @@ pub(super) async fn probe(check: &Check, probe: &TextProbe) -> Result<String, Fa
         // SIZE counts bytes as they lie there only in this mode.
         dialect.ask(&mut talk, "TYPE I", "200").await?;
         said = dialect.ask(&mut talk, &format!("SIZE {file}"), "213").await?;
+        if probe.body.is_some() || probe.body_regex.is_some() {
+            ftp::content(check, probe, file, &dialect, &mut talk).await?;
+        }
     }
     // Politeness; nothing depends on the answer.
     talk.send(format!("{}{}\r\n", dialect.tag, dialect.farewell).as_bytes()).await.ok();
-    Ok(said.chars().filter(|letter| !letter.is_control()).take(60).collect())
+    let said: String = said.chars().filter(|letter| !letter.is_control()).take(60).collect();
+    Ok(talk.answered(&said))
 }
 
 /// How a protocol says what all of them say.
-struct Dialect {
+pub(super) struct Dialect {
     /// In front of commands and their answers.
     tag: &'static str,
     /// Beginnings of answers, set apart by `|`; any of them will do.
@@ -54,7 +58,12 @@ impl Dialect {
         Self { tag, banner, starttls, farewell }
     }
 
-    async fn ask(&self, talk: &mut Talk, command: &str, expected: &str) -> Result<String, Failure> {
+    pub(super) async fn ask(
+        &self,
+        talk: &mut Talk,
+        command: &str,
+        expected: &str,
+    ) -> Result<String, Failure> {
         talk.send(format!("{}{command}\r\n", self.tag).as_bytes()).await?;
         // What is told of it must not be a password.
         let verb = command.split(' ').next().unwrap_or_default();
@@ -62,7 +71,12 @@ impl Dialect {
     }
 
     /// The last line of an answer, if it begins with one of `expected`.
-    async fn answer(&self, talk: &mut Talk, verb: &str, expected: &str) -> Result<String, Failure> {
+    pub(super) async fn answer(
+        &self,
+        talk: &mut Talk,
+        verb: &str,
+        expected: &str,
+    ) -> Result<String, Failure> {
         loop {
             let line = talk.line().await?;
             let is_untagged = self.tag == "a " && !verb.is_empty() && line.starts_with("* ");

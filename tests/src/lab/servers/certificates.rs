@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::lab::command::run;
 
@@ -38,12 +38,8 @@ impl Certificates {
                 .arg("-out")
                 .arg(path(&format!("{name}.csr")));
             run(&mut request)?;
-            fs::write(path("extensions"), extensions)?;
-            let mut sign = Command::new("openssl");
-            sign.args(["x509", "-req", "-days", "10", "-CAcreateserial"]);
-            sign.arg("-in").arg(path(&format!("{name}.csr"))).arg("-CA").arg(path("ca.pem"));
-            sign.arg("-CAkey").arg(path("ca.key")).arg("-extfile").arg(path("extensions"));
-            run(sign.arg("-out").arg(path(&format!("{name}.pem"))))?;
+            fs::write(path(&format!("{name}.extensions")), extensions)?;
+            sign(&directory, name, 10)?;
         }
         Ok(Self {
             ca: path("ca.pem"),
@@ -53,4 +49,19 @@ impl Certificates {
             client_key: path("lvsd.key"),
         })
     }
+
+    /// Another certificate for the server, with the same key.
+    pub fn renew(&self, days: u32) -> Result<()> {
+        sign(self.ca.parent().context("no directory")?, "server", days)
+    }
+}
+
+fn sign(directory: &Path, name: &str, days: u32) -> Result<()> {
+    let path = |name: &str| directory.join(name);
+    let mut sign = Command::new("openssl");
+    sign.args(["x509", "-req", "-days", &days.to_string(), "-CAcreateserial"]);
+    sign.arg("-in").arg(path(&format!("{name}.csr"))).arg("-CA").arg(path("ca.pem"));
+    sign.arg("-CAkey").arg(path("ca.key")).arg("-extfile").arg(path(&format!("{name}.extensions")));
+    run(sign.arg("-out").arg(path(&format!("{name}.pem"))))?;
+    Ok(())
 }

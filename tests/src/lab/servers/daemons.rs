@@ -28,17 +28,25 @@ fn start(
     Ok(process)
 }
 
-/// vsftpd on port 21: anonymous, with the file `file`.
-pub fn vsftpd(namespace: &Namespace, lab: &Path) -> Result<Process> {
+/// vsftpd on port 21: anonymous, with the files `file` and `large`, and with AUTH TLS if there are certificate and key: it then
+/// insists on both connections being of one TLS session.
+pub fn vsftpd(namespace: &Namespace, lab: &Path, tls: Option<(&Path, &Path)>) -> Result<Process> {
     let directory = directory(lab, "vsftpd")?;
     fs::create_dir_all(directory.join("root"))?;
     fs::create_dir_all(directory.join("empty"))?;
     fs::write(directory.join("root/file"), "some text\n")?;
+    fs::write(directory.join("root/large"), "x".repeat(2_000_000) + "the end")?;
     let (configuration, directory) = (directory.join("conf"), directory.display());
     // Its own sandbox does not let it run in every container.
     let text = format!(
         "listen=NO\nlisten_ipv6=YES\nbackground=NO\nanonymous_enable=YES\nanon_root={directory}/root\n\
-         secure_chroot_dir={directory}/empty\nseccomp_sandbox=NO\nisolate_network=NO\n"
+         secure_chroot_dir={directory}/empty\nseccomp_sandbox=NO\nisolate_network=NO\n{}",
+        tls.map_or_else(String::new, |(certificate, key)| format!(
+            "ssl_enable=YES\nallow_anon_ssl=YES\nrsa_cert_file={}\nrsa_private_key_file={}\nforce_anon_logins_ssl=YES\n\
+             force_anon_data_ssl=YES\nrequire_ssl_reuse=YES\nssl_ciphers=HIGH\n",
+            certificate.display(),
+            key.display()
+        ))
     );
     fs::write(&configuration, text)?;
     start(namespace, lab, "vsftpd", namespace.command("vsftpd").arg(&configuration), ("tcp", 21))

@@ -47,6 +47,7 @@ prop_compose! {
             flaps: flaps.map(|(limit, within, hold)| Flaps { limit, within: second(within), hold: second(hold) }),
             quorum,
             quorum_recovery: quorum + more,
+            page: None,
             fallback: has_fallback.then(|| RealServer { checks: Vec::new(), ..real_server(99, 1) }),
             panic_threshold,
         }

@@ -100,16 +100,18 @@ causes! {
     Unfragmentable = 24, "unfragmentable", Drop;
     /// A real server's reply in a frame for another machine, which a switch had flooded.
     NotForUs = 25, "not_for_us", Pass;
-    /// The answer to a health probe that took the path of the clients' packets.
-    ProbeAnswered = 26, "probe_answered", Pass;
     /// To an address of a group, or an answer from one, without the group's lease.
-    NoLease = 27, "no_lease", Drop;
+    NoLease = 26, "no_lease", Drop;
     /// Asks by ARP or NDP for an address of a group, without the group's lease.
-    NoLeaseToAnswer = 28, "no_lease_to_answer", Drop;
+    NoLeaseToAnswer = 27, "no_lease_to_answer", Drop;
     /// A new connection that needs an entry, under a lease not renewed lately.
-    StaleLease = 29, "stale_lease", Drop;
+    StaleLease = 28, "stale_lease", Drop;
     /// Sent by this machine itself from an address of a group, without the group's lease.
-    NoLeaseToSend = 30, "no_lease_to_send", Drop;
+    NoLeaseToSend = 29, "no_lease_to_send", Drop;
+    /// The answer to a health probe that took the path of the clients' packets.
+    ProbeAnswered = 30, "probe_answered", Pass;
+    /// A health probe's packet that cannot take the path of the clients' packets.
+    ProbeLost = 31, "probe_lost", Drop;
 }
 
 /// Counters in `CAUSES`; room for causes to come.

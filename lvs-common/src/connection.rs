@@ -48,8 +48,7 @@ shared_pod! {
         /// Index in `DESTINATIONS`, valid while `generation` agrees.
         pub destination: u32,
         pub generation: u32,
-        /// Embryonic: when it was admitted, as a number of `EMBRYONIC_ORDER`. Established: room for the cursor
-        /// of connection synchronisation.
+        /// Embryonic: when it was admitted, as a number of `EMBRYONIC_ORDER`.
         pub sequence: u32,
         /// Of a bucket's first entry: see [`Displaced`].
         pub displaced: u32,
@@ -70,6 +69,9 @@ shared_pod! {
         pub entries: [Entry; ENTRIES_PER_BUCKET],
     }
 }
+
+/// Buckets that share a word of `DIRTY`: bit `n % 64` of word `n / 64` is of bucket `n`.
+pub const BUCKETS_PER_WORD: u32 = u64::BITS;
 
 /// Buckets for so many connections. At a load of 65 % one in 25 000 finds its window full
 /// (`cargo xtask bench memory`).

@@ -11,6 +11,7 @@
 mod pod;
 
 pub mod address;
+pub mod adoption;
 pub mod bench;
 pub mod cause;
 pub mod checksum;

@@ -20,6 +20,8 @@ pub const FRAGMENTS: u32 = 4_096;
 
 /// Places of entries in one input of the program `lvs_expire`.
 pub const EXPIRE_PLACES: usize = 32;
+/// Records of one input of the program `lvs_adopt`: within the reach of `lvs_ebpf::packet`.
+pub const ADOPTIONS: usize = 21;
 
 /// Interfaces of one director.
 pub const INTERFACES: u32 = 1_024;

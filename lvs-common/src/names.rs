@@ -5,6 +5,8 @@ pub const PROGRAM_DIRECTOR: &str = "lvs_director";
 pub const PROGRAM_EXPIRE: &str = "lvs_expire";
 /// Sees what leaves the machine itself, which XDP does not.
 pub const PROGRAM_EGRESS: &str = "lvs_egress";
+/// Takes over connections of another director, which stand in its input; run by the agent, attached nowhere.
+pub const PROGRAM_ADOPT: &str = "lvs_adopt";
 /// Passes everything. For the far end of a veth, which needs a program before it takes frames by XDP_TX.
 pub const PROGRAM_PASS: &str = "lvs_pass";
 pub const PROGRAM_DECAPSULATE: &str = "lvs_decapsulate";
@@ -30,6 +32,8 @@ pub const COUNTERS: &str = "COUNTERS";
 pub const CAUSES: &str = "CAUSES";
 pub const CONNECTIONS: &str = "CONNECTIONS";
 pub const EMBRYONIC_ORDER: &str = "EMBRYONIC_ORDER";
+/// Which buckets of `CONNECTIONS` have changed.
+pub const DIRTY: &str = "DIRTY";
 /// How full `CONNECTIONS` is.
 pub const TABLE: &str = "TABLE";
 /// What the program knows of the packet under way.
@@ -53,7 +57,7 @@ pub const DIRECTORS: &str = "DIRECTORS";
 pub const DECAPSULATION: &str = "DECAPSULATION";
 
 /// Every map of the director's object, in the order in which docs/bpftool.md explains them.
-pub const DIRECTOR_MAPS: [&str; 26] = [
+pub const DIRECTOR_MAPS: [&str; 27] = [
     SETTINGS,
     INTERFACES,
     SERVICES,
@@ -71,6 +75,7 @@ pub const DIRECTOR_MAPS: [&str; 26] = [
     CAUSES,
     CONNECTIONS,
     EMBRYONIC_ORDER,
+    DIRTY,
     TABLE,
     SCRATCH,
     FRAGMENTS,

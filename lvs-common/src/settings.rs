@@ -45,6 +45,8 @@ pub mod flags {
     pub const PROBES: u32 = 1 << 3;
     /// Some address belongs to a group: nothing of it passes without the group's lease.
     pub const LEASES: u32 = 1 << 4;
+    /// Somebody follows the connection table: what changes in it is marked in `DIRTY`.
+    pub const FOLLOWED: u32 = 1 << 5;
 }
 
 impl Settings {

@@ -13,7 +13,7 @@ use network_types::eth::EthHdr;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 /// Offsets are kept below this.
-const REACH: usize = 1024;
+pub const REACH: usize = 1024;
 
 /// The offset, in a form from which the verifier knows its bounds. The comparison with [`REACH`] alone
 /// does not do: the compiler moves it, or turns it into a signed one.
@@ -279,6 +279,7 @@ plain! {
     [u8; 40] => [u32; 10],
     [u32; 5] => [u32; 5],
     [u64; 5] => [u64; 5],
+    [u64; 6] => [u64; 6],
     EthHdr => [u16; 7],
     Ipv4Hdr => [u32; 5],
     Ipv6Hdr => [u32; 10],

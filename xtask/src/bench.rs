@@ -15,7 +15,7 @@ const BINARY: &str = "lvs-bench";
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What to measure: program, traffic, control, memory; everything when left out.
+    /// What to measure: program, traffic, control, memory, sync; everything when left out.
     sections: Vec<String>,
     /// Fewer rounds and cases, in less than two minutes.
     #[arg(long)]

@@ -59,11 +59,11 @@ impl Found {
         }
     }
 
-    /// Ends the connection, whatever its packets do meanwhile.
+    /// Ends the connection, whatever its packets do meanwhile; false when somebody else has.
     #[inline(always)]
-    pub(crate) fn retire(&self) {
+    pub(crate) fn retire(&self) -> bool {
         // SAFETY: the entry is one of the table.
-        unsafe { lvs_retire(self.place, self.control.0, 1) };
+        unsafe { lvs_retire(self.place, self.control.0, 1) != 0 }
     }
 
     /// Ends it unless something has happened to it since it was found.
@@ -87,34 +87,55 @@ const fn becomes_established(control: Control, new: u32) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 unsafe extern "C" fn lvs_advance(place: u32, control: u64, new: u32, now: u32) -> u64 {
-    let (Some(entry), Some(shared)) = (table::at(place), TABLE.get_ptr_mut(0)) else { return 0 };
     let control = Control(control);
-    if !becomes_established(control, new) {
-        return advance(entry, control, control.advanced(new, now)) as u64;
+    change(place, control, control.advanced(new, now), becomes_established(control, new));
+    0
+}
+
+/// Puts `next` in place of `control`, of which it differs in time and state; with `establish` it is embryonic no more,
+/// if there is room. False when it was another connection's meanwhile.
+#[inline(always)]
+pub(crate) fn change(place: u32, control: Control, mut next: Control, establish: bool) -> bool {
+    let (Some(entry), Ok(settings)) = (table::at(place), lookup::settings()) else { return false };
+    let room = establish && take_room(settings);
+    if room {
+        next = next.without(flags::EMBRYONIC);
     }
-    let Ok(settings) = lookup::settings() else { return 0 };
+    if establish && !room && control.state() != next.state() {
+        stats::count(Cause::EntryNotStored);
+    }
+    if next == control {
+        return true;
+    }
+    if !advance(entry, control, next) {
+        if room {
+            give_back();
+        }
+        return false;
+    }
+    if next.seen(0) != control.seen(0) {
+        table::mark(place, settings);
+    }
+    true
+}
+
+/// One established connection more, if there may be.
+#[inline(always)]
+fn take_room(settings: &Settings) -> bool {
+    let Some(shared) = TABLE.get_ptr_mut(0) else { return false };
     let limit = settings.connections as u64;
     // Read first: at the limit all CPUs would write the same line.
     // SAFETY: a number in a map value.
-    let mut room = unsafe { (&raw const (*shared).established).read_volatile() } < limit;
+    if unsafe { (&raw const (*shared).established).read_volatile() } >= limit {
+        return false;
+    }
     // SAFETY: as above.
-    if room && unsafe { helpers::fetch_add_u64(&raw mut (*shared).established, 1) } >= limit {
+    let room = unsafe { helpers::fetch_add_u64(&raw mut (*shared).established, 1) } < limit;
+    if !room {
         // Others took the last room meanwhile.
         give_back();
-        room = false;
     }
-    let next = control.advanced(new, now);
-    if room {
-        if !advance(entry, control, next.without(flags::EMBRYONIC)) {
-            give_back();
-        }
-    } else if next != control {
-        advance(entry, control, next);
-        if control.state() != new {
-            stats::count(Cause::EntryNotStored);
-        }
-    }
-    0
+    room
 }
 
 /// One established connection less.
@@ -184,6 +205,7 @@ fn retire(entry: *mut Entry, place: u32, control: Control, settings: &Settings) 
         table::update_displaced(home, Displaced::minus_one);
     }
     table::publish(entry, control.freed());
+    table::mark(place, settings);
     true
 }
 
@@ -229,8 +251,8 @@ pub(crate) struct Admission {
 #[inline(always)]
 pub(crate) fn admit() -> Result<u32, Cause> {
     let admission = &scratch()?.admission;
-    match store(admission) {
-        Ok(()) => Ok(0),
+    match store(admission, helpers::now()) {
+        Ok(_) => Ok(0),
         Err(Cause::ConnectionTableFull) if admission.needed == 0 => {
             stats::count(Cause::EntryNotStored);
             Ok(0)
@@ -239,8 +261,9 @@ pub(crate) fn admit() -> Result<u32, Cause> {
     }
 }
 
+/// Stores an embryonic entry for what the scratch value wants; answers where and under which version.
 #[inline(always)]
-fn store(admission: &Admission) -> Result<(), Cause> {
+pub(crate) fn store(admission: &Admission, last_seen: u32) -> Result<Stored, Cause> {
     let (wanted, settings) = (&scratch()?.wanted, lookup::settings()?);
     let shared = TABLE.get_ptr_mut(0).ok_or(Cause::Inconsistent)?;
     let slots = settings.embryonic_slots;
@@ -251,27 +274,80 @@ fn store(admission: &Admission) -> Result<(), Cause> {
     // two instructions; then one entry is not evicted but ends by its timeout.
     evict(unsafe { order.read_volatile() }, sequence.wrapping_sub(slots));
 
-    let (place, distance) = table::claim(wanted.home(), settings).ok_or(Cause::ConnectionTableFull)?;
+    let place = take_place(wanted, settings)?;
     let entry = table::at(place).ok_or(Cause::Inconsistent)?;
+    write(entry, wanted, admission, sequence);
+    // SAFETY: a number in a map value. The order refers to places from 1 on.
+    unsafe { order.write_volatile(place + 1) };
+    publish(entry, place, admission, flags::EMBRYONIC, last_seen)
+}
+
+/// The same of an entry that is established, if there may be one more.
+#[inline(always)]
+pub(crate) fn store_established(admission: &Admission, last_seen: u32) -> Result<Stored, Cause> {
+    let (wanted, settings) = (&scratch()?.wanted, lookup::settings()?);
+    if !take_room(settings) {
+        return Err(Cause::ConnectionTableFull);
+    }
+    let Ok(place) = take_place(wanted, settings) else {
+        give_back();
+        return Err(Cause::ConnectionTableFull);
+    };
+    let entry = table::at(place).ok_or(Cause::Inconsistent)?;
+    write(entry, wanted, admission, 0);
+    publish(entry, place, admission, 0, last_seen)
+}
+
+/// Where an entry was stored, and under which version.
+#[derive(Clone, Copy)]
+pub(crate) struct Stored {
+    pub(crate) place: u32,
+    pub(crate) version: u16,
+}
+
+/// Takes a free entry for `wanted`.
+#[inline(always)]
+fn take_place(wanted: &Wanted, settings: &Settings) -> Result<u32, Cause> {
+    let (place, distance) = table::claim(wanted.home(), settings).ok_or(Cause::ConnectionTableFull)?;
     if distance != 0 && !table::update_displaced(wanted.home(), |displaced| displaced.plus(distance)) {
+        let entry = table::at(place).ok_or(Cause::Inconsistent)?;
         table::publish(entry, table::control(entry).freed());
         return Err(Cause::ConnectionTableFull);
     }
+    Ok(place)
+}
+
+/// Fills in an entry that was taken.
+#[inline(always)]
+fn write(entry: *mut Entry, wanted: &Wanted, admission: &Admission, sequence: u32) {
     table::write_key(entry, wanted);
-    // SAFETY: the entry is ours: it is busy by our doing. The order refers to places from 1 on.
+    // SAFETY: the entry is ours: it is busy by our doing.
     unsafe {
         (&raw mut (*entry).destination).write_volatile(admission.destination);
         (&raw mut (*entry).generation).write_volatile(admission.generation);
         (&raw mut (*entry).sequence).write_volatile(sequence);
-        order.write_volatile(place + 1);
     }
+}
+
+/// Makes an entry that was filled in one of the table's.
+#[inline(always)]
+fn publish(
+    entry: *mut Entry,
+    place: u32,
+    admission: &Admission,
+    class: u8,
+    last_seen: u32,
+) -> Result<Stored, Cause> {
+    let (wanted, settings) = (&scratch()?.wanted, lookup::settings()?);
     if admission.flags & flags::COUNTED != 0 {
         add_load((admission.destination, admission.generation), state::is_active(admission.state), 1);
     }
     let version = table::control(entry).version();
-    let control = Control::new(helpers::now(), version, admission.state, admission.flags | flags::EMBRYONIC);
+    let control = Control::new(last_seen, version, admission.state, admission.flags | class);
     table::publish(entry, control);
-    settle_rivals(wanted, place, control, admission)
+    table::mark(place, settings);
+    settle_rivals(wanted, place, control, admission)?;
+    Ok(Stored { place, version })
 }
 
 /// The oldest embryonic entry makes room, if it still is one.

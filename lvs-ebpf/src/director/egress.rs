@@ -11,18 +11,31 @@ use lvs_ebpf::packet::Leaving;
 
 use crate::{lease, lookup, stats};
 
+/// Settings without which every packet leaves as it is.
+const NEEDED: u32 = flags::PROBES | flags::LEASES;
+
 #[classifier]
 fn lvs_egress(context: TcContext) -> i32 {
-    let Ok(settings) = lookup::settings() else { return TC_ACT_UNSPEC };
-    if settings.flags & flags::LEASES != 0
-        && let Err(cause) = lease::fence_leaving(&Leaving::new(&context))
-    {
-        stats::count(cause);
-        return TC_ACT_SHOT;
+    match lookup::settings() {
+        Ok(settings) if settings.flags & NEEDED != 0 => match process(&context, settings.flags) {
+            Ok(()) => TC_ACT_UNSPEC,
+            Err(cause) => {
+                stats::count(cause);
+                TC_ACT_SHOT
+            }
+        },
+        // The next program's, if there is one.
+        _ => TC_ACT_UNSPEC,
     }
-    if settings.flags & flags::PROBES != 0 && probe::send(&context).is_err() {
-        return TC_ACT_SHOT;
+}
+
+#[inline(always)]
+fn process(context: &TcContext, wanted: u32) -> Result<(), Cause> {
+    if wanted & flags::LEASES != 0 {
+        lease::fence_leaving(&Leaving::new(context))?;
     }
-    // The next program's, if there is one.
-    TC_ACT_UNSPEC
+    if wanted & flags::PROBES != 0 {
+        probe::send(context).map_err(|_| Cause::ProbeLost)?;
+    }
+    Ok(())
 }

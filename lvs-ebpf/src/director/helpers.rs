@@ -1,6 +1,6 @@
 //! Safe names for the kernel helpers and instructions in use.
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd, atomic_xchg};
 
 use aya_ebpf::helpers::generated::{
     bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_redirect,
@@ -58,6 +58,16 @@ pub(crate) unsafe fn fetch_add_u64(number: *mut u64, by: u64) -> u64 {
 pub(crate) unsafe fn add_u32(number: *mut u32, by: u32) {
     // SAFETY: the caller's promise.
     unsafe { atomic_xadd::<u32, u32, { ORDER }>(number, by) };
+}
+
+/// Sets the bits of `bits`.
+///
+/// # Safety
+/// As [`fetch_add_u64`].
+#[inline(always)]
+pub(crate) unsafe fn or_u64(number: *mut u64, bits: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { atomic_or::<u64, u64, { ORDER }>(number, bits) };
 }
 
 /// Puts `new` in place of `old`; whether it was `old`.

@@ -16,6 +16,7 @@
     reason = "bpfel has atomic instructions, but core offers them as intrinsics only"
 )]
 
+mod adopt;
 mod answer;
 mod connection;
 mod egress;
@@ -96,6 +97,16 @@ fn finish(cause: Cause) -> u32 {
 #[xdp]
 fn lvs_expire(context: XdpContext) -> u32 {
     match expire::run(&Packet::new(context)) {
+        Ok(()) => XDP_PASS,
+        Err(_) => XDP_ABORTED,
+    }
+}
+
+/// Takes over the connections in the packet from another director. Attached nowhere: the agent runs it with the
+/// records as the packet, and reads there what became of them.
+#[xdp]
+fn lvs_adopt(context: XdpContext) -> u32 {
+    match adopt::run(&Packet::new(context)) {
         Ok(()) => XDP_PASS,
         Err(_) => XDP_ABORTED,
     }

@@ -6,7 +6,7 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, R
 use aya_ebpf::macros::btf_map;
 use lvs_common::address::Address;
 use lvs_common::cause::CAUSE_SLOTS;
-use lvs_common::connection::{Bucket, TableState, buckets_for};
+use lvs_common::connection::{BUCKETS_PER_WORD, Bucket, TableState, buckets_for};
 use lvs_common::counters::{Counters, ErrorBudget};
 use lvs_common::destination::{Destination, Load};
 use lvs_common::flow::FlowKey;
@@ -21,10 +21,10 @@ use lvs_common::settings::{Interface, Settings};
 use crate::scratch::Scratch;
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
-/// As if it were to be mapped into memory: values then begin with a page, and so with a cache line.
+/// The agent maps it into its memory. Values begin with a page, and so with a cache line.
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
 
-const CONNECTIONS_AND_EMBRYONIC: u64 = limits::CONNECTIONS as u64 + limits::EMBRYONIC as u64;
+const BUCKETS: u32 = buckets_for(limits::CONNECTIONS as u64 + limits::EMBRYONIC as u64);
 
 /// Inner maps of one outer map may differ in length only with this flag, on the template and on each.
 const INNER: usize = BPF_F_INNER_MAP as usize;
@@ -102,8 +102,12 @@ pub(crate) static CAUSES: PerCpuArray<u64, { CAUSE_SLOTS as usize }> = PerCpuArr
 /// Written by the program. An array, so that a look-up is a multiplication and the memory is one piece; the
 /// agent sets its length.
 #[btf_map]
-pub(crate) static CONNECTIONS: Array<Bucket, { buckets_for(CONNECTIONS_AND_EMBRYONIC) as usize }, MAPPED> =
-    Array::new();
+pub(crate) static CONNECTIONS: Array<Bucket, { BUCKETS as usize }, MAPPED> = Array::new();
+
+/// A bit for each bucket of `CONNECTIONS`: set by the program when an entry has begun, changed its state or
+/// ended, cleared by the agent when it has read it.
+#[btf_map]
+pub(crate) static DIRTY: Array<u64, { BUCKETS.div_ceil(BUCKETS_PER_WORD) as usize }, MAPPED> = Array::new();
 
 /// Written by the program: places plus 1 of embryonic entries in the order in which they came, walked to make
 /// room.

@@ -1,6 +1,7 @@
 //! What is known of the packet under way: one value per CPU instead of the stack, which is 512 bytes for
 //! all functions together. Nothing else runs this program on this CPU meanwhile.
 
+use lvs_common::adoption::Adoption;
 use lvs_common::cause::Cause;
 use lvs_common::flow::FlowKey;
 use lvs_common::service::Service;
@@ -32,6 +33,8 @@ pub(crate) struct Scratch {
     pub(crate) wanted: Wanted,
     /// A flow to be remembered; by the stage `steer`.
     pub(crate) admission: Admission,
+    /// A connection of another director; by `lvs_adopt`.
+    pub(crate) adoption: Adoption,
 }
 
 /// Each field is written by one step and only read afterwards, so callers keep no reference to a field

@@ -8,14 +8,16 @@
 //! version, so that a reader notices when what it has read belongs to two flows.
 
 use lvs_common::address::Halves;
-use lvs_common::connection::{Bucket, Control, Displaced, ENTRIES_PER_BUCKET, Entry, WINDOW, flags};
+use lvs_common::connection::{
+    BUCKETS_PER_WORD, Bucket, Control, Displaced, ENTRIES_PER_BUCKET, Entry, WINDOW, flags,
+};
 use lvs_common::destination::Destination;
 use lvs_common::flow::{FlowKey, hash_client, slot_of};
 use lvs_common::service::protocol;
-use lvs_common::settings::Settings;
+use lvs_common::settings::{self, Settings};
 use lvs_common::tcp_state::state;
 
-use crate::maps::CONNECTIONS;
+use crate::maps::{CONNECTIONS, DIRTY};
 use crate::scratch::scratch;
 use crate::{helpers, lookup};
 
@@ -323,6 +325,25 @@ pub(crate) fn exchange(entry: *mut Entry, old: Control, new: Control) -> bool {
 pub(crate) fn publish(entry: *mut Entry, control: Control) {
     // SAFETY: a number in a map value.
     unsafe { helpers::swap_u64(entry.cast(), control.0) };
+}
+
+/// Notes for whoever follows the table that the entry at `place` is another than before. After its control word was
+/// exchanged, which is a full barrier: who finds the mark and takes it away reads the new entry, and who takes it
+/// away before leaves the bit for us to set.
+#[inline(always)]
+pub(crate) fn mark(place: u32, settings: &Settings) {
+    if settings.flags & settings::flags::FOLLOWED == 0 {
+        return;
+    }
+    let bucket = place / ENTRIES_PER_BUCKET as u32;
+    let Some(word) = DIRTY.get_ptr_mut(bucket / BUCKETS_PER_WORD) else { return };
+    let bit = 1 << (bucket % BUCKETS_PER_WORD);
+    // SAFETY: a number in a map value. Read first: a flood would have all CPUs write the same line.
+    unsafe {
+        if word.read_volatile() & bit == 0 {
+            helpers::or_u64(word, bit);
+        }
+    }
 }
 
 /// Client's port, virtual port and service as one number.

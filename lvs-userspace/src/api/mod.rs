@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::oneshot;
 
+use crate::cluster::pulse::Status;
 use crate::health::journal;
 use crate::health::pool::{Mode, Selection, ServiceView};
+use crate::runtime::Wish;
 
 pub use overview::{Overview, Usage};
 pub(crate) use server::listen;
@@ -41,6 +43,14 @@ pub enum Request {
     },
     /// Reads the file again; an error leaves everything as it was.
     Reload(oneshot::Sender<Result<model::Reloaded, model::Failure>>),
+    /// The cluster as this director sees it; `None` without one.
+    Cluster(oneshot::Sender<Option<Status>>),
+    /// What an operator wants of a group, or of all.
+    Operate {
+        wish: Wish,
+        group: Option<String>,
+        answer: oneshot::Sender<Result<(), model::Failure>>,
+    },
     /// `keep_forwarding`: programs and maps stay, for the next agent.
     Stop {
         keep_forwarding: bool,

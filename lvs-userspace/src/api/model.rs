@@ -339,3 +339,11 @@ impl Failure {
         Self { error: error.into(), diagnostics: None }
     }
 }
+
+/// `POST /v1/cluster`: what becomes of a group, or of all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    pub wish: crate::runtime::Wish,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+}

@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::connections::{Decoder, Filter};
-use super::model::{Events, Failure, Health, Maintained, Maintenance, Stop};
+use super::model::{Events, Failure, Health, Maintained, Maintenance, Operation, Stop};
 use super::overview::Overview;
 use super::{Request, health, stats};
+use crate::cluster::pulse::Status;
 use crate::dataplane::{MapError, Readback};
 use crate::health::Instruction;
 use crate::health::pool::Selection;
@@ -66,6 +67,7 @@ fn router(api: Api) -> Router {
         .route("/v1/health", get(read_health))
         .route("/v1/events", get(events))
         .route("/v1/maintenance", post(maintain))
+        .route("/v1/cluster", get(read_cluster).post(operate))
         .route("/v1/reload", post(reload))
         .route("/v1/stop", post(stop))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is no such resource"))
@@ -138,6 +140,19 @@ async fn maintain(State(api): State<Api>, Json(wanted): Json<Maintenance>) -> An
     match ask(&api, |answer| Request::Maintain { selection, mode, answer }).await? {
         Ok(maintained) => Ok(Json(maintained)),
         Err(failure) => Err(Problem { status: StatusCode::UNPROCESSABLE_ENTITY, failure }),
+    }
+}
+
+async fn read_cluster(State(api): State<Api>) -> Answer<Status> {
+    let status = ask(&api, Request::Cluster).await?;
+    status.map(Json).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "this director is in no cluster"))
+}
+
+async fn operate(State(api): State<Api>, Json(wanted): Json<Operation>) -> Answer<Operation> {
+    let Operation { wish, group } = wanted.clone();
+    match ask(&api, |answer| Request::Operate { wish, group, answer }).await? {
+        Ok(()) => Ok(Json(wanted)),
+        Err(failure) => Err(Problem { status: StatusCode::CONFLICT, failure }),
     }
 }
 

@@ -1,9 +1,10 @@
-//! `lvsd`, the agent of a director; `lvsd realserver` prepares a real server.
+//! `lvsd`, the agent of a director; `lvsd realserver` prepares a real server, `lvsd witness` votes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use lvs_userspace::cluster::witness;
 use lvs_userspace::{realserver, runtime};
 use tracing_subscriber::EnvFilter;
 
@@ -38,6 +39,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Role {
     Realserver(realserver::Options),
+    Witness(witness::Options),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -64,10 +66,15 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if let Some(Role::Witness(options)) = &arguments.role {
+        // A thread that waits for messages: no runtime.
+        return Ok(witness::run(options, runtime::new_life())?);
+    }
     let Arguments { config, instance, state_directory, allow_generic, keep_forwarding, role, .. } = arguments;
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
     let ended = tokio.block_on(async {
         match (role, config) {
+            (Some(Role::Witness(_)), _) => {}
             (Some(Role::Realserver(options)), _) => realserver::run(options).await?,
             (None, Some(config)) => {
                 runtime::run(runtime::Options {

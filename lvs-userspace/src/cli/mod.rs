@@ -1,6 +1,7 @@
 //! `lvsctl`: asks the agent, and prints the answer for people or as the API's own JSON.
 
 mod client;
+mod cluster;
 mod connections;
 mod events;
 mod health;
@@ -22,6 +23,7 @@ use crate::api::model;
 use crate::config::{self, Diagnostics};
 use crate::control::Summary;
 use crate::health::pool::Mode;
+use crate::runtime::Wish;
 
 use client::{Client, escape};
 
@@ -67,6 +69,11 @@ enum Command {
     Disable(Maintained),
     /// End `drain` and `disable`: the checks decide again
     Enable(Maintained),
+    /// Who is active, and how the directors hear each other; or what is to become of a group
+    Cluster {
+        #[command(subcommand)]
+        wish: Option<Operate>,
+    },
     /// The agent itself: interfaces, how full its tables are, warnings
     Status,
     /// Read a configuration and say what would come of it; needs no agent
@@ -81,6 +88,28 @@ enum Command {
         #[arg(long)]
         keep_forwarding: bool,
     },
+}
+
+/// Each is about one group, or about all.
+#[derive(Debug, Subcommand)]
+enum Operate {
+    /// Hand over to another director; this one takes it again only if no other can
+    Standby { group: Option<String> },
+    /// Take it over from the director that has it, and end `standby` and `release`
+    Takeover { group: Option<String> },
+    /// Give it up and do not take it, also if nobody else does
+    Release { group: Option<String> },
+}
+
+impl Operate {
+    fn wanted(self) -> model::Operation {
+        let (wish, group) = match self {
+            Self::Standby { group } => (Wish::Standby, group),
+            Self::Takeover { group } => (Wish::Take, group),
+            Self::Release { group } => (Wish::Release, group),
+        };
+        model::Operation { wish, group }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -152,6 +181,13 @@ async fn carry_out(arguments: Arguments) -> Result<(), Error> {
         Command::Causes => show(json, agent.get("/v1/stats").await?, stats::render_causes),
         Command::Status => show(json, agent.get("/v1/status").await?, status::render),
         Command::Health => show(json, agent.get("/v1/health").await?, health::render),
+        Command::Cluster { wish: None } => show(json, agent.get("/v1/cluster").await?, cluster::render),
+        Command::Cluster { wish: Some(wish) } => {
+            let body = serde_json::to_vec(&wish.wanted())?;
+            show(json, agent.post("/v1/cluster", body).await?, |_: &model::Operation| {
+                "done; `lvsctl cluster` shows what comes of it".to_owned()
+            })
+        }
         Command::Events { limit } => {
             show(json, agent.get(&format!("/v1/events?limit={limit}")).await?, events::render)
         }

@@ -8,11 +8,15 @@
 
 pub mod beat;
 pub mod election;
+pub mod fitness;
 pub mod frame;
 pub mod identity;
 pub mod keys;
 pub mod message;
+pub mod pulse;
 pub mod refusal;
+pub mod sync;
 pub mod takeover;
 pub mod transport;
 pub mod vrrp;
+pub mod witness;

@@ -2,11 +2,12 @@
 
 use std::mem::discriminant;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 
 use lvs_common::counters::Counters;
 use lvs_common::destination::Load;
 use lvs_common::service::{ServiceKey, ServiceState, protocol};
-use lvs_common::settings::Settings;
+use lvs_common::settings::{Settings, flags};
 
 use super::error::{ApplyError, MapError};
 use super::inner_maps::InnerMaker;
@@ -193,9 +194,12 @@ pub(super) fn publish_services(maps: &Maps, maker: &InnerMaker) -> Result<(), Ma
 }
 
 /// The settings with the shape that the connection table really has: adopted maps may have another one than
-/// the configuration asks for, and the program would walk past their ends.
-fn fitted(maps: &Maps, settings: &Settings) -> Settings {
+/// the configuration asks for, and the program would walk past their ends. Whether somebody follows the table is not
+/// control's to say.
+pub(super) fn fitted(maps: &Maps, settings: &Settings) -> Settings {
+    let followed = if maps.followed.load(Ordering::Relaxed) { flags::FOLLOWED } else { 0 };
     Settings {
+        flags: settings.flags & !flags::FOLLOWED | followed,
         embryonic_slots: maps.embryonic_order.capacity(),
         buckets: maps.connections.capacity(),
         connections: maps.shape.connections,

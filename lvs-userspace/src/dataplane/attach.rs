@@ -6,7 +6,6 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use tracing::{info, warn};
 
@@ -34,7 +33,7 @@ pub(crate) struct Attacher {
     pub(crate) directory: PathBuf,
     pub(crate) program: OwnedFd,
     /// The program for what leaves, where there is one,
-    pub(crate) egress: Option<Arc<OwnedFd>>,
+    pub(crate) egress: Option<OwnedFd>,
     /// and whether it belongs on the interfaces.
     pub(crate) wants_egress: bool,
 }

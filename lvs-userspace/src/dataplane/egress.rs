@@ -171,7 +171,7 @@ fn filter(message: &TcMessage) -> Filter {
         TcAttribute::Options(options) => options.as_slice(),
         _ => &[],
     });
-    let name = options.filter_map(|option| match option {
+    let mut names = options.filter_map(|option| match option {
         TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name.clone()),
         _ => None,
     });
@@ -179,7 +179,7 @@ fn filter(message: &TcMessage) -> Filter {
         priority: (message.header.info >> 16) as u16,
         handle: message.header.handle.into(),
         kind: kind_of(message).unwrap_or_default(),
-        name: name.last().unwrap_or_default(),
+        name: names.next().unwrap_or_default(),
     }
 }
 

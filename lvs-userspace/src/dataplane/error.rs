@@ -33,7 +33,7 @@ pub enum MapError {
 /// What raises the capacity of a map.
 fn remedy(map: &str) -> &'static str {
     match map {
-        names::CONNECTIONS => "raise limits.connections and restart without the old maps",
+        names::CONNECTIONS | names::DIRTY => "raise limits.connections and restart without the old maps",
         names::EMBRYONIC_ORDER => "raise limits.embryonic and restart without the old maps",
         names::DESTINATIONS | names::LOADS | names::COUNTERS => {
             "raise limits.destinations and restart without the old maps"

@@ -8,7 +8,7 @@ use std::{io, iter};
 use aya::maps::MapInfo;
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use lvs_common::connection::ENTRIES_PER_BUCKET;
+use lvs_common::connection::{BUCKETS_PER_WORD, ENTRIES_PER_BUCKET};
 use lvs_common::names;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
@@ -25,6 +25,7 @@ pub(super) struct Loaded {
     pub(super) director: OwnedFd,
     pub(super) egress: OwnedFd,
     pub(super) expire: OwnedFd,
+    pub(super) adopt: OwnedFd,
     pub(super) inner_maker: InnerMaker,
     /// What the operator should know though it works.
     pub(super) warnings: Vec<String>,
@@ -91,6 +92,7 @@ pub(super) fn load(object: &[u8], limits: &Limits, directory: &Path) -> Result<L
     let (director, btf) = load_program(&mut programs, names::PROGRAM_DIRECTOR)?;
     let (egress, _) = load_program(&mut programs, names::PROGRAM_EGRESS)?;
     let (expire, _) = load_program(&mut programs, names::PROGRAM_EXPIRE)?;
+    let (adopt, _) = load_program(&mut programs, names::PROGRAM_ADOPT)?;
     let inner = |name| {
         let definition = parsed.maps.get(name).and_then(aya_obj::Map::inner);
         definition.ok_or(OpenError::Missing { kind: "inner map of", name })
@@ -103,14 +105,15 @@ pub(super) fn load(object: &[u8], limits: &Limits, directory: &Path) -> Result<L
         btf,
     };
     let kernel_log = kernel_log(&mut programs);
-    Ok(Loaded { director, egress, expire, inner_maker, warnings, kernel_log })
+    Ok(Loaded { director, egress, expire, adopt, inner_maker, warnings, kernel_log })
 }
 
 /// Entries of the maps whose size is configured.
-fn map_sizes(limits: &Limits) -> [(&'static str, u32); 5] {
+fn map_sizes(limits: &Limits) -> [(&'static str, u32); 6] {
     [
         (names::CONNECTIONS, limits.buckets()),
         (names::EMBRYONIC_ORDER, limits.embryonic_slots()),
+        (names::DIRTY, limits.buckets().div_ceil(BUCKETS_PER_WORD)),
         (names::DESTINATIONS, limits.destinations),
         (names::LOADS, limits.destinations),
         (names::COUNTERS, limits.destinations),
@@ -159,7 +162,7 @@ fn check_pinned(
         let configured = sizes.iter().find(|(sized, _)| *sized == name).map(|(_, size)| *size);
         let wanted = configured.unwrap_or(definition.max_entries());
         // Of the connection table a limit is told, which its size does not tell.
-        if pinned.max_entries() != wanted && name != names::CONNECTIONS {
+        if pinned.max_entries() != wanted && ![names::CONNECTIONS, names::DIRTY].contains(&name) {
             warnings.push(kept(name, &format!("{} entries", pinned.max_entries()), wanted));
         }
     }

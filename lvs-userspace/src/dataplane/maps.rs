@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use lvs_common::address::Address;
 use lvs_common::connection::Bucket;
@@ -40,6 +41,9 @@ pub(super) struct Maps {
     pub(super) group_addresses: Table<Address, GroupAddress>,
     pub(super) probes: Table<u32, Probe>,
     pub(super) probe_flows: Table<FlowKey, ProbeFlow>,
+    pub(super) dirty: Table<u32, u64>,
+    /// Somebody follows the connection table: a part of the settings that control knows nothing of.
+    pub(super) followed: AtomicBool,
 }
 
 /// What the connection table keeps as long as it lives.
@@ -104,6 +108,8 @@ impl Maps {
             group_addresses: Table::open(directory, names::GROUP_ADDRESSES)?,
             probes: Table::open(directory, names::PROBES)?,
             probe_flows: Table::open(directory, names::PROBE_FLOWS)?,
+            dirty: Table::open(directory, names::DIRTY)?,
+            followed: AtomicBool::new(false),
         })
     }
 }

@@ -1,7 +1,8 @@
 //! The kernel's side of the director, and the only writer of its maps.
 //!
 //! [`Dataplane`] loads the programs, adopts what an earlier agent left pinned, and carries out control's
-//! commands. [`Readback`], [`Sweeper`], [`LeaseWriter`] and [`Events`] are handles to the same maps for other threads.
+//! commands. [`Readback`], [`Sweeper`], [`LeaseWriter`], [`FlowReader`], [`FlowWriter`] and [`Events`] are handles to
+//! the same maps for other threads.
 
 mod apply;
 pub(crate) mod attach;
@@ -9,11 +10,13 @@ pub(crate) mod bpffs;
 mod egress;
 mod error;
 mod events;
+mod flows;
 mod inner_maps;
 mod interface;
 mod lease;
 mod loader;
 mod maps;
+mod memory;
 mod netlink;
 pub mod object;
 mod probes;
@@ -27,10 +30,12 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub use attach::Attachment;
 pub use error::{ApplyError, AttachError, EgressError, MapError, OpenError, RefreshError};
 pub use events::Events;
+pub use flows::{Cells, FlowReader, FlowWriter};
 pub use interface::AttachMode;
 pub use lease::LeaseWriter;
 pub use loader::KernelLog;
@@ -72,8 +77,8 @@ pub struct Dataplane {
     /// See [`apply::apply`].
     unpublished: bool,
     expire: Arc<OwnedFd>,
-    egress: Arc<OwnedFd>,
     probes: Probes,
+    adopt: Arc<OwnedFd>,
     attacher: Attacher,
     attachments: Vec<Attachment>,
     warnings: Vec<String>,
@@ -101,11 +106,10 @@ impl Dataplane {
         // An agent may have died between the two forms of its services.
         apply::publish_services(&maps, &loaded.inner_maker)?;
         let probes = Probes::new(Arc::clone(&maps))?;
-        let egress = Arc::new(loaded.egress);
         let mut attacher = Attacher {
             directory: directory.clone(),
             program: loaded.director,
-            egress: Some(Arc::clone(&egress)),
+            egress: Some(loaded.egress),
             wants_egress: false,
         };
         attacher.wants_egress = attacher.found_egress(&options.interfaces)?;
@@ -116,14 +120,16 @@ impl Dataplane {
             inner_maker: loaded.inner_maker,
             unpublished: false,
             expire: Arc::new(loaded.expire),
-            egress,
             probes,
+            adopt: Arc::new(loaded.adopt),
             attacher,
             attachments,
             warnings: loaded.warnings,
             kernel_log: loaded.kernel_log,
         };
         dataplane.refresh_interfaces()?;
+        // An earlier agent may have followed the table.
+        dataplane.follow(false)?;
         Ok(dataplane)
     }
 
@@ -190,9 +196,9 @@ impl Dataplane {
         self.attacher.program.as_fd()
     }
 
-    /// The program for what leaves, for BPF_PROG_TEST_RUN.
-    pub fn egress(&self) -> BorrowedFd<'_> {
-        self.egress.as_fd()
+    /// The program for what leaves, likewise.
+    pub fn egress(&self) -> Option<BorrowedFd<'_>> {
+        self.attacher.egress.as_ref().map(AsFd::as_fd)
     }
 
     /// Entries of `DESTINATIONS`, and so of [`Readback::counters`] and [`Readback::loads`].
@@ -217,6 +223,30 @@ impl Dataplane {
     /// For the thread that keeps a cluster's leases.
     pub fn lease_writer(&self) -> LeaseWriter {
         LeaseWriter { maps: Arc::clone(&self.maps) }
+    }
+
+    /// For who replicates the connection table: from now on its changes are marked. One at a time.
+    pub fn flow_reader(&self) -> Result<FlowReader, MapError> {
+        let reader = FlowReader::open(&self.maps)?;
+        self.follow(true)?;
+        Ok(reader)
+    }
+
+    /// For who takes over another director's connections.
+    pub fn flow_writer(&self) -> Result<FlowWriter, MapError> {
+        FlowWriter::open(&self.maps, Arc::clone(&self.adopt))
+    }
+
+    /// Whether changes of the connection table are marked. To be switched off when its reader is gone, for marks cost
+    /// a little.
+    pub fn follow(&self, followed: bool) -> Result<(), MapError> {
+        self.maps.followed.store(followed, Ordering::Relaxed);
+        // Settings that are still to come get it when they are written.
+        let written = self.maps.settings.get(&0)?.filter(|settings| settings.timeouts != [0; 16]);
+        match written.map(|settings| (settings, apply::fitted(&self.maps, &settings))) {
+            Some((settings, fitted)) if settings != fitted => self.maps.settings.set(&0, &fitted),
+            _ => Ok(()),
+        }
     }
 
     /// What the programs say of each packet, where program and agent were built with `debug-log`. Once.

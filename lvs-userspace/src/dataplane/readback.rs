@@ -11,6 +11,7 @@ use lvs_common::destination::Load;
 use lvs_common::flow::FlowKey;
 use lvs_common::ring::Slot;
 use lvs_common::service::{MEMBERS_PER_CHUNK, MemberChunk, Service, ServiceKey};
+use lvs_common::settings;
 
 use super::error::MapError;
 use super::inner_maps;
@@ -40,7 +41,11 @@ impl Readback {
     /// which died is written over when its index is given out again.
     pub fn snapshot(&self) -> Result<Snapshot, MapError> {
         let services: BTreeMap<_, _> = self.maps.services.all()?.into_iter().collect();
-        let settings = self.maps.settings.get(&0)?.filter(|settings| settings.timeouts != [0; 16]);
+        let mut settings = self.maps.settings.get(&0)?.filter(|settings| settings.timeouts != [0; 16]);
+        if let Some(settings) = &mut settings {
+            // No part of the plan.
+            settings.flags &= !settings::flags::FOLLOWED;
+        }
         let destinations = self.maps.destinations.range(0..self.maps.destinations.capacity())?;
         Ok(Snapshot {
             settings,

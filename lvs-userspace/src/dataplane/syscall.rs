@@ -1,5 +1,5 @@
-//! bpf(2) where aya has no safe door: batches, links without a fallback, test runs. The only file of the
-//! crate with `unsafe`: every function checks lengths before the kernel sees a pointer.
+//! bpf(2) where aya has no safe door: batches, links without a fallback, test runs. Beside `memory.rs` the
+//! only file of the crate with `unsafe`: every function checks lengths before the kernel sees a pointer.
 #![allow(unsafe_code, reason = "bpf(2) takes structures of pointers; all of them are made in this file")]
 
 use std::ffi::CString;
@@ -134,6 +134,10 @@ impl RawMap {
             max_entries: info.max_entries(),
             data,
         })
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.data.fd().as_fd()
     }
 
     pub(super) const fn key_size(&self) -> usize {
@@ -444,6 +448,24 @@ pub(super) fn test_run(program: BorrowedFd<'_>, input: &[u8]) -> io::Result<u32>
         ..Default::default()
     };
     // SAFETY: the kernel reads `data_size_in` bytes and writes none: there is no output buffer.
+    unsafe { bpf(command::PROG_TEST_RUN, &mut attributes) }?;
+    Ok(attributes.return_value)
+}
+
+/// As [`test_run`]; what the program makes of `data` stands there afterwards. A program that changes its length fails
+/// or leaves the rest as it was.
+pub(super) fn test_run_in_place(program: BorrowedFd<'_>, data: &mut [u8]) -> io::Result<u32> {
+    let buffer = address_mut(data);
+    let mut attributes = TestRunAttributes {
+        program: number(program),
+        data_size_in: data.len() as u32,
+        data_in: buffer,
+        data_size_out: data.len() as u32,
+        data_out: buffer,
+        repeat: 1,
+        ..Default::default()
+    };
+    // SAFETY: the kernel copies `data` before the program runs, and no more than its length back afterwards.
     unsafe { bpf(command::PROG_TEST_RUN, &mut attributes) }?;
     Ok(attributes.return_value)
 }

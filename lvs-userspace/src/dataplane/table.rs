@@ -3,6 +3,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use aya::maps::MapData;
@@ -53,6 +54,10 @@ impl<K: Plain, V: Plain> Table<K, V> {
                 expected_value: size_of::<V>(),
             })
         }
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.raw.descriptor()
     }
 
     pub(super) const fn capacity(&self) -> u32 {

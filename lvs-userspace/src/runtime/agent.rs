@@ -1,6 +1,7 @@
 //! The one task that owns the state and the writing end of the data plane.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
@@ -11,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::ageing::{Found, Walk};
+use super::cluster::{self, Cluster, Turn, Wish};
 use super::health::Health;
 use super::installed::Installed;
 use super::next_hops::NextHops;
@@ -22,6 +24,7 @@ use crate::control::Event;
 use crate::dataplane::monotonic_nanoseconds;
 use crate::health::Evidence;
 use crate::health::pool::{Mode, Selection};
+use crate::network::Network;
 use lvs_common::settings::Settings;
 
 /// Between the end of a walk through the connection table and the next, at the least.
@@ -62,6 +65,9 @@ pub(super) struct Agent {
     next_hops: NextHops,
     health: Health,
     vrrp: Vrrp,
+    network: Network,
+    /// `None` without a cluster.
+    cluster: Option<Cluster>,
     evidence: Evidence,
     /// Configured interfaces that the machine has, and their indices.
     present: BTreeMap<String, u32>,
@@ -82,6 +88,7 @@ impl Agent {
         next_hops: NextHops,
         health: Health,
         vrrp: Vrrp,
+        network: Network,
     ) -> Self {
         let dataplane = &installed.dataplane;
         let readback = dataplane.readback();
@@ -97,6 +104,8 @@ impl Agent {
             next_hops,
             health,
             vrrp,
+            network,
+            cluster: None,
             evidence: Evidence::default(),
             present: BTreeMap::new(),
             advice: Vec::new(),
@@ -115,6 +124,11 @@ impl Agent {
         for event in known {
             self.installed.handle(event, &self.next_hops)?;
         }
+        // Before packets meet services whose leases are of an earlier configuration.
+        let leases = self.installed.dataplane.lease_writer();
+        let left =
+            config.cluster.as_ref().map(|plan| cluster::leases_left(plan, &self.options.instance, &leases));
+        let left = left.transpose()?;
         let commands = self.installed.install(config.clone(), &self.next_hops)?;
         info!(services = config.services.len(), changes = commands, "the configuration is installed");
         self.installed.dataplane.want_egress(wants_egress(&config));
@@ -125,6 +139,11 @@ impl Agent {
         }
         self.take_advice();
         self.health.watch();
+        if let (Some(plan), Some(left)) = (&config.cluster, left) {
+            let plan = Arc::clone(plan);
+            let cluster = Cluster::start(plan, left, leases, self.network.clone(), self.healthy()).await?;
+            self.cluster = Some(cluster);
+        }
         self.vrrp.configure(&self.health.config().vrrp).await
     }
 
@@ -158,6 +177,16 @@ impl Agent {
                         let reloaded = self.reload().await;
                         drop(answer.send(reloaded.map_err(model::Failure::from)));
                     }
+                    Request::Cluster(answer) => {
+                        let described = match &self.cluster {
+                            Some(cluster) => cluster.describe().await,
+                            None => None,
+                        };
+                        drop(answer.send(described));
+                    }
+                    Request::Operate { wish, group, answer } => {
+                        drop(answer.send(self.operate(wish, group.as_deref()).await));
+                    }
                     Request::Stop { keep_forwarding, done } => {
                         return End { keep_forwarding, asked_by: Some(done) };
                     }
@@ -182,12 +211,19 @@ impl Agent {
                         error!("real servers are no longer checked: restart lvsd with --keep-forwarding");
                     }
                 },
+                turn = async { self.cluster.as_mut()?.changed().await }, if self.cluster.is_some() => {
+                    self.turned(turn);
+                }
                 found = async { walking.as_mut()?.await.ok() }, if walking.is_some() => {
                     walking = None;
                     self.walked(found);
                 }
                 _ = tick.tick() => {
                     self.vrrp.progress();
+                    let healthy = self.healthy();
+                    if let Some(cluster) = &mut self.cluster {
+                        cluster.progress(healthy);
+                    }
                     let desired = self.health.tick();
                     self.install(desired);
                     self.handle(Event::Tick);
@@ -204,9 +240,42 @@ impl Agent {
     /// Ends the agent's part; see [`crate::dataplane::Dataplane::close`].
     pub(super) async fn close(mut self, keep_forwarding: bool) -> Result<(), Error> {
         // While packets still find their servers.
+        if let Some(mut cluster) = self.cluster.take() {
+            if keep_forwarding && !cluster.hold().await {
+                warn!("the other directors do not wait for the next start: what is held here is handed over");
+            }
+            cluster.end().await;
+        }
         self.vrrp.end().await;
         self.health.save();
         Ok(self.installed.dataplane.close(keep_forwarding)?)
+    }
+
+    /// Real servers that take new connections, as far as they make this director fitter.
+    fn healthy(&self) -> u16 {
+        let services = &self.installed.config.services;
+        let serving =
+            services.iter().flat_map(|service| &service.real_servers).filter(|server| server.weight > 0);
+        u16::try_from(serving.take(usize::from(u16::MAX)).count()).unwrap_or(u16::MAX)
+    }
+
+    fn turned(&mut self, turn: Option<Turn>) {
+        match turn {
+            Some(Turn::Active { group, epoch }) => info!(group, epoch, "this director is active"),
+            Some(Turn::Standby { group }) => info!(group, "this director stands by"),
+            Some(Turn::Told(_)) => {}
+            None => {
+                error!("the cluster is no longer followed: restart lvsd with --keep-forwarding");
+                self.cluster = None;
+            }
+        }
+    }
+
+    async fn operate(&self, wish: Wish, group: Option<&str>) -> Result<(), model::Failure> {
+        match &self.cluster {
+            Some(cluster) => Ok(cluster.operate(wish, group).await.map_err(model::Failure::from)?),
+            None => Err(model::Failure::new("this director is in no cluster".to_owned())),
+        }
     }
 
     fn handle(&mut self, event: Event) {
@@ -267,6 +336,14 @@ impl Agent {
     async fn try_reload(&mut self) -> Result<model::Reloaded, Error> {
         let config = read(&self.options.config)?;
         let before = self.installed.config.clone();
+        if config.cluster != before.cluster {
+            let remedy =
+                "`lvsctl stop --keep-forwarding` and a start of lvsd bring it into force, without a failover";
+            return Err(Error::Cluster(format!("it has changed, and a reload cannot change it: {remedy}")));
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.reload_keys()?;
+        }
         if config.limits != before.limits {
             warn!(
                 "limits take effect when the maps are made: stop lvsd without --keep-forwarding and start it"
@@ -406,7 +483,7 @@ impl Agent {
     }
 }
 
-/// Whether something must be done to what this machine sends.
+/// Whether something must be done to what this machine sends: probes take a path, what has no lease is dropped.
 fn wants_egress(config: &Config) -> bool {
     config.moving().next().is_some() || config.services.iter().any(|service| service.health.probes_the_path)
 }

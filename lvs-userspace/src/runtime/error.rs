@@ -38,6 +38,8 @@ pub enum Error {
     Network(#[from] network::Error),
     #[error(transparent)]
     Takeover(#[from] takeover::Failure),
+    #[error("cluster: {0}")]
+    Cluster(String),
     #[error("cannot start the thread that speaks VRRP: {0}")]
     Vrrp(#[source] io::Error),
 }

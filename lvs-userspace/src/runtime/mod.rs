@@ -7,6 +7,7 @@
 mod advice;
 mod ageing;
 mod agent;
+mod cluster;
 mod error;
 mod evidence;
 mod health;
@@ -35,6 +36,7 @@ use crate::dataplane::{Dataplane, KernelLog, OpenOptions, bpffs, object};
 use crate::network::{Network, Resolver};
 
 use agent::{Agent, End, Signals};
+pub use cluster::{Wish, new_life};
 pub use error::Error;
 use health::Health;
 use installed::Installed;
@@ -120,7 +122,8 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     let installed = Installed::new(dataplane, state, health.desired());
     let checks = health.instruct();
     let vrrp = Vrrp::new(&options.instance, network.clone(), leases);
-    let mut agent = Agent::new(options, installed, NextHops::new(resolver, reports), health, vrrp);
+    let mut agent =
+        Agent::new(options, installed, NextHops::new(resolver, reports), health, vrrp, network.clone());
     let begun = async {
         tokio::spawn(neighbours::resolve(requests?, network));
         tokio::spawn(supervisor.with_probes(probes).run());

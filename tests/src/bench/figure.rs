@@ -22,7 +22,7 @@ impl Better {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
-    /// `program`, `traffic`, `control` or `memory`.
+    /// `program`, `traffic`, `control`, `memory` or `sync`.
     pub section: String,
     /// What was measured, in words; together with the section it names the figure.
     pub case: String,

@@ -17,6 +17,7 @@ pub mod plot;
 mod processor;
 pub mod program;
 pub mod report;
+pub mod sync;
 pub mod traffic;
 
 use std::fmt;
@@ -56,10 +57,12 @@ pub enum Section {
     Control,
     /// Memory of the kernel: at rest, with many services, of each connection.
     Memory,
+    /// What it takes to keep a second director's connections in step: time, bytes, processor.
+    Sync,
 }
 
 impl Section {
-    pub const ALL: [Self; 4] = [Self::Program, Self::Traffic, Self::Control, Self::Memory];
+    pub const ALL: [Self; 5] = [Self::Program, Self::Traffic, Self::Control, Self::Memory, Self::Sync];
 
     /// The name in [`Figure::section`].
     pub const fn name(self) -> &'static str {
@@ -68,6 +71,7 @@ impl Section {
             Self::Traffic => "traffic",
             Self::Control => "control",
             Self::Memory => "memory",
+            Self::Sync => "sync",
         }
     }
 
@@ -77,6 +81,7 @@ impl Section {
             Self::Traffic => traffic::figures(options),
             Self::Control => control::figures(options),
             Self::Memory => memory::figures(options),
+            Self::Sync => sync::figures(options),
         }
     }
 }

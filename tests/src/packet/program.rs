@@ -79,11 +79,11 @@ pub(crate) fn run_rounds(
     rounds: u32,
 ) -> io::Result<(Verdict, Vec<u8>)> {
     let context = Context { data_end: frame.len() as u32, ingress_ifindex: ingress, ..Context::default() };
-    let (action, output) = test(program, &context, frame, rounds)?;
+    let (action, output) = test_run(program, &context, frame, rounds)?;
     Ok((Verdict::from_action(action)?, output))
 }
 
-/// The beginning of `struct __sk_buff`, of which only this may be set.
+/// The beginning of `struct __sk_buff`, of which only the mark may be set.
 #[repr(C)]
 #[derive(Default)]
 struct Buffer {
@@ -92,13 +92,25 @@ struct Buffer {
     mark: u32,
 }
 
-/// Runs the classifier `program` once on a frame that leaves with this mark; what it returned (`TC_ACT_*`).
-pub(super) fn run_egress(program: BorrowedFd<'_>, mark: u32, frame: &[u8]) -> io::Result<(i32, Vec<u8>)> {
-    let (action, output) = test(program, &Buffer { mark, ..Buffer::default() }, frame, 1)?;
-    Ok((action.cast_signed(), output))
+/// Whether the classifier `program` lets `frame` leave that has this mark, and in which form.
+pub(super) fn run_egress(program: BorrowedFd<'_>, mark: u32, frame: &[u8]) -> io::Result<(bool, Vec<u8>)> {
+    /// TC_ACT_UNSPEC and TC_ACT_SHOT of linux/pkt_cls.h.
+    const UNSPECIFIED: u32 = u32::MAX;
+    const SHOT: u32 = 2;
+    match test_run(program, &Buffer { mark, ..Buffer::default() }, frame, 1)? {
+        (UNSPECIFIED, output) => Ok((true, output)),
+        (SHOT, output) => Ok((false, output)),
+        (other, _) => Err(io::Error::other(format!("the program returned {other}"))),
+    }
 }
 
-fn test<C>(program: BorrowedFd<'_>, context: &C, frame: &[u8], rounds: u32) -> io::Result<(u32, Vec<u8>)> {
+/// What the program returned, and the frame as it left it.
+fn test_run<C>(
+    program: BorrowedFd<'_>,
+    context: &C,
+    frame: &[u8],
+    rounds: u32,
+) -> io::Result<(u32, Vec<u8>)> {
     let mut output = vec![0; frame.len() + HEADROOM];
     let mut attributes = Attributes {
         program: program.as_raw_fd() as u32,

@@ -24,7 +24,9 @@ use lvs_common::{LAYOUT_VERSION, names};
 use lvs_userspace::config;
 use lvs_userspace::config::model::Cluster;
 use lvs_userspace::control::{Capacity, Command, Event, NextHop, Snapshot, State};
-use lvs_userspace::dataplane::{Dataplane, OpenOptions, Probes, SweepReport, Sweeper, now_ticks, object};
+use lvs_userspace::dataplane::{
+    Dataplane, FlowReader, FlowWriter, OpenOptions, Probes, SweepReport, Sweeper, now_ticks, object,
+};
 
 use super::frame::{address, packet_of};
 use super::place::{self, Interfaces, Side};
@@ -399,10 +401,10 @@ impl World {
             .unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN: {error}"))
     }
 
-    /// What becomes of a frame that leaves with this mark: what the program returned, and the frame.
-    pub fn leave(&self, mark: u32, frame: &[u8]) -> (i32, Vec<u8>) {
-        program::run_egress(self.dataplane().egress(), mark, frame)
-            .unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN: {error}"))
+    /// Whether a frame leaves that has this mark, and in which form.
+    pub fn leave(&self, mark: u32, frame: &[u8]) -> (bool, Vec<u8>) {
+        let program = self.dataplane().egress().unwrap_or_else(|| unreachable!("loaded with the director"));
+        program::run_egress(program, mark, frame).unwrap_or_else(|error| panic!("BPF_PROG_TEST_RUN: {error}"))
     }
 
     /// Connections of probes that take the path.
@@ -422,6 +424,16 @@ impl World {
     /// A sweeper of its own, for another thread, and the settings it needs.
     pub fn sweeper(&self) -> (Sweeper, Settings) {
         (self.dataplane().sweeper(), self.snapshot().settings.unwrap_or_else(Settings::defaults))
+    }
+
+    /// Follows the connection table: from now on changes are marked.
+    pub fn flow_reader(&self) -> FlowReader {
+        self.dataplane().flow_reader().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Writes entries, as for another director's connections.
+    pub fn flow_writer(&self) -> FlowWriter {
+        self.dataplane().flow_writer().unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// What the program has counted of its table.
@@ -483,14 +495,12 @@ impl World {
     /// Runs one row of a table about what the machine itself sends: whether `frame` leaves, or why it does not.
     pub fn leaving_row(&mut self, name: &str, frame: &[u8], dropped: Option<Cause>) {
         self.forget();
-        /// TC_ACT_UNSPEC and TC_ACT_SHOT of linux/pkt_cls.h.
-        const ACTIONS: [i32; 2] = [-1, 2];
-        let (action, left) = self.leave(0, frame);
+        let (leaves, left) = self.leave(0, frame);
         let causes = self.read_causes();
         let rose = causes.iter().zip(&self.causes).filter(|(now, before)| now.1 != before.1);
         let rose: Vec<(Cause, u64)> = rose.map(|(now, before)| (now.0, now.1 - before.1)).collect();
         let expected: Vec<(Cause, u64)> = dropped.map(|cause| (cause, 1)).into_iter().collect();
-        self.equal(name, (action, rose), (ACTIONS[usize::from(dropped.is_some())], expected));
+        self.equal(name, (leaves, rose), (dropped.is_none(), expected));
         self.check(name, left == frame, || "the frame was changed".to_owned());
     }
 

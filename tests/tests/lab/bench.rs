@@ -32,3 +32,8 @@ fn control() -> Result<()> {
 fn memory() -> Result<()> {
     smoke(Section::Memory)
 }
+
+#[test]
+fn sync() -> Result<()> {
+    smoke(Section::Sync)
+}

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod adopt;
 mod answers;
 mod checksums;
 mod concurrency;
@@ -13,6 +14,7 @@ mod leases;
 mod malformed;
 mod methods;
 mod probes;
+mod replication;
 mod schedulers;
 mod steering;
 mod traffic;

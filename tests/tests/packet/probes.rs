@@ -13,10 +13,6 @@ use crate::traffic::*;
 
 use Side::{Back, Front};
 
-/// `TC_ACT_UNSPEC` and `TC_ACT_SHOT` of linux/pkt_cls.h.
-const ON: i32 = -1;
-const SHOT: i32 = 2;
-
 /// Ports: the probe's, and the server's.
 const PORTS: (u16, u16) = (45_000, 80);
 
@@ -74,7 +70,7 @@ fn a_probe_and_its_answer_change_the_address_of_the_server() {
                 let inner = said(number, &sent.to(family.vip).with(|ip| ip.hops = 1), PORTS);
                 let packet = if matches!(path, Path::Tunnel { .. }) { outer.tunnel(&inner) } else { inner };
                 let left = world.leave(passage.mark(), &frame);
-                world.equal(&name, left, (ON, link_to(Back, family.back).frame(&packet)));
+                world.equal(&name, left, (true, link_to(Back, family.back).frame(&packet)));
                 world.equal(&format!("{name}, taken"), passage.was_taken().unwrap(), true);
 
                 let answer = Ip::new(family.vip, family.back_self);
@@ -108,7 +104,7 @@ fn a_probe_of_nat_changes_the_address_of_the_director() {
             let sent = Ip::new(family.back_self, family.back);
             let link = link_to(Back, family.back);
             let left = world.leave(passage.mark(), &link.frame(&said(number, &sent, PORTS)));
-            world.equal(&name, left, (ON, link.frame(&said(number, &sent.from(client), PORTS))));
+            world.equal(&name, left, (true, link.frame(&said(number, &sent.from(client), PORTS))));
 
             let (answer, turned) = (Ip::new(family.back, client), (PORTS.1, PORTS.0));
             let link = link_from(Back, family.back);
@@ -128,7 +124,7 @@ fn a_probe_of_nat_by_a_director_that_stands_by_stays_as_it_is() {
     let passage = open(&world, &Path::Translated { client: ip("198.18.0.1") });
     let frame = link_to(Back, V4.back).frame(&said(number::TCP, &Ip::new(V4.back_self, V4.back), PORTS));
     let left = world.leave(passage.mark(), &frame);
-    world.equal("it leaves", left, (ON, frame));
+    world.equal("it leaves", left, (true, frame));
     world.equal("it is taken for one on the path", passage.was_taken().unwrap(), true);
 }
 
@@ -141,23 +137,24 @@ fn what_is_no_probe_leaves_as_it_is_and_a_probe_without_a_path_not_at_all() {
     let sent = Ip::new(V4.back_self, V4.back);
     let frame = link.frame(&said(number::TCP, &sent, PORTS));
     for mark in [0, 1, MARK >> 1, MARK << 1, MARK - 1] {
-        world.equal(&format!("mark {mark:#x}"), world.leave(mark, &frame), (ON, frame.clone()));
+        world.equal(&format!("mark {mark:#x}"), world.leave(mark, &frame), (true, frame.clone()));
     }
     let unknown = passage.mark() + 1;
-    world.equal("a mark that nobody has", world.leave(unknown, &frame).0, SHOT);
+    world.equal("a mark that nobody has", world.leave(unknown, &frame).0, false);
     for (what, packet) in [
         ("ICMP", sent.icmp_packet(8, 0, [0; 4], b"echo")),
         ("options", said(number::TCP, &sent.with(|ip| ip.options = vec![1; 4]), PORTS)),
         ("a fragment", said(number::UDP, &sent.with(|ip| ip.fragment = Some((0, true))), PORTS)),
     ] {
-        world.equal(what, world.leave(passage.mark(), &link.frame(&packet)).0, SHOT);
+        world.equal(what, world.leave(passage.mark(), &link.frame(&packet)).0, false);
     }
+    world.equal("each is counted", world.counted(Cause::ProbeLost), 4);
     world.equal("not taken", passage.was_taken().unwrap(), false);
     drop(passage);
 
     // Without a check that takes the path nothing is looked for.
     world.reload(&service("plain", V4.vip, 80, "tcp", &servers(&[V4.back])));
-    world.equal("nobody asks", world.leave(MARK, &frame), (ON, frame.clone()));
+    world.equal("nobody asks", world.leave(MARK, &frame), (true, frame.clone()));
 }
 
 /// A refusal is quoted as it was sent on; the socket must see what it has sent.

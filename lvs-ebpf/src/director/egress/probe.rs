@@ -192,7 +192,7 @@ impl Header {
         } else {
             (IPV6, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6)
         };
-        context.adjust_room(room as i32, BPF_ADJ_ROOM_MAC as u32, flags as u64)?;
+        context.adjust_room(room as i32, BPF_ADJ_ROOM_MAC, flags as u64)?;
         let outer = Outer {
             source: &self.source,
             destination: server,

@@ -47,6 +47,17 @@ pub struct Inherited {
     pub ends: Duration,
 }
 
+/// What a director has set about one group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    pub mode: Mode,
+    pub is_ready: bool,
+    pub fitness: Fitness,
+    pub digest: u64,
+    /// The latest term that is known.
+    pub epoch: u64,
+}
+
 /// One director.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -211,8 +222,16 @@ impl Node {
         Some(self.seats[self.index(group)?].mode)
     }
 
-    pub fn epoch(&self, group: GroupId) -> Option<u64> {
-        Some(self.seats[self.index(group)?].ballot.epoch)
+    /// What can be told of a group.
+    pub fn view(&self, group: GroupId) -> View {
+        let Some(index) = self.index(group) else { return View::default() };
+        let Seat { mode, is_ready, fitness, digest, ref ballot, .. } = self.seats[index];
+        View { mode, is_ready, fitness, digest, epoch: ballot.epoch }
+    }
+
+    /// Whether this is the present life of a member.
+    pub fn knows_life(&self, node: NodeId, life: u64) -> bool {
+        self.peers.iter().any(|peer| peer.node == node && peer.life() == Some(life))
     }
 
     fn index(&self, group: GroupId) -> Option<usize> {

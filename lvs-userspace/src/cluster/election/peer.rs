@@ -142,6 +142,10 @@ impl Peer {
         Received::Accepted
     }
 
+    pub(super) fn life(&self) -> Option<u64> {
+        self.present.map(|(life, _)| life)
+    }
+
     /// What is echoed to it, also to a life that has not proved itself: it needs that to do so.
     pub(super) fn echoes(&self) -> impl Iterator<Item = Echo> {
         let lives = self.present.into_iter().chain(self.unproved);

@@ -227,8 +227,8 @@ const ROWS: &[(&str, &[&str])] = &[
         "8:101: a check of type `external` cannot take the path, since it has sockets of its own, at services[0].health.checks[1].via; expected `address`, or another type of check",
     ]),
     ("{checks: [{type: tcp, via: path, address: 192.168.0.9}, {type: tcp, via: vip}]}", &[
-        "8:61: 192.168.0.9 is probed `via: path`, which leads to the real server, at services[0].health.checks[0].address; expected no address, or `via: address`",
-        "8:92: \"vip\" is not known, at services[0].health.checks[1].via; expected one of address, path",
+        "8:55: 192.168.0.9 is probed `via: path`, which leads to the real server, at services[0].health.checks[0].address; expected no address, or `via: address`",
+        "8:86: \"vip\" is not known, at services[0].health.checks[1].via; expected one of address, path",
     ]),
     ("{checks: [{type: tcp, interval: 10ms, timeout: soon, rise: 0}]}", &[
         "8:45: \"10ms\" is out of range, at services[0].health.checks[0].interval; expected a time from 50ms to 1d, such as 500ms, 2s or 1m",

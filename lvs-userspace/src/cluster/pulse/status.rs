@@ -1,0 +1,75 @@
+//! What can be told of the cluster.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The cluster as this director sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub node: String,
+    /// With a voter, or more than two directors, there are never two holders of a group.
+    pub has_majority_rule: bool,
+    pub groups: Vec<GroupStatus>,
+    /// The other directors, and the voter.
+    pub peers: Vec<PeerStatus>,
+    pub paths: Vec<PathStatus>,
+    /// Messages that were not taken, by reason.
+    pub refused: Vec<(String, u64)>,
+    /// The longest time between two rounds of the thread that beats, in microseconds.
+    pub longest_round: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    pub name: String,
+    /// `active`, `standby`, `released`, or `waiting` until its state is complete or while it is unfit.
+    pub role: String,
+    /// Who holds it, as far as is known here.
+    pub holder: Option<String>,
+    /// The term of office.
+    pub epoch: u64,
+    /// Milliseconds that the lease still lasts without a further beat.
+    pub lease: Option<u64>,
+    pub is_ready: bool,
+    pub is_fit: bool,
+    pub score: u16,
+    /// Services and rings differ from this director's at these nodes.
+    pub differs_from: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    pub name: String,
+    pub is_alive: bool,
+    /// Since when it has been heard, in milliseconds.
+    pub alive_for: Option<u64>,
+    /// By path.
+    pub heard: Vec<Heard>,
+}
+
+/// One node on one path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    pub path: String,
+    /// Milliseconds since the last message.
+    pub ago: u64,
+    pub received: u64,
+    pub late: u64,
+    pub missing: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathStatus {
+    pub name: String,
+    pub fault: Option<String>,
+    pub sent: u64,
+    pub failed: u64,
+    pub received: u64,
+    /// Dropped: from strangers, too long, damaged.
+    pub dropped: u64,
+}
+
+pub(super) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,325 @@
+//! The loop.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use lvs_common::lease::Lease;
+use nix::time::{ClockId, clock_gettime};
+
+use super::detector::Detector;
+use super::status::{self, GroupStatus, Heard, PathStatus, PeerStatus, Status};
+use super::{Order, Parts, Task};
+use crate::cluster::beat::Beat;
+use crate::cluster::election::{Mode, Node, Output, Received};
+use crate::cluster::identity::{GroupId, NodeId};
+use crate::cluster::keys::{Keyring, Kind};
+use crate::cluster::message;
+use crate::cluster::refusal::Refusals;
+use crate::cluster::transport::Transport;
+use crate::cluster::vrrp::Progress;
+use crate::dataplane::LeaseWriter;
+
+/// `SCHED_FIFO`, above everything that is not as urgent: a late beat looks like a dead director.
+const PRIORITY: i32 = 50;
+/// The main task is looked after this often at the least.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// The clock of the data plane's leases.
+pub(super) fn monotonic() -> Duration {
+    // It fails for clocks that do not exist.
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
+pub(super) struct Thread {
+    node: Node,
+    nodes: BTreeMap<NodeId, String>,
+    groups: BTreeMap<GroupId, (String, u8)>,
+    /// As they were written last.
+    written: BTreeMap<GroupId, Duration>,
+    writer: LeaseWriter,
+    transport: Transport,
+    keys: Keyring,
+    detector: Detector,
+    watchdog: Duration,
+    progress: Arc<Progress>,
+    tasks: tokio::sync::mpsc::UnboundedSender<Task>,
+    orders: Receiver<Order>,
+    refusals: Refusals,
+    /// Messages of earlier lives or received before, of nodes that are none, and of lives that prove nothing.
+    replayed: u64,
+    strangers: u64,
+    unproved: u64,
+    is_hung: bool,
+    last_round: Duration,
+    longest_round: Duration,
+}
+
+impl Thread {
+    pub(super) fn new(parts: Parts, orders: Receiver<Order>) -> Self {
+        let now = monotonic();
+        Self {
+            node: Node::new(parts.settings, &parts.inherited, now),
+            nodes: parts.nodes,
+            groups: parts.groups,
+            written: BTreeMap::new(),
+            writer: parts.writer,
+            transport: parts.transport,
+            keys: parts.keys,
+            detector: Detector::new(parts.warntime),
+            watchdog: parts.watchdog,
+            progress: parts.progress,
+            tasks: parts.tasks,
+            orders,
+            refusals: Refusals::default(),
+            replayed: 0,
+            strangers: 0,
+            unproved: 0,
+            is_hung: false,
+            last_round: now,
+            longest_round: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        be_urgent();
+        loop {
+            if self.take_orders() {
+                return;
+            }
+            let timeout = self.node.next_tick().saturating_sub(monotonic()).min(ROUND);
+            self.listen(timeout);
+            self.look_after_progress();
+            if self.is_hung {
+                continue;
+            }
+            // Read before the evidence is looked at: what is late must not look young.
+            let now = monotonic();
+            self.longest_round = self.longest_round.max(now.saturating_sub(self.last_round));
+            self.last_round = now;
+            self.node.tick(now);
+            self.carry_out();
+        }
+    }
+
+    /// A main task that does nothing any more must not be represented by a thread that still does.
+    fn look_after_progress(&mut self) {
+        let is_hung = !self.progress.is_recent(Instant::now(), self.watchdog);
+        if is_hung != self.is_hung {
+            self.is_hung = is_hung;
+            let what =
+                if is_hung { "makes no progress: this director is silent" } else { "makes progress again" };
+            tracing::error!("the agent's main task {what}");
+        }
+    }
+
+    fn listen(&mut self, timeout: Duration) {
+        let Self {
+            transport, keys, node, detector, refusals, replayed, strangers, unproved, is_hung, ..
+        } = self;
+        let polled = transport.poll(timeout, |source, datagram| {
+            if *is_hung {
+                return;
+            }
+            let now = monotonic();
+            let beat = match keys.open(Kind::Beat, datagram).and_then(message::decode) {
+                Ok(beat) => beat,
+                Err(refusal) => return refusals.count(refusal),
+            };
+            // One's own come back on some paths.
+            if beat.sender == node.settings().node {
+                return;
+            }
+            match node.receive(&beat, now) {
+                Received::Stranger => *strangers += 1,
+                Received::Unproved => *unproved += 1,
+                // The same message on another path, mostly; how each path works is the detector's to know.
+                Received::Accepted => detector.hear(beat.sender, source.path, beat.life, beat.sequence, now),
+                Received::Old => {
+                    if node.knows_life(beat.sender, beat.life) {
+                        detector.hear(beat.sender, source.path, beat.life, beat.sequence, now);
+                    } else {
+                        *replayed += 1;
+                    }
+                }
+            }
+        });
+        if let Err(error) = polled {
+            tracing::error!(%error, "cannot wait for beats");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn carry_out(&mut self) {
+        for output in self.node.take_outputs() {
+            let task = match output {
+                Output::Send(beat) => {
+                    self.send(&beat);
+                    continue;
+                }
+                Output::Lease { group, ends, fresh_until, .. } => {
+                    self.write(group, ends, fresh_until);
+                    continue;
+                }
+                Output::Serve { group, epoch } => Task::Serve { group, epoch },
+                Output::Withdraw { group } => Task::Withdraw { group },
+                Output::Announce { group } => Task::Announce { group },
+                Output::Probe { group, epoch: attempt } => Task::Probe { group, attempt },
+                Output::Fence { group, epoch: attempt, node } => Task::Fence { group, attempt, node },
+                Output::Tell(notice) => Task::Tell(notice),
+            };
+            // Nobody is left to do it when the agent ends.
+            self.tasks.send(task).ok();
+        }
+    }
+
+    fn send(&mut self, beat: &Beat) {
+        let sealed = self.keys.seal(Kind::Beat, &message::encode(beat));
+        // Counted by the path, and told in its status.
+        drop(self.transport.send(&sealed));
+    }
+
+    fn write(&mut self, group: GroupId, ends: Duration, fresh_until: Duration) {
+        let Some((_, index)) = self.groups.get(&group) else { return };
+        let lease = Lease { ends: nanoseconds(ends), fresh_until: nanoseconds(fresh_until) };
+        match self.writer.write(*index, lease) {
+            Ok(()) => drop(self.written.insert(group, ends)),
+            Err(error) => drop(self.tasks.send(Task::Broken(error.to_string()))),
+        }
+    }
+
+    /// Whether the thread is to end.
+    fn take_orders(&mut self) -> bool {
+        loop {
+            let now = monotonic();
+            match self.orders.try_recv() {
+                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::Disconnected) | Ok(Order::Stop) => return true,
+                Ok(Order::Leave(answer)) => {
+                    self.node.leave(now);
+                    self.carry_out();
+                    // Whoever asked may have given up waiting.
+                    answer.send(()).ok();
+                    return true;
+                }
+                Ok(order) => self.obey(order, now),
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order, now: Duration) {
+        let node = &mut self.node;
+        match order {
+            Order::Fitness { group, fitness } => node.set_fitness(group, fitness),
+            Order::Ready { group, is_ready } => node.set_ready(group, is_ready),
+            Order::Digest { group, digest } => node.set_digest(group, digest),
+            Order::Probed { group, attempt, answered } => node.probed(group, attempt, answered),
+            Order::Fenced { group, attempt, done } => node.fenced(group, attempt, done),
+            Order::Failed { group } => node.failed(group, now),
+            Order::Standby { group, answer } => drop(answer.send(node.standby(group, now))),
+            Order::Release { group, answer } => drop(answer.send(node.release(group, now))),
+            Order::Take { group, answer } => drop(answer.send(node.take(group, now))),
+            Order::Hold { length, answer } => drop(answer.send(node.hold(length, now))),
+            Order::Keys(keys) => self.keys = keys,
+            Order::Describe(answer) => drop(answer.send(self.status(now))),
+            Order::Leave(_) | Order::Stop => {}
+        }
+    }
+
+    fn name(&self, node: NodeId) -> String {
+        self.nodes.get(&node).cloned().unwrap_or_else(|| format!("{:016x}", node.0))
+    }
+
+    fn status(&self, now: Duration) -> Status {
+        let settings = self.node.settings();
+        let paths: Vec<_> = self.transport.paths().collect();
+        let peers = settings.peers.iter().chain(&settings.voter).map(|peer| {
+            let alive_since = self.node.alive_since(*peer, now);
+            let heard = paths.iter().enumerate().filter_map(|(index, path)| {
+                let hearing = self.detector.of(*peer, index)?;
+                Some(Heard {
+                    path: path.name.clone(),
+                    ago: status::milliseconds(now.saturating_sub(hearing.last)),
+                    received: hearing.received,
+                    late: hearing.late,
+                    missing: hearing.missing,
+                })
+            });
+            PeerStatus {
+                name: self.name(*peer),
+                is_alive: alive_since.is_some(),
+                alive_for: alive_since.map(|since| status::milliseconds(now.saturating_sub(since))),
+                heard: heard.collect(),
+            }
+        });
+        let mut refused: Vec<(String, u64)> =
+            self.refusals.iter().map(|(name, count)| (name.to_owned(), count)).collect();
+        refused.push(("replayed".to_owned(), self.replayed));
+        refused.push(("stranger".to_owned(), self.strangers));
+        refused.push(("unproved".to_owned(), self.unproved));
+        Status {
+            node: self.name(settings.node),
+            has_majority_rule: !settings.is_weak(),
+            groups: settings.groups.iter().map(|group| self.group_status(group.group, now)).collect(),
+            peers: peers.collect(),
+            paths: paths
+                .iter()
+                .map(|path| PathStatus {
+                    name: path.name.clone(),
+                    fault: path.fault.map(|fault| fault.to_string()),
+                    sent: path.counts.sent,
+                    failed: path.counts.failed,
+                    received: path.counts.received,
+                    dropped: path.counts.strangers + path.counts.too_long + path.counts.damaged,
+                })
+                .collect(),
+            refused,
+            longest_round: u64::try_from(self.longest_round.as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn group_status(&self, group: GroupId, now: Duration) -> GroupStatus {
+        let settings = self.node.settings();
+        let view = self.node.view(group);
+        let holds = self.node.holds(group, now).is_some();
+        let role = match view.mode {
+            _ if holds => "active",
+            Mode::Released => "released",
+            Mode::Normal | Mode::Standby if view.is_ready && view.fitness.is_fit => "standby",
+            Mode::Normal | Mode::Standby => "waiting",
+        };
+        let differs = settings.peers.iter().filter(|peer| {
+            let said = self.node.says(**peer, group, now);
+            said.is_some_and(|said| said.digest != 0 && view.digest != 0 && said.digest != view.digest)
+        });
+        let ends = self.written.get(&group).filter(|_| holds);
+        GroupStatus {
+            name: self.groups.get(&group).map_or_else(String::new, |(name, _)| name.clone()),
+            role: role.to_owned(),
+            holder: self.node.holder(group, now).map(|node| self.name(node)),
+            epoch: view.epoch,
+            lease: ends.map(|ends| status::milliseconds(ends.saturating_sub(now))),
+            is_ready: view.is_ready,
+            is_fit: view.fitness.is_fit,
+            score: view.fitness.score,
+            differs_from: differs.map(|peer| self.name(*peer)).collect(),
+        }
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Before others, and with its memory in place. Both may be forbidden; then it beats as well as it can.
+fn be_urgent() {
+    let parameters = libc::sched_param { sched_priority: PRIORITY };
+    #[allow(unsafe_code, reason = "no crate that the project has wraps sched_setscheduler")]
+    // SAFETY: the pointer is to a value that outlives the call.
+    let outcome = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) };
+    if outcome != 0 {
+        let error = std::io::Error::last_os_error();
+        tracing::warn!(%error, "the thread that beats has no real-time priority; it may be late under load");
+    }
+}

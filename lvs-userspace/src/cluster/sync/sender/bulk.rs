@@ -1,0 +1,43 @@
+//! Which buckets the receiver has yet to learn of for the first time.
+
+use super::super::marks::Marks;
+
+#[derive(Debug)]
+pub(super) struct Bulk {
+    left: Marks,
+    /// Of those that are left: told, and neither acknowledged nor lost.
+    under_way: Marks,
+}
+
+impl Bulk {
+    pub(super) fn new(buckets: u32) -> Self {
+        Self { left: Marks::new(buckets, true), under_way: Marks::new(buckets, false) }
+    }
+
+    pub(super) const fn left(&self) -> u32 {
+        self.left.count()
+    }
+
+    pub(super) fn told(&mut self, bucket: u32) {
+        if self.left.has(bucket) {
+            self.under_way.set(bucket);
+        }
+    }
+
+    /// There was nothing to tell; what was told before may still be lost.
+    pub(super) fn nothing(&mut self, bucket: u32) {
+        if !self.under_way.has(bucket) {
+            self.left.clear(bucket);
+        }
+    }
+
+    pub(super) fn acknowledged(&mut self, bucket: u32) {
+        self.left.clear(bucket);
+        self.under_way.clear(bucket);
+    }
+
+    /// It will be told again.
+    pub(super) fn lost(&mut self, bucket: u32) {
+        self.under_way.clear(bucket);
+    }
+}

@@ -1,0 +1,4 @@
+mod link;
+mod model;
+mod ordinary;
+mod wire;

@@ -1,0 +1,352 @@
+//! The cluster, where the configuration has one: the thread that beats, and the tasks that do its work.
+
+mod steward;
+mod terms;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use lvs_common::lease::Lease;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use super::Error;
+use crate::cluster::election::{GroupSettings, Inherited, Refused, Settings};
+use crate::cluster::fitness::Tracker;
+use crate::cluster::identity::{GroupId, NodeId};
+use crate::cluster::keys::Keyring;
+use crate::cluster::pulse::{Order, Parts, Pulse, Status};
+use crate::cluster::takeover::{Notice, Takeover, Timing};
+use crate::cluster::transport::Transport;
+use crate::cluster::vrrp::Progress;
+use crate::config::model::{Cluster as Plan, Failback};
+use crate::dataplane::LeaseWriter;
+use crate::network::Network;
+
+pub(super) use steward::Turn;
+use steward::{Charge, Steward, probing};
+use terms::Terms;
+
+/// How long a hold, or a handing over, is waited for in dead times.
+const PATIENCE: u32 = 2;
+
+pub(super) struct Cluster {
+    plan: Arc<Plan>,
+    pulse: Pulse,
+    takeover: Arc<Takeover>,
+    steward: JoinHandle<()>,
+    progress: Arc<Progress>,
+    tracker: Tracker,
+    turns: mpsc::UnboundedReceiver<Turn>,
+    /// Real servers that are up, as far as they make this director fitter.
+    healthy: u16,
+    /// A planned restart was granted.
+    is_held: bool,
+}
+
+/// What an earlier life has left, looked at before packets meet this one's configuration.
+pub(super) struct Left {
+    directory: PathBuf,
+    terms: Terms,
+    inherited: Vec<Inherited>,
+}
+
+/// Ends the leases that this configuration has for another group or none. Must come before its services.
+pub(super) fn leases_left(plan: &Plan, instance: &str, writer: &LeaseWriter) -> Result<Left, Error> {
+    let directory = Path::new("/run").join(instance);
+    let terms = Terms::open(&directory);
+    let mut inherited = Vec::new();
+    for index in 1..64 {
+        let group = plan.groups.get(usize::from(index) - 1);
+        let term = group.and_then(|group| terms.of(&group.name)).filter(|term| term.lease == index);
+        let lease = writer.read(index)?;
+        match (group, term) {
+            (Some(group), Some(term)) => inherited.push(Inherited {
+                group: GroupId::of(&group.name),
+                epoch: term.epoch,
+                ends: Duration::from_nanos(lease.ends),
+            }),
+            _ if lease != Lease::NONE => writer.write(index, Lease::NONE)?,
+            _ => {}
+        }
+    }
+    Ok(Left { directory, terms, inherited })
+}
+
+impl Cluster {
+    pub(super) async fn start(
+        plan: Arc<Plan>,
+        left: Left,
+        writer: LeaseWriter,
+        network: Network,
+        healthy: u16,
+    ) -> Result<Self, Error> {
+        let name = match &plan.node {
+            Some(name) => name.clone(),
+            None => {
+                nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
+            }
+        };
+        let known: Vec<&str> = plan.nodes.iter().map(|node| node.name.as_str()).collect();
+        let Some(own) = plan.node(&name).map(|node| NodeId::of(&node.name)) else {
+            return Err(Error::Cluster(format!(
+                "this director is called {name:?}, and `cluster.nodes` has {}: give it one of their names (`cluster.node`, or the host name)",
+                known.join(", ")
+            )));
+        };
+        let keys = Keyring::load(&plan.key_file).map_err(|error| Error::Cluster(error.to_string()))?;
+        let transport = Transport::open(&plan, own).map_err(|error| Error::Cluster(error.to_string()))?;
+        let (takeover, notices) =
+            Takeover::open(network.clone(), &left.directory, plan.groups.clone(), Timing::default()).await?;
+        let takeover = Arc::new(takeover);
+        let now = Instant::now();
+        let held: Vec<GroupId> = {
+            let monotonic = Duration::from_nanos(crate::dataplane::monotonic_nanoseconds());
+            left.inherited.iter().filter(|left| left.ends > monotonic).map(|left| left.group).collect()
+        };
+        takeover.sweep(&held.iter().copied().collect()).await?;
+
+        let mut interfaces = plan.track.interfaces.clone();
+        interfaces.extend(
+            plan.groups.iter().flat_map(|group| &group.addresses).map(|address| address.interface.clone()),
+        );
+        interfaces.sort();
+        interfaces.dedup();
+        let tracker = Tracker::start(&plan.track, interfaces, plan.timing.deadtime, network)?;
+
+        let settings = settings(&plan, own);
+        if settings.is_weak() {
+            warn!(
+                "two directors without a voter: while neither hears the other, only the question for the addresses on the service network keeps them apart; a voter (`cluster.voter`, `lvsd witness`) decides it"
+            );
+        }
+        let (tasks, received) = mpsc::unbounded_channel();
+        let (turns_sender, turns) = mpsc::unbounded_channel();
+        let progress = Progress::new(now);
+        let nodes: BTreeMap<NodeId, String> = plan
+            .nodes
+            .iter()
+            .map(|node| &node.name)
+            .chain(plan.voter.iter().map(|voter| &voter.name))
+            .map(|name| (NodeId::of(name), name.clone()))
+            .collect();
+        let groups = (1..).zip(&plan.groups);
+        let groups: BTreeMap<GroupId, (String, u8)> =
+            groups.map(|(index, group)| (GroupId::of(&group.name), (group.name.clone(), index))).collect();
+        let charges = plan.groups.iter().map(|group| {
+            let id = GroupId::of(&group.name);
+            (id, Charge { group: group.clone(), lease: groups[&id].1 })
+        });
+        let charges = charges.collect();
+        let pulse = Pulse::start(Parts {
+            settings,
+            inherited: left.inherited,
+            nodes: nodes.clone(),
+            groups,
+            writer,
+            transport,
+            keys,
+            warntime: plan.timing.warntime,
+            watchdog: plan.timing.watchdog,
+            progress: Arc::clone(&progress),
+            tasks,
+        });
+        let pulse =
+            pulse.map_err(|error| Error::Cluster(format!("cannot start the thread that beats: {error}")))?;
+        let steward = Steward {
+            takeover: Arc::clone(&takeover),
+            pulse: pulse.handle(),
+            charges,
+            nodes,
+            terms: left.terms,
+            probing: probing(plan.timing.deadtime),
+            turns: turns_sender,
+        };
+        let steward = tokio::spawn(async move { steward.run(received, &held).await });
+        tokio::spawn(log(notices));
+        let cluster =
+            Self { plan, pulse, takeover, steward, progress, tracker, turns, healthy, is_held: false };
+        cluster.tell_fitness();
+        for group in &cluster.plan.groups {
+            cluster.pulse.order(Order::Ready { group: GroupId::of(&group.name), is_ready: true });
+        }
+        info!(node = name, groups = cluster.plan.groups.len(), "takes part in the cluster");
+        Ok(cluster)
+    }
+
+    /// The agent's main task is at work, with so many real servers that are up.
+    pub(super) fn progress(&mut self, healthy: u16) {
+        self.progress.made(Instant::now());
+        if healthy != self.healthy {
+            self.healthy = healthy;
+            self.tell_fitness();
+        }
+    }
+
+    /// What has changed; `None` when nothing will any more. Also passes on how fit this director is.
+    pub(super) async fn changed(&mut self) -> Option<Turn> {
+        loop {
+            tokio::select! {
+                turn = self.turns.recv() => return turn,
+                () = self.tracker.changed() => self.tell_fitness(),
+            }
+        }
+    }
+
+    /// The key file again, so that keys can change while it runs.
+    pub(super) fn reload_keys(&self) -> Result<(), Error> {
+        let keys = Keyring::load(&self.plan.key_file).map_err(|error| Error::Cluster(error.to_string()))?;
+        self.pulse.order(Order::Keys(keys));
+        Ok(())
+    }
+
+    pub(super) async fn describe(&self) -> Option<Status> {
+        self.ask(Order::Describe).await
+    }
+
+    /// `None`: all groups.
+    pub(super) async fn operate(&self, what: Wish, group: Option<&str>) -> Result<(), Error> {
+        let groups: Vec<&str> = match group {
+            Some(name) => vec![name],
+            None => self.plan.groups.iter().map(|group| group.name.as_str()).collect(),
+        };
+        for name in groups {
+            let group = GroupId::of(name);
+            let done = self.ask(|answer| match what {
+                Wish::Standby => Order::Standby { group, answer },
+                Wish::Release => Order::Release { group, answer },
+                Wish::Take => Order::Take { group, answer },
+            });
+            match done.await {
+                Some(Ok(())) => {}
+                Some(Err(refused)) => {
+                    return Err(Error::Cluster(format!("group {name}: {}", reason(refused))));
+                }
+                None => return Err(Error::Cluster("the thread that beats has ended".to_owned())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the others to wait for the next start with what is held. Whether they do.
+    pub(super) async fn hold(&mut self) -> bool {
+        let length = self.plan.timing.hold;
+        let asked = self.ask(|answer| Order::Hold { length, answer }).await;
+        if asked != Some(Ok(())) {
+            return false;
+        }
+        let granted = timeout(PATIENCE * self.plan.timing.deadtime, async {
+            while let Some(turn) = self.changed().await {
+                if matches!(&turn, Turn::Told(text) if text.starts_with("the others wait")) {
+                    return true;
+                }
+            }
+            false
+        });
+        self.is_held = granted.await.unwrap_or(false);
+        self.is_held
+    }
+
+    /// Hands everything over, unless the others wait for the next start.
+    pub(super) async fn end(self) {
+        let Self { pulse, takeover, steward, is_held, plan, .. } = self;
+        if !is_held {
+            let (answer, done) = oneshot::channel();
+            pulse.order(Order::Leave(answer));
+            if timeout(PATIENCE * plan.timing.deadtime, done).await.is_err() {
+                warn!("nothing was handed over: the others take it after the dead time");
+            }
+        }
+        // Joins the thread; then the steward has nobody to do anything for.
+        drop(pulse);
+        if let Err(error) = steward.await {
+            error!(%error, "addresses may be left behind");
+        }
+        if !is_held && let Some(takeover) = Arc::into_inner(takeover) {
+            takeover.close();
+        }
+    }
+
+    fn tell_fitness(&self) {
+        let fitness = self.tracker.fitness(self.healthy);
+        for group in &self.plan.groups {
+            self.pulse.order(Order::Fitness { group: GroupId::of(&group.name), fitness });
+        }
+    }
+
+    async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Option<T> {
+        let (answer, received) = oneshot::channel();
+        self.pulse.order(order(answer));
+        received.await.ok()
+    }
+}
+
+/// What an operator wants of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wish {
+    Standby,
+    Release,
+    Take,
+}
+
+const fn reason(refused: Refused) -> &'static str {
+    match refused {
+        Refused::Unknown => "the cluster has no such group (`lvsctl cluster` lists them)",
+        Refused::Nobody => {
+            "no other director is ready to take it (`lvsctl cluster`); `release` gives it up all the same"
+        }
+        Refused::NotHeld => "it is not held here",
+        Refused::Unfit => "this director is not ready or not fit (`lvsctl cluster`)",
+    }
+}
+
+fn settings(plan: &Plan, own: NodeId) -> Settings {
+    let timing = plan.timing;
+    Settings {
+        node: own,
+        life: new_life(),
+        peers: plan.nodes.iter().map(|node| NodeId::of(&node.name)).filter(|node| *node != own).collect(),
+        voter: plan.voter.as_ref().map(|voter| NodeId::of(&voter.name)),
+        keepalive: timing.keepalive,
+        deadtime: timing.deadtime,
+        initdead: timing.initdead,
+        failback: match plan.auto_failback {
+            Failback::Off => None,
+            Failback::After(delay) => Some(delay),
+        },
+        groups: plan
+            .groups
+            .iter()
+            .map(|group| GroupSettings {
+                group: GroupId::of(&group.name),
+                order: group.order.iter().map(|name| NodeId::of(name)).collect(),
+                fences: group.fence.is_some(),
+            })
+            .collect(),
+    }
+}
+
+/// No two lives of one director have the same: the time, and what the kernel makes up for each process.
+pub fn new_life() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    RandomState::new().hash_one((time, std::process::id()))
+}
+
+async fn log(mut notices: mpsc::Receiver<Notice>) {
+    while let Some(notice) = notices.recv().await {
+        match notice {
+            Notice::Conflict { group, address, by } => {
+                let by = by.map(|byte| format!("{byte:02x}")).join(":");
+                warn!(group, %address, by, "another machine claims an address that this one holds");
+            }
+            Notice::Restored { group, address } => info!(group, %address, "was put back on its interface"),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Does what the thread that beats has no time for: addresses, announcements, questions on the wire, programs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use super::terms::{Term, Terms};
+use crate::cluster::election::{Notice, Why};
+use crate::cluster::identity::{GroupId, NodeId};
+use crate::cluster::pulse::{Handle, Order, Task};
+use crate::cluster::takeover::{Answer, Probing, Takeover};
+use crate::config::model::{Fence, Group};
+use crate::program::{self, Program};
+
+/// Bytes of a program's output that are told when it fails.
+const OUTPUT: usize = 1024;
+
+/// What has changed for the rest of the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::runtime) enum Turn {
+    Active {
+        group: String,
+        epoch: u64,
+    },
+    Standby {
+        group: String,
+    },
+    /// For people.
+    Told(String),
+}
+
+/// One group, as the steward needs it.
+pub(super) struct Charge {
+    pub(super) group: Group,
+    pub(super) lease: u8,
+}
+
+pub(super) struct Steward {
+    pub(super) takeover: Arc<Takeover>,
+    pub(super) pulse: Handle,
+    pub(super) charges: BTreeMap<GroupId, Charge>,
+    pub(super) nodes: BTreeMap<NodeId, String>,
+    pub(super) terms: Terms,
+    pub(super) probing: Probing,
+    pub(super) turns: mpsc::UnboundedSender<Turn>,
+}
+
+/// What the worker of a group does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Job {
+    Serve,
+    Withdraw,
+}
+
+impl Steward {
+    /// Until the thread that beats has ended. Groups of `held` are served already, by an earlier life.
+    pub(super) async fn run(mut self, mut tasks: mpsc::UnboundedReceiver<Task>, held: &[GroupId]) {
+        let mut workers = BTreeMap::new();
+        let mut running = tokio::task::JoinSet::new();
+        for group in self.charges.keys() {
+            let (jobs, received) = mpsc::unbounded_channel();
+            workers.insert(*group, jobs);
+            running.spawn(work(*group, Arc::clone(&self.takeover), self.pulse.clone(), received));
+        }
+        let give = |group: GroupId, job: Job| {
+            if let Some(jobs) = workers.get(&group)
+                && jobs.send(job).is_err()
+            {
+                error!("the task that moves addresses has ended");
+            }
+        };
+        for group in held {
+            give(*group, Job::Serve);
+            self.tell_active(*group, None);
+        }
+        while let Some(task) = tasks.recv().await {
+            match task {
+                Task::Serve { group, epoch } => {
+                    give(group, Job::Serve);
+                    self.tell_active(group, Some(epoch));
+                }
+                Task::Withdraw { group } => {
+                    self.takeover.silence(group);
+                    give(group, Job::Withdraw);
+                    let name = self.name(group);
+                    self.keep(|terms| terms.give_up(&name));
+                    self.turns.send(Turn::Standby { group: name }).ok();
+                }
+                Task::Announce { group } => {
+                    if let Err(failure) = self.takeover.announce(group) {
+                        warn!(%failure, "the addresses are not announced again");
+                    }
+                }
+                Task::Probe { group, attempt } => {
+                    let (takeover, pulse, probing) =
+                        (Arc::clone(&self.takeover), self.pulse.clone(), self.probing);
+                    running.spawn(async move { probe(group, attempt, &takeover, &pulse, probing).await });
+                }
+                Task::Fence { group, attempt, node } => {
+                    if let Some(fence) =
+                        self.charges.get(&group).and_then(|charge| charge.group.fence.clone())
+                    {
+                        let (node, pulse) = (self.node(node), self.pulse.clone());
+                        running.spawn(async move {
+                            let done = run_fence(&fence, &node).await || fence.take_on_failure;
+                            pulse.order(Order::Fenced { group, attempt, done });
+                        });
+                    }
+                }
+                Task::Tell(notice) => self.tell(&notice),
+                Task::Broken(why) => {
+                    error!(why, "a lease cannot be written: it ends, and another director takes over")
+                }
+            }
+        }
+        // What is under way is finished: addresses that are to go must be gone.
+        workers.clear();
+        while running.join_next().await.is_some() {}
+    }
+
+    fn tell_active(&mut self, group: GroupId, epoch: Option<u64>) {
+        let name = self.name(group);
+        let lease = self.charges.get(&group).map_or(0, |charge| charge.lease);
+        let epoch = epoch.or_else(|| self.terms.of(&name).map(|term| term.epoch)).unwrap_or_default();
+        self.keep(|terms| terms.hold(&name, Term { epoch, lease }));
+        self.turns.send(Turn::Active { group: name, epoch }).ok();
+    }
+
+    fn keep(&mut self, change: impl FnOnce(&mut Terms) -> std::io::Result<()>) {
+        if let Err(error) = change(&mut self.terms) {
+            warn!(%error, "the next start will not go on with what is held");
+        }
+    }
+
+    fn name(&self, group: GroupId) -> String {
+        self.charges
+            .get(&group)
+            .map_or_else(|| format!("{:016x}", group.0), |charge| charge.group.name.clone())
+    }
+
+    fn node(&self, node: NodeId) -> String {
+        self.nodes.get(&node).cloned().unwrap_or_else(|| format!("{:016x}", node.0))
+    }
+
+    fn tell(&self, notice: &Notice) {
+        let why = |why: &Why| match why {
+            Why::Vacant => "nobody has it".to_owned(),
+            Why::Silent(node) => format!("{} is silent", self.node(*node)),
+            Why::HandedOver(node) => format!("{} has handed it over", self.node(*node)),
+            Why::Operator => "an operator wants it so".to_owned(),
+            Why::Fitter(node) => format!("{} is fitter", self.node(*node)),
+            Why::Preferred(node) => format!("{} asks for it", self.node(*node)),
+            Why::Superseded => "another director has it for a later term".to_owned(),
+            Why::Answered => "somebody answers for its addresses".to_owned(),
+            Why::NotFenced => "the program that fences has failed".to_owned(),
+            Why::NoQuorum => "no majority votes for it".to_owned(),
+            Why::Resource => "it cannot be served here".to_owned(),
+        };
+        let text = match notice {
+            Notice::Dead { node } => format!("{} is silent on all paths", self.node(*node)),
+            Notice::Alive { node } => format!("{} is heard", self.node(*node)),
+            Notice::Asks { group, why: reason } => {
+                format!("asks for group {}: {}", self.name(*group), why(reason))
+            }
+            Notice::Holds { group, epoch } => format!("holds group {} for term {epoch}", self.name(*group)),
+            Notice::Lapsed { group } => {
+                format!("the lease of group {} has ended: no majority is heard", self.name(*group))
+            }
+            Notice::GaveUp { group, why: reason } => {
+                format!("has given up group {}: {}", self.name(*group), why(reason))
+            }
+            Notice::StoodBack { group, why: reason } => {
+                format!("does not take group {}: {}", self.name(*group), why(reason))
+            }
+            Notice::Held { group, .. } => {
+                format!("the others wait for the restart with group {}", self.name(*group))
+            }
+            Notice::Paused { duration } => {
+                format!("was not run for {} ms, and begins anew", duration.as_millis())
+            }
+        };
+        match notice {
+            Notice::Alive { .. } | Notice::Asks { .. } | Notice::Holds { .. } | Notice::Held { .. } => {
+                info!("{text}")
+            }
+            _ => warn!("{text}"),
+        }
+        self.turns.send(Turn::Told(text)).ok();
+    }
+}
+
+/// Moves one group's addresses, one job after the other; a later one ends an earlier one's programs.
+async fn work(
+    group: GroupId,
+    takeover: Arc<Takeover>,
+    pulse: Handle,
+    mut jobs: mpsc::UnboundedReceiver<Job>,
+) {
+    let mut next = jobs.recv().await;
+    while let Some(mut job) = next {
+        // Only the latest counts.
+        while let Ok(later) = jobs.try_recv() {
+            job = later;
+        }
+        next = match job {
+            Job::Serve => {
+                let served = takeover.serve(group);
+                tokio::pin!(served);
+                tokio::select! {
+                    outcome = &mut served => {
+                        if let Err(failure) = outcome {
+                            error!(%failure, "the group cannot be served here");
+                            pulse.order(Order::Failed { group });
+                        }
+                        jobs.recv().await
+                    }
+                    later = jobs.recv() => later,
+                }
+            }
+            Job::Withdraw => {
+                for failure in takeover.withdraw(group).await {
+                    error!(%failure, "something of the group is left");
+                }
+                jobs.recv().await
+            }
+        };
+    }
+}
+
+async fn probe(group: GroupId, attempt: u64, takeover: &Takeover, pulse: &Handle, probing: Probing) {
+    let answered = match takeover.probe(group, probing).await {
+        Ok(Answer::Silent) => false,
+        Ok(Answer::Answered(claim)) => {
+            warn!(?claim, "somebody answers for an address of the group");
+            true
+        }
+        // Who cannot ask cannot serve either.
+        Err(failure) => {
+            warn!(%failure, "cannot ask who has the addresses of the group");
+            true
+        }
+    };
+    pulse.order(Order::Probed { group, attempt, answered });
+}
+
+/// Whether the program has made sure that `node` is dead.
+async fn run_fence(fence: &Fence, node: &str) -> bool {
+    let mut command = fence.command.clone();
+    command.push(node.to_owned());
+    let program = Program { command, keep: OUTPUT, ..Program::default() };
+    match timeout(fence.timeout, program::run(&program)).await {
+        Ok(Ok(finished)) if finished.status.success() => true,
+        Ok(Ok(finished)) => {
+            let output = String::from_utf8_lossy(&finished.output).into_owned();
+            error!(status = %finished.status, output, node, "the program that fences has failed");
+            false
+        }
+        Ok(Err(error)) => {
+            error!(%error, node, "the program that fences cannot be run");
+            false
+        }
+        Err(_) => {
+            error!(seconds = fence.timeout.as_secs(), node, "the program that fences took too long");
+            false
+        }
+    }
+}
+
+/// Questions on the wire that fit the dead time.
+pub(super) fn probing(deadtime: Duration) -> Probing {
+    let default = Probing::default();
+    Probing {
+        spacing: default.spacing.min(deadtime / 50),
+        wait: default.wait.min(deadtime / 12).max(Duration::from_millis(5)),
+        ..default
+    }
+}

@@ -6,6 +6,7 @@ mod probe;
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
+use lvs_common::cause::Cause;
 use lvs_common::settings::flags;
 use lvs_ebpf::packet::Leaving;
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lvs_common::lease::Lease;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
@@ -16,7 +17,6 @@ use crate::cluster::vrrp::{Leases, Progress, Vrrp as Speaker};
 use crate::config::model::VrrpInstance;
 use crate::dataplane::{LeaseWriter, monotonic_nanoseconds};
 use crate::network::Network;
-use lvs_common::lease::Lease;
 
 /// Without the agent's progress for so long, the machine is not active.
 const WATCHDOG: Duration = Duration::from_secs(10);

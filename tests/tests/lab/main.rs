@@ -4,6 +4,7 @@ mod alerts;
 mod bench;
 mod distribution;
 mod flood;
+mod flows;
 mod harness;
 mod health;
 mod leases;

@@ -6,12 +6,15 @@
 
 pub mod address;
 pub mod agent;
+pub mod arp;
 pub mod capture;
 pub mod checksums;
 pub mod client;
 pub mod command;
 pub mod configuration;
 pub mod echo;
+pub mod flows;
+pub mod gap;
 pub mod identity;
 pub mod interrupt;
 pub mod load;

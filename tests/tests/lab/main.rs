@@ -5,6 +5,7 @@ mod bench;
 mod cluster;
 mod distribution;
 mod flood;
+mod flows;
 mod harness;
 mod health;
 mod leases;

@@ -125,13 +125,40 @@ impl Pair {
         self.agents[index].as_ref().with_context(|| format!("{} does not run", NODES[index]))
     }
 
-    /// Who is active for the group, as `lvsctl cluster` of one director has it.
+    /// Whether a director is active for the group, as it has it itself.
     pub fn is_active(&self, index: usize) -> bool {
-        let asked = || -> Result<bool> {
+        self.role(index) == "active"
+    }
+
+    /// `active`, `standby` and so on; empty if the agent does not answer.
+    pub fn role(&self, index: usize) -> String {
+        let asked = || -> Result<String> {
             let status: serde_json::Value = self.agent(index)?.control().json(&["cluster"])?;
-            Ok(status["groups"][0]["role"] == "active")
+            Ok(status["groups"][0]["role"].as_str().unwrap_or_default().to_owned())
         };
-        asked().unwrap_or(false)
+        asked().unwrap_or_default()
+    }
+
+    /// Terms of office so far, the first one included.
+    pub fn takeovers(&self) -> Result<usize> {
+        let mut latest = 0;
+        for agent in self.agents.iter().flatten() {
+            let status: serde_json::Value = agent.control().json(&["cluster"])?;
+            latest = latest.max(status["groups"][0]["epoch"].as_u64().unwrap_or_default());
+        }
+        Ok(usize::try_from(latest)?)
+    }
+
+    /// Pulls the cable between a director and the wire of clients and servers, or puts it back.
+    pub fn set_service_link(&self, index: usize, up: bool) -> Result<()> {
+        let port = ["director", "director2"][index];
+        self.network.switch.links(&format!("link set {port} {}", if up { "up" } else { "down" }))
+    }
+
+    /// Both heartbeat networks.
+    pub fn set_heartbeat_links(&self, up: bool) -> Result<()> {
+        let state = if up { "up" } else { "down" };
+        self.directors[0].links(&format!("link set hb0 {state}\nlink set hb1 {state}"))
     }
 
     pub fn wait_for_active(&self, index: usize) -> Result<()> {

@@ -1,44 +1,189 @@
-//! Two directors: one dies, and nobody notices.
+//! Two directors: one dies, hangs or is cut off, and nobody notices.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use lvs_tests::lab::address::Family;
+use anyhow::{Context, Result, ensure};
+use lvs_tests::lab::address::{self, Family, Net};
+use lvs_tests::lab::agent::start_realserver;
+use lvs_tests::lab::arp::{ArpWatch, mac};
 use lvs_tests::lab::client::Exchange;
 use lvs_tests::lab::configuration::Configuration;
+use lvs_tests::lab::echo::ECHO_PORT;
+use lvs_tests::lab::flows::Flows;
+use lvs_tests::lab::gap::GapProbe;
+use lvs_tests::lab::load::{Load, Plan};
 use lvs_tests::lab::network::Shape;
-use lvs_tests::lab::pair::Pair;
+use lvs_tests::lab::pair::{NODES, Pair};
+use lvs_tests::lab::process::Process;
 use lvs_tests::lab::realserver::{self, HTTP_PORT, Programs};
 use lvs_tests::lab::wait::wait_until;
+use nix::sys::signal::Signal;
 
 use crate::setup::{dialled, real_servers, service};
 
+const PATIENCE: Duration = Duration::from_secs(20);
+
 struct Cluster {
     pair: Pair,
+    _prepared: Vec<Process>,
     _programs: Vec<Programs>,
 }
 
-fn start(scheduler: &'static str, forward: &'static str) -> Result<Cluster> {
+/// Two directors that serve by this scheduler and method; `change` is made before they start.
+fn start(
+    scheduler: &'static str,
+    forward: &'static str,
+    change: impl FnOnce(&mut Pair) -> Result<()>,
+) -> Result<Cluster> {
     let mut pair = Pair::build(Shape::default())?;
     let programs = realserver::start_all(&pair.network)?;
+    let mut prepared = Vec::new();
     for server in &pair.network.servers {
-        realserver::prepare_by_hand(server, pair.network.vips())?;
+        match forward {
+            "dr" => realserver::prepare_by_hand(server, pair.network.vips())?,
+            "ipip" => {
+                let mut arguments = vec!["--ipip".to_owned()];
+                for vip in pair.network.vips() {
+                    arguments.extend(["--vip".to_owned(), vip.to_string()]);
+                }
+                for (family, host) in Family::BOTH.into_iter().flat_map(|family| [(family, 2), (family, 4)]) {
+                    for net in [Net::Servers, Net::Clients] {
+                        arguments
+                            .extend(["--director".to_owned(), address::host(net, family, host).to_string()]);
+                    }
+                }
+                let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+                prepared.push(start_realserver(&pair.network, server, &arguments)?);
+            }
+            _ => {}
+        }
     }
-    let services = Family::BOTH.map(|family| {
-        service(family, HTTP_PORT, "tcp", scheduler, forward, real_servers(&pair.network, family))
-    });
-    let configuration = Configuration::new(&pair.network, services.to_vec());
+    let mut services = Vec::new();
+    for family in Family::BOTH {
+        for (port, protocol) in [(HTTP_PORT, "tcp"), (ECHO_PORT, "tcp"), (ECHO_PORT, "udp")] {
+            let servers = real_servers(&pair.network, family);
+            services.push(service(family, port, protocol, scheduler, forward, servers));
+        }
+    }
+    change(&mut pair)?;
+    let configuration = Configuration::new(&pair.network, services);
     pair.start(configuration.to_string())?;
-    Ok(Cluster { pair, _programs: programs })
+    Ok(Cluster { pair, _prepared: prepared, _programs: programs })
+}
+
+/// How a director stops serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Kill,
+    Stop,
+    PullServiceLink,
+    /// The machine is gone: its agent, and all its links.
+    Crash,
 }
 
 impl Cluster {
     fn answers(&self) -> Result<()> {
         for family in Family::BOTH {
-            wait_until(&format!("an answer over {family}"), Duration::from_secs(10), || {
+            wait_until(&format!("an answer over {family}"), PATIENCE, || {
                 self.pair.network.client.enter(|| Exchange::Http.once(dialled(family, HTTP_PORT))).is_ok()
             })
             .with_context(|| self.pair.explain())?;
+        }
+        Ok(())
+    }
+
+    fn break_down(&mut self, index: usize, fault: Fault) -> Result<()> {
+        match fault {
+            Fault::Kill => self.pair.agents[index].as_mut().context("it runs")?.kill(),
+            Fault::Stop => self.pair.agent(index)?.signal(Signal::SIGSTOP),
+            Fault::PullServiceLink => self.pair.set_service_link(index, false),
+            Fault::Crash => {
+                self.pair.set_service_link(index, false)?;
+                self.pair.set_heartbeat_links(false)?;
+                self.pair.agents[index].as_mut().context("it runs")?.kill()
+            }
+        }
+    }
+
+    fn mend(&mut self, index: usize, fault: Fault) -> Result<()> {
+        match fault {
+            Fault::Kill => self.pair.agents[index].as_mut().context("it was there")?.start_again()?,
+            Fault::Stop => self.pair.agent(index)?.signal(Signal::SIGCONT)?,
+            Fault::PullServiceLink => self.pair.set_service_link(index, true)?,
+            Fault::Crash => {
+                self.pair.set_service_link(index, true)?;
+                self.pair.set_heartbeat_links(true)?;
+                self.pair.agents[index].as_mut().context("it was there")?.start_again()?;
+            }
+        }
+        // Ready to take over, with all connections.
+        wait_until(&format!("{} to stand by", NODES[index]), PATIENCE, || self.pair.role(index) == "standby")
+            .with_context(|| self.pair.explain())
+    }
+
+    /// Fault after fault, each at the director that is active, under load; tells what was seen.
+    fn survive(&mut self, faults: &[Fault], flows: usize) -> Result<()> {
+        let client = self.pair.network.client.clone();
+        let targets = Family::BOTH.map(|family| dialled(family, ECHO_PORT));
+        let watch = ArpWatch::start(&client, "eth0", &self.pair.network.vips().collect::<Vec<_>>())?;
+        let established = Flows::open(&client, &targets, flows)?;
+        let mut active = 0;
+        for fault in faults {
+            let load = Load::start(&client, Plan::background(Exchange::Http, dialled(Family::V4, HTTP_PORT)));
+            let probe = GapProbe::start(&client, dialled(Family::V4, ECHO_PORT), Duration::from_millis(10))?;
+            wait_until("load to be under way", PATIENCE, || load.ended() > 50 && probe.answers() > 20)?;
+            let exchanged = established.exchanges();
+            let begun = Instant::now();
+            self.break_down(active, *fault)?;
+            let other = 1 - active;
+            self.pair.wait_for_active(other)?;
+            let took = begun.elapsed();
+            wait_until("all flows to go on", PATIENCE, || {
+                established.exchanges() > exchanged + 4 * flows as u64 || established.broken() > 0
+            })
+            .with_context(|| self.pair.explain())?;
+            let (gap, new) = (probe.stop(), load.stop()?);
+            println!(
+                "{fault:?} of {}: {} of {flows} flows broken; without service {:.0} ms; new role seen after {:.0} ms; new: {} answered, {} failed, slowest {:.0} ms",
+                NODES[active],
+                established.broken(),
+                gap.longest_gap.as_secs_f64() * 1e3,
+                took.as_secs_f64() * 1e3,
+                new.answers(),
+                new.failures,
+                new.slowest.as_secs_f64() * 1e3,
+            );
+            ensure!(
+                established.broken() == 0,
+                "{fault:?}: {:?}\n{}",
+                established.stop()?.examples,
+                self.pair.explain()
+            );
+            // One that was born in the last batch before a crash may be lost, no more.
+            ensure!(new.failures <= 2, "{fault:?}: {:?}\n{}", new.examples, self.pair.explain());
+            self.mend(active, *fault).with_context(|| format!("after {fault:?}"))?;
+            ensure!(self.pair.role(other) == "active", "{fault:?}: failback is off\n{}", self.pair.explain());
+            active = other;
+        }
+        established.stop()?.expect_none_broken()?;
+        self.expect_turns(&watch.stop()?)
+    }
+
+    /// On the client's wire no director has answered for a VIP after the other had begun to.
+    fn expect_turns(&self, claims: &[lvs_tests::lab::arp::Claim]) -> Result<()> {
+        let macs = [mac(&self.pair.directors[0], "eth0")?, mac(&self.pair.directors[1], "eth0")?];
+        for vip in self.pair.network.vips() {
+            let mut of_vip: Vec<_> = claims.iter().filter(|claim| claim.address == vip).collect();
+            of_vip.sort_by_key(|claim| claim.time);
+            ensure!(!of_vip.is_empty(), "nobody has announced {vip}");
+            ensure!(of_vip.iter().all(|claim| macs.contains(&claim.mac)), "a stranger has {vip}: {of_vip:?}");
+            // Each takeover is one change of the MAC; one that is taken back would be two more.
+            let changes = of_vip.windows(2).filter(|two| two[0].mac != two[1].mac).count();
+            let takeovers: usize = self.pair.takeovers()?;
+            ensure!(
+                changes <= takeovers,
+                "{vip} changed hands {changes} times in {takeovers} takeovers: {of_vip:?}"
+            );
         }
         Ok(())
     }
@@ -46,13 +191,30 @@ impl Cluster {
 
 #[test]
 fn a_killed_director_is_replaced_and_comes_back() -> Result<()> {
-    let mut cluster = start("mh", "dr")?;
+    let mut cluster = start("mh", "dr", |_| Ok(()))?;
     cluster.answers()?;
-    cluster.pair.agents[0].as_mut().context("it runs")?.kill()?;
+    cluster.break_down(0, Fault::Kill)?;
     cluster.pair.wait_for_active(1)?;
     cluster.answers()?;
-    cluster.pair.agents[0].as_mut().context("it was there")?.start_again()?;
+    cluster.mend(0, Fault::Kill)?;
     cluster.answers()?;
     assert!(!cluster.pair.is_active(0), "failback is off\n{}", cluster.pair.explain());
     Ok(())
+}
+
+const FAULTS: [Fault; 4] = [Fault::Kill, Fault::Stop, Fault::PullServiceLink, Fault::Crash];
+
+#[test]
+fn established_connections_go_on_with_rings_and_dr() -> Result<()> {
+    start("mh", "dr", |_| Ok(()))?.survive(&FAULTS, 600)
+}
+
+#[test]
+fn established_connections_go_on_with_wlc_and_nat() -> Result<()> {
+    start("wlc", "nat", |_| Ok(()))?.survive(&FAULTS, 600)
+}
+
+#[test]
+fn established_connections_go_on_with_rr_and_ipip() -> Result<()> {
+    start("rr", "ipip", |_| Ok(()))?.survive(&FAULTS, 600)
 }

@@ -171,7 +171,7 @@ impl Pair {
 
     /// For messages of failures.
     pub fn explain(&self) -> String {
-        let mut text = String::new();
+        let mut text = self.witness.as_ref().map_or_else(String::new, |witness| format!("--- witness\n{}\n", witness.log()));
         for agent in self.agents.iter().flatten() {
             let cluster = agent.control().run(&["cluster"]).unwrap_or_else(|error| format!("{error:#}"));
             text += &format!("--- {}\n{cluster}\n{}\n", agent.control().instance(), agent.log());

@@ -144,9 +144,6 @@ impl Cluster {
             })
             .with_context(|| self.pair.explain())?;
             let (gap, new) = (probe.stop(), load.stop()?);
-            if std::env::var_os("EXPLAIN").is_some() {
-                println!("begun {:?} ago {}", begun.elapsed(), self.pair.explain());
-            }
             println!(
                 "{fault:?} of {}: {} of {flows} flows broken; without service {:.0} ms; new role seen after {:.0} ms; new: {} answered, {} failed, slowest {:.0} ms",
                 NODES[active],
@@ -276,4 +273,89 @@ fn a_drain_survives_the_director_and_its_end_too() -> Result<()> {
     shows(&cluster.pair, 0, "enabled", 1)?;
     ensure!(cluster.pair.role(0) == "standby", "failback is off\n{}", cluster.pair.explain());
     Ok(())
+}
+
+/// Ten rounds of failover and failback.
+#[test]
+fn ten_rounds_break_nothing() -> Result<()> {
+    let mut cluster = start("mh", "dr", |_| Ok(()))?;
+    let rounds: Vec<Fault> = [Fault::Kill, Fault::Stop].into_iter().cycle().take(10).collect();
+    cluster.survive(&rounds, 200)
+}
+
+/// The heartbeat networks are cut while clients are served.
+fn cut_off(voter: bool) -> Result<()> {
+    let mut cluster = start("mh", "dr", |pair| if voter { pair.start_witness() } else { Ok(()) })?;
+    let client = cluster.pair.network.client.clone();
+    let flows = Flows::open(&client, &Family::BOTH.map(|family| dialled(family, ECHO_PORT)), 100)?;
+    wait_until("the second director to be ready", PATIENCE, || cluster.pair.role(1) == "standby")?;
+    cluster.pair.set_heartbeat_links(false)?;
+    let heard = |pair: &Pair, index: usize| -> Result<bool> {
+        let status: serde_json::Value = pair.agent(index)?.control().json(&["cluster"])?;
+        Ok(status["peers"][0]["is_alive"] == true)
+    };
+    wait_until("the directors to miss each other", PATIENCE, || {
+        [0, 1].iter().all(|index| heard(&cluster.pair, *index).is_ok_and(|heard| !heard))
+    })?;
+    // Several dead times long, the one that serves goes on, and the other asks and stands back.
+    wait_until("the standby to have stood back", PATIENCE, || {
+        cluster.pair.agent(1).is_ok_and(|agent| agent.log().contains("does not take group www"))
+    })
+    .with_context(|| cluster.pair.explain())?;
+    ensure!(cluster.pair.is_active(0) && !cluster.pair.is_active(1), "{}", cluster.pair.explain());
+    cluster.pair.set_heartbeat_links(true)?;
+    wait_until("the directors to hear each other", PATIENCE, || {
+        [0, 1].iter().all(|index| heard(&cluster.pair, *index).unwrap_or(false))
+    })?;
+    wait_until("roles as before", PATIENCE, || {
+        cluster.pair.is_active(0) && cluster.pair.role(1) == "standby"
+    })
+    .with_context(|| cluster.pair.explain())?;
+    cluster.answers()?;
+    flows.stop()?.expect_none_broken()?;
+    // What is left behind is nothing.
+    cluster.pair.agents[1].as_mut().context("it runs")?.terminate()?;
+    Ok(())
+}
+
+#[test]
+fn with_a_voter_a_cut_heartbeat_moves_nothing() -> Result<()> {
+    cut_off(true)
+}
+
+#[test]
+fn without_a_voter_the_wire_keeps_two_directors_apart() -> Result<()> {
+    cut_off(false)
+}
+
+#[test]
+fn operators_move_a_group_and_a_planned_restart_does_not() -> Result<()> {
+    let mut cluster = start("wlc", "nat", |_| Ok(()))?;
+    let client = cluster.pair.network.client.clone();
+    let flows = Flows::open(&client, &Family::BOTH.map(|family| dialled(family, ECHO_PORT)), 100)?;
+    // The second one must be ready, and the first must know.
+    wait_until("the first director to hand over", PATIENCE, || {
+        cluster.pair.agent(0).is_ok_and(|agent| agent.control().run(&["cluster", "standby"]).is_ok())
+    })?;
+    cluster.pair.wait_for_active(1)?;
+    cluster.pair.agent(0)?.control().run(&["cluster", "takeover"])?;
+    cluster.pair.wait_for_active(0)?;
+
+    let probe = GapProbe::start(&client, dialled(Family::V4, ECHO_PORT), Duration::from_millis(10))?;
+    let terms = cluster.pair.takeovers()?;
+    cluster.pair.agent(0)?.control().run(&["stop", "--keep-forwarding"])?;
+    cluster.pair.agents[0].as_mut().context("it was there")?.start_again()?;
+    cluster.pair.wait_for_active(0)?;
+    ensure!(
+        cluster.pair.takeovers()? == terms,
+        "a planned restart is no takeover\n{}",
+        cluster.pair.explain()
+    );
+    println!("longest gap over a planned restart: {:?}", probe.stop().longest_gap);
+
+    // A clean end hands over.
+    cluster.pair.agents[0].as_mut().context("it runs")?.terminate()?;
+    cluster.pair.wait_for_active(1)?;
+    cluster.answers()?;
+    flows.stop()?.expect_none_broken()
 }

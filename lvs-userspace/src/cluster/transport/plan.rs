@@ -39,8 +39,8 @@ pub(super) fn paths(cluster: &Cluster, own: NodeId) -> Result<Vec<(String, Kind,
         }
     });
     let voter = cluster.voter.as_ref().map(|voter| {
-        let alike = |own: &&IpAddr| own.is_ipv4() == voter.address.is_ipv4();
-        let plan = udp::Plan::voter(node.addresses.iter().find(alike).copied(), voter.address);
+        // From the address of the route there: the nodes' own may be of networks that the voter does not know.
+        let plan = udp::Plan::voter(None, voter.address);
         (format!("voter {}", voter.name), Kind::Voter, Plan::Udp(plan))
     });
     Ok(by_address.chain(by_path).chain(voter).collect())

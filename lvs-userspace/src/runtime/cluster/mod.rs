@@ -41,7 +41,7 @@ pub(super) use steward::Turn;
 use steward::{Charge, Steward, probing};
 use terms::Terms;
 
-/// How long the connections of another director are waited for, after the time in which it should have been heard.
+/// How long the connections of another director are waited for while it tells them.
 const STATE_LIMIT: Duration = Duration::from_secs(60);
 /// The desired state of another director is in force for so many dead times after it was heard last.
 const FOLLOWED: u32 = 4;
@@ -72,6 +72,7 @@ pub(super) struct Cluster {
     /// Not before all connections have come may a group be asked for, unless nobody tells any.
     is_ready: bool,
     ready_at_last: tokio::time::Instant,
+    started: Instant,
     /// Real servers that are up, as far as they make this director fitter.
     healthy: u16,
     /// A planned restart was granted.
@@ -205,7 +206,8 @@ impl Cluster {
             Some((here, there)) => {
                 let keys = keys.clone();
                 let patience = (FOLLOWED * plan.timing.deadtime).max(FOLLOWED_AT_LEAST);
-                let settings = state::Settings { here, there, keys: Arc::new(move || keys.current()), patience };
+                let settings =
+                    state::Settings { here, there, keys: Arc::new(move || keys.current()), patience };
                 let started = Exchange::start(settings).await;
                 Some(started.map_err(|error| {
                     Error::Cluster(format!("cannot tell the desired state at {here}, over TCP: {error}"))
@@ -249,6 +251,7 @@ impl Cluster {
             active: BTreeSet::new(),
             is_ready: false,
             ready_at_last,
+            started: now,
             healthy,
             is_held: false,
         };
@@ -307,11 +310,13 @@ impl Cluster {
         let status = self.replication.as_ref().map(|replication| *replication.status.borrow());
         match status {
             // Another director is telling them, which takes what it takes, within limits.
-            Some(status) if status.receiver.sessions > 0 && self.ready_at_last.elapsed() < STATE_LIMIT => {
-                self.ready_at_last += Duration::from_secs(1);
+            Some(status) if status.receiver.is_following && self.started.elapsed() < STATE_LIMIT => {
+                self.ready_at_last += Duration::from_millis(100);
             }
-            Some(status) if status.receiver.sessions > 0 => {
-                warn!("not all connections, or not the desired state, have come in time: this director would serve without the rest");
+            Some(status) if status.receiver.is_following => {
+                warn!(
+                    "not all connections, or not the desired state, have come in time: this director would serve without the rest"
+                );
                 self.be_ready();
             }
             _ => self.be_ready(),

@@ -16,7 +16,7 @@
 
 use std::collections::BTreeSet;
 
-use super::beat::{Beat, Echo, Fitness, GROUPS, GroupBeat, NODES, Promise};
+use super::beat::{Beat, ECHOES, Echo, Fitness, GROUPS, GroupBeat, Promise};
 use super::identity::{GroupId, NodeId};
 use super::keys;
 use super::refusal::Refusal;
@@ -30,7 +30,7 @@ const GROUP: u8 = 47;
 
 /// What goes through any path in one piece.
 const LONGEST: usize = 1_400;
-const _: () = assert!(size(NODES, GROUPS) <= LONGEST);
+const _: () = assert!(size(ECHOES, GROUPS) <= LONGEST);
 
 const ANSWER: u8 = 1;
 
@@ -40,15 +40,15 @@ const READY: u8 = 4;
 const WANTS: u8 = 8;
 const FIT: u8 = 16;
 
-/// Bytes of a sealed message about so many nodes and groups, at the most.
-pub const fn size(nodes: usize, groups: usize) -> usize {
-    keys::OVERHEAD + PREAMBLE + HEAD as usize + nodes * ECHO as usize + groups * GROUP as usize
+/// Bytes of a sealed message with so many echoes and groups, at the most.
+pub const fn size(echoes: usize, groups: usize) -> usize {
+    keys::OVERHEAD + PREAMBLE + HEAD as usize + echoes * ECHO as usize + groups * GROUP as usize
 }
 
-/// The bytes of `beat`. Of echoes beyond [`NODES`] and groups beyond [`GROUPS`], which no cluster has,
+/// The bytes of `beat`. Of echoes beyond [`ECHOES`] and groups beyond [`GROUPS`], which no cluster has,
 /// nothing is said.
 pub fn encode(beat: &Beat) -> Vec<u8> {
-    let echoes = &beat.echoes[..beat.echoes.len().min(NODES)];
+    let echoes = &beat.echoes[..beat.echoes.len().min(ECHOES)];
     let groups = &beat.groups[..beat.groups.len().min(GROUPS)];
     let mut bytes = Vec::with_capacity(size(echoes.len(), groups.len()));
     bytes.extend([VERSION, HEAD, ECHO, GROUP, echoes.len() as u8, groups.len() as u8]);
@@ -94,7 +94,7 @@ pub fn decode(bytes: &[u8]) -> Result<Beat, Refusal> {
         return Err(Refusal::Version(version));
     }
     let [head_size, echo_size, group_size, echoes, groups] = bytes.take()?;
-    if usize::from(echoes) > NODES || usize::from(groups) > GROUPS {
+    if usize::from(echoes) > ECHOES || usize::from(groups) > GROUPS {
         return Err(Refusal::Malformed);
     }
     let mut head = bytes.part(head_size)?;
@@ -109,9 +109,10 @@ pub fn decode(bytes: &[u8]) -> Result<Beat, Refusal> {
         echoes: (0..echoes).map(|_| decode_echo(bytes.part(echo_size)?)).collect::<Result<_, _>>()?,
         groups: (0..groups).map(|_| decode_group(bytes.part(group_size)?)).collect::<Result<_, _>>()?,
     };
-    let nodes: BTreeSet<_> = beat.echoes.iter().map(|echo| echo.node).collect();
+    // A node that has started again has two: the life that is known, and the one that has yet to prove itself.
+    let lives: BTreeSet<_> = beat.echoes.iter().map(|echo| (echo.node, echo.life)).collect();
     let groups: BTreeSet<_> = beat.groups.iter().map(|group| group.group).collect();
-    if !bytes.0.is_empty() || nodes.len() < beat.echoes.len() || groups.len() < beat.groups.len() {
+    if !bytes.0.is_empty() || lives.len() < beat.echoes.len() || groups.len() < beat.groups.len() {
         return Err(Refusal::Malformed);
     }
     Ok(beat)

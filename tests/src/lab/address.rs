@@ -84,6 +84,9 @@ impl Net {
     }
 }
 
+/// The director's host number.
+pub const DIRECTOR: u8 = 2;
+
 /// Address of host number `host` of a net. IPv6 addresses show the same digits as IPv4 ones.
 pub fn host(net: Net, family: Family, host: u8) -> IpAddr {
     match family {
@@ -98,7 +101,7 @@ pub fn client(family: Family) -> IpAddr {
 
 /// The director, seen from one of its nets.
 pub fn director(net: Net, family: Family) -> IpAddr {
-    host(net, family, 2)
+    host(net, family, DIRECTOR)
 }
 
 /// The router, seen from one of its nets.

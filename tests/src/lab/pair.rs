@@ -22,6 +22,8 @@ use super::wait::wait_until;
 pub const NODES: [&str; 2] = ["director-1", "director-2"];
 /// The second director's host number.
 const SECOND: u8 = 4;
+/// Host numbers of both.
+pub const HOSTS: [u8; 2] = [address::DIRECTOR, SECOND];
 /// The real servers' gateway with nat, which moves with the VIPs.
 const GATEWAY: u8 = 254;
 

@@ -144,6 +144,9 @@ impl Cluster {
             })
             .with_context(|| self.pair.explain())?;
             let (gap, new) = (probe.stop(), load.stop()?);
+            if std::env::var_os("EXPLAIN").is_some() {
+                println!("begun {:?} ago {}", begun.elapsed(), self.pair.explain());
+            }
             println!(
                 "{fault:?} of {}: {} of {flows} flows broken; without service {:.0} ms; new role seen after {:.0} ms; new: {} answered, {} failed, slowest {:.0} ms",
                 NODES[active],

@@ -36,7 +36,7 @@ prop_compose! {
         (sender, life, sequence) in any::<(u64, u64, u64)>(),
         is_answer in any::<bool>(),
         (keepalive, deadtime) in any::<(u32, u32)>(),
-        echoes in prop::collection::btree_map(any::<u64>(), any::<(u64, u64)>(), 0..=NODES),
+        echoes in prop::collection::btree_map((0..5_u64, any::<u64>()), any::<u64>(), 0..=ECHOES),
         groups in prop::collection::vec(group(), 0..=GROUPS),
     ) -> Beat {
         let mut groups = groups;
@@ -49,7 +49,7 @@ prop_compose! {
             is_answer,
             keepalive,
             deadtime,
-            echoes: echoes.into_iter().map(|(node, (life, sequence))| Echo { node: NodeId(node), life, sequence }).collect(),
+            echoes: echoes.into_iter().map(|((node, life), sequence)| Echo { node: NodeId(node), life, sequence }).collect(),
             groups,
         }
     }
@@ -130,10 +130,15 @@ fn what_is_no_message_is_refused() {
     assert_eq!(with(0, 2), Err(Refusal::Version(2)));
     assert_eq!(with(1, HEAD - 1), Err(Refusal::Malformed), "a head too small for its fields");
     assert_eq!(with(4, 1), Err(Refusal::Malformed), "an echo more than it says");
-    assert_eq!(with(4, NODES as u8 + 1), Err(Refusal::Malformed), "more echoes than there may be");
+    assert_eq!(with(4, ECHOES as u8 + 1), Err(Refusal::Malformed), "more echoes than there may be");
     assert_eq!(with(5, 1), Err(Refusal::Malformed), "a group less than it says");
     assert_eq!(decode(&[&right[..], &[0]].concat()), Err(Refusal::Malformed), "a byte too many");
-    assert_eq!(decode(&encode(&Beat { echoes: vec![echo(2), echo(2)], ..beat })), Err(Refusal::Malformed));
+    assert_eq!(
+        decode(&encode(&Beat { echoes: vec![echo(2), echo(2)], ..beat.clone() })),
+        Err(Refusal::Malformed)
+    );
+    let two_lives = Beat { echoes: vec![echo(2), Echo { life: 2, ..echo(2) }], ..beat };
+    assert_eq!(decode(&encode(&two_lives)), Ok(two_lives), "a node that has started again is echoed twice");
 }
 
 #[test]
@@ -149,7 +154,7 @@ fn a_message_says_no_more_than_a_cluster_has() {
         echoes: (0..20).map(echo).collect(),
         groups: Vec::new(),
     };
-    assert_eq!(decode(&encode(&beat)).unwrap().echoes.len(), NODES);
+    assert_eq!(decode(&encode(&beat)).unwrap().echoes.len(), ECHOES);
 }
 
 proptest! {

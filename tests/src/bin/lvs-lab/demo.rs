@@ -1,4 +1,4 @@
-//! The live demonstration: real requests through every method, a drain and a crash under load, and the
+//! The live demonstration: real requests through every method, a drain, a crash and takeovers under load, and the
 //! numbers to judge it by.
 
 use std::path::Path;
@@ -15,6 +15,7 @@ use lvs_userspace::api::model::Health;
 
 use crate::setting::{Dialled, Setting, WEIGHTS, configuration, dialled};
 use crate::table::render;
+use crate::takeover::takeovers;
 
 /// Exchanges per service and kind in the first act.
 const WEB_REQUESTS: u64 = 3000;
@@ -34,6 +35,8 @@ pub(crate) fn run(keep: bool) -> Result<()> {
     println!("\n5. what the balancer has counted (lvsctl stats, without the lines of single real servers)\n");
     let stats = setting.agent.control().run(&["stats"])?;
     stats.lines().filter(|line| !line.trim_start().starts_with("->")).for_each(|line| println!("{line}"));
+    println!();
+    takeovers()?;
     if keep {
         setting.keep()?;
     } else {

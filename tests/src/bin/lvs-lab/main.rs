@@ -4,6 +4,7 @@ mod demo;
 mod kept;
 mod setting;
 mod table;
+mod takeover;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show what the balancer does: every method, a drain and a crash of the agent, under load.
+    /// Show what the balancer does: every method, a drain, a crash of the agent and of a director, under load.
     Demo {
         /// Leave the lab up afterwards, as `cargo xtask lab up` does.
         #[arg(long)]

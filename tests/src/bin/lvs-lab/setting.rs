@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
-use lvs_tests::lab::address::{self, Family, Net};
+use lvs_tests::lab::address::{self, DIRECTOR, Family, Net};
 use lvs_tests::lab::agent::{Agent, start_realserver};
 use lvs_tests::lab::client::Exchange;
 use lvs_tests::lab::configuration::{Configuration, RealServer, Service};
@@ -68,7 +68,7 @@ impl Setting {
         println!("starting nginx, an echo and iperf3 on each real server");
         let programs = realserver::start_all(&network)?;
         println!("preparing the real servers: lvsd realserver --ipip");
-        let prepared = prepare(&network)?;
+        let prepared = prepare(&network, &[DIRECTOR])?;
         println!("starting the director's agent: lvsd");
         let agent = Agent::start(&network, &configuration(&network).to_string())?;
         Ok(Self { agent, prepared, programs, network })
@@ -124,11 +124,13 @@ pub(crate) fn dialled(network: &Network) -> Vec<Dialled> {
     services
 }
 
-/// Every server gets the VIPs of dr and ipip, and unpacks what the director tunnels.
-fn prepare(network: &Network) -> Result<Vec<Process>> {
-    let directors = [Net::Servers, Net::Clients]
-        .into_iter()
-        .flat_map(|net| Family::BOTH.map(|family| address::director(net, family)));
+/// Every server gets the VIPs of dr and ipip, and unpacks what directors with these host numbers tunnel.
+pub(crate) fn prepare(network: &Network, hosts: &[u8]) -> Result<Vec<Process>> {
+    let directors = hosts.iter().flat_map(|host| {
+        [Net::Servers, Net::Clients]
+            .into_iter()
+            .flat_map(|net| Family::BOTH.map(|family| address::host(net, family, *host)))
+    });
     let mut arguments = vec!["--ipip".to_owned()];
     for (option, addresses) in [
         ("--vip", network.vips().filter(|vip| !is_nat(*vip)).collect::<Vec<_>>()),

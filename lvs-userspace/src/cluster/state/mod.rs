@@ -102,6 +102,11 @@ impl<T> Exchange<T> {
         self.own.clone()
     }
 
+    /// Whether anything is known of the other director.
+    pub fn hears(&self) -> bool {
+        !matches!(*self.heard.borrow(), Heard::Unknown)
+    }
+
     /// Returns when [`Self::heard`] is something else than it was when it was asked for last.
     pub async fn changed(&mut self) {
         if self.heard.changed().await.is_err() {

@@ -214,6 +214,9 @@ async fn who_has_no_key_repeats_or_says_too_much_gets_no_answer() {
     }
 }
 
+/// The frame that is sent to one who has asked with this.
+type Attempt<'a> = &'a dyn Fn(&Nonce) -> Vec<u8>;
+
 /// What comes from the other director's address, but is not from it, is not believed.
 #[tokio::test]
 async fn a_forged_a_recorded_and_a_cut_state_are_not_believed() {
@@ -221,7 +224,7 @@ async fn a_forged_a_recorded_and_a_cut_state_are_not_believed() {
     let listener = TcpListener::bind(("127.0.9.8", port)).await.unwrap();
     let mut standby = director(10, 8, port, right()).await;
     let json = br#"{"milliseconds": 0, "state": "forged"}"#;
-    let attempts: [&dyn Fn(&Nonce) -> Vec<u8>; 5] = [
+    let attempts: [Attempt<'_>; 5] = [
         &|own| told(&wrong(), own, 1, Told::State(json)),
         &|_| told(&right(), &THEIRS, 1, Told::State(json)),
         &|own| told(&right(), own, 2, Told::State(json)),

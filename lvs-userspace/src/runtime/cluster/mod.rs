@@ -41,7 +41,7 @@ pub(super) use steward::Turn;
 use steward::{Charge, Steward, probing};
 use terms::Terms;
 
-/// How long the connections of another director are waited for while it tells them.
+/// How long the connections and the desired state of another director are waited for, after the time in which it should have been heard.
 const STATE_LIMIT: Duration = Duration::from_secs(60);
 /// The desired state of another director is in force for so many dead times after it was heard last.
 const FOLLOWED: u32 = 4;
@@ -72,7 +72,8 @@ pub(super) struct Cluster {
     /// Not before all connections have come may a group be asked for, unless nobody tells any.
     is_ready: bool,
     ready_at_last: tokio::time::Instant,
-    started: Instant,
+    /// Then in any case.
+    not_after: tokio::time::Instant,
     /// Real servers that are up, as far as they make this director fitter.
     healthy: u16,
     /// A planned restart was granted.
@@ -251,7 +252,7 @@ impl Cluster {
             active: BTreeSet::new(),
             is_ready: false,
             ready_at_last,
-            started: now,
+            not_after: ready_at_last + STATE_LIMIT,
             healthy,
             is_held: false,
         };
@@ -276,6 +277,8 @@ impl Cluster {
     pub(super) async fn changed(&mut self) -> Option<Turn> {
         loop {
             let waits = !self.is_ready;
+            // Who holds a group already follows nobody.
+            let has_state = self.has_heard || self.is_active();
             tokio::select! {
                 // The desired state is taken in before this director is ready to be active.
                 biased;
@@ -292,7 +295,7 @@ impl Cluster {
                     return Some(Turn::Desired);
                 }
                 () = self.tracker.changed() => self.tell_fitness(),
-                () = complete(self.replication.as_mut()), if waits && self.has_heard => self.be_ready(),
+                () = complete(self.replication.as_mut()), if waits && has_state => self.be_ready(),
                 () = tokio::time::sleep_until(self.ready_at_last), if waits => self.be_ready_at_last(),
             }
         }
@@ -305,22 +308,23 @@ impl Cluster {
         }
     }
 
-    /// The state is not complete after the time in which others would have been heard.
+    /// The state is not complete after the time in which others would have been heard. Another director that is
+    /// telling it takes the time it takes, within limits; one that has died meanwhile is not waited for.
     fn be_ready_at_last(&mut self) {
-        let status = self.replication.as_ref().map(|replication| *replication.status.borrow());
-        match status {
-            // Another director is telling them, which takes what it takes, within limits.
-            Some(status) if status.receiver.is_following && self.started.elapsed() < STATE_LIMIT => {
-                self.ready_at_last += Duration::from_millis(100);
-            }
-            Some(status) if status.receiver.is_following => {
-                warn!(
-                    "not all connections, or not the desired state, have come in time: this director would serve without the rest"
-                );
-                self.be_ready();
-            }
-            _ => self.be_ready(),
+        let receiver = self.replication.as_ref().map(|replication| replication.status.borrow().receiver);
+        let is_told = receiver.is_some_and(|receiver| receiver.is_following);
+        let is_heard = self.exchange.as_ref().is_some_and(Exchange::hears);
+        let now = tokio::time::Instant::now();
+        if (is_told || is_heard) && now < self.not_after {
+            self.ready_at_last = now + Duration::from_secs(1);
+            return;
         }
+        if is_heard || receiver.is_some_and(|receiver| receiver.sessions > 0) {
+            warn!(
+                "not all connections, or not the desired state, have come in time: this director would serve without the rest"
+            );
+        }
+        self.be_ready();
     }
 
     /// What the maps hold has changed, or who is active.

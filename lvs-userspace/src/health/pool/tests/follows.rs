@@ -2,7 +2,10 @@
 
 use super::*;
 
-fn enabled(pool: &mut Pool, host: u8, mode: Mode, at: u64) {
+/// What happens to a pool at a second.
+type Step<'a> = &'a dyn Fn(&mut Pool, u64);
+
+fn maintained(pool: &mut Pool, host: u8, mode: Mode, at: u64) {
     let selection = Selection { address: IpAddr::from([10, 0, 0, host]), port: None, service: None };
     assert_eq!(pool.maintain(&selection, mode, second(at)), 1);
 }
@@ -19,13 +22,13 @@ fn whatever_the_active_one_does_the_standby_has_it() {
     standby.checked([change(2, 80, Standing::Down), change(3, 80, Standing::Up)], second(1));
     let told_before = told(&mut standby).len();
     assert_eq!(told_before, 1);
-    let steps: [&dyn Fn(&mut Pool, u64); 7] = [
+    let steps: [Step<'_>; 7] = [
         &|_, _| {},
         &|pool, at| pool.checked([change(1, 80, Standing::Up), change(2, 80, Standing::Up)], second(at)),
         &|pool, at| pool.checked([change(1, 80, Standing::Down)], second(at)),
-        &|pool, at| enabled(pool, 4, Mode::Drained, at),
+        &|pool, at| maintained(pool, 4, Mode::Drained, at),
         &|pool, at| pool.checked([change(1, 80, Standing::Up)], second(at)),
-        &|pool, at| enabled(pool, 4, Mode::Enabled, at),
+        &|pool, at| maintained(pool, 4, Mode::Enabled, at),
         // The ramp has ended.
         &|pool, at| pool.tick(second(at + 100)),
     ];

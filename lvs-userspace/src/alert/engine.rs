@@ -201,6 +201,14 @@ impl Engine {
         problems.collect()
     }
 
+    /// Knows what another engine knows; messages are that one's to send.
+    pub fn follow(&mut self, saved: Vec<SavedProblem>, now: Duration) {
+        self.problems.clear();
+        self.batches.clear();
+        self.restore(saved, now);
+        self.unsaved = true;
+    }
+
     /// Goes on where an engine has ended.
     pub fn restore(&mut self, saved: Vec<SavedProblem>, now: Duration) {
         let past = |milliseconds| now.saturating_sub(Duration::from_millis(milliseconds));

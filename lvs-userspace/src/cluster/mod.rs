@@ -4,6 +4,8 @@
 //! orders come out. On the wire a beat is what [`message`] makes of it, sealed with a key ([`keys`]); [`transport`]
 //! carries it.
 //!
+//! The active one tells the others its desired state by [`state`], and its connections by [`sync`].
+//!
 //! [`takeover`] does what an election has decided. [`vrrp`] is the other way to elect, and uses it too.
 
 pub mod beat;
@@ -15,6 +17,7 @@ pub mod keys;
 pub mod message;
 pub mod pulse;
 pub mod refusal;
+pub mod state;
 pub mod sync;
 pub mod takeover;
 pub mod transport;

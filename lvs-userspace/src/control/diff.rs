@@ -79,10 +79,11 @@ impl State {
         self.learning.clear();
         let plan = std::mem::take(&mut self.plan);
         let mut targets = self.admit_all(&plan, now);
+        let changed_rings = self.assign_rings(&mut targets, now);
+        // Those too for which there was no ring: a lease whose addresses go would be asked for in vain.
         for target in &mut targets {
             target.value.lease = plan.lease_of(&target.key.address);
         }
-        let changed_rings = self.assign_rings(&mut targets, now);
         for target in &targets {
             self.warnings.extend(warnings::of(&target.key, &target.wanted, target.pool.as_ref()));
         }

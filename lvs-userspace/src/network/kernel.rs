@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
 use netlink_packet_core::{
@@ -15,6 +16,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use rtnetlink::sys::{AsyncSocket as _, SocketAddr};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
+use tokio::sync::Mutex;
 use tracing::debug;
 
 use super::resolution::{Event, Link, Neighbour, NeighbourKey, Route, resolve};
@@ -39,6 +41,8 @@ const MESSAGE_BUFFER: usize = 4 << 20;
 #[derive(Clone, Debug)]
 pub struct Network {
     handle: Handle,
+    /// Held while a list is read.
+    lists: Arc<Mutex<()>>,
 }
 
 /// The kernel's messages about links, addresses, routes, rules and neighbours, in order.
@@ -95,7 +99,7 @@ impl Network {
         }
         tokio::spawn(questions);
         tokio::spawn(watch);
-        Ok((Self { handle }, Events(Box::new(messages))))
+        Ok((Self { handle, lists: Arc::default() }, Events(Box::new(messages))))
     }
 
     /// Watches interfaces and their addresses, in the namespace of the calling thread. Starts the task that drives
@@ -207,15 +211,24 @@ impl Network {
         }
     }
 
+    /// All of a list, which the kernel tells in pieces. One list at a time: while it tells one, it refuses another
+    /// to the same socket as busy.
+    pub(crate) async fn list<T, S: Stream<Item = Result<T, rtnetlink::Error>>>(
+        &self,
+        ask: impl FnOnce() -> S,
+        action: &str,
+    ) -> Result<Vec<T>, Error> {
+        let _alone = self.lists.lock().await;
+        ask().try_collect().await.map_err(request_failed(action))
+    }
+
     pub(crate) async fn links(&self) -> Result<Vec<Link>, Error> {
-        let answers = self.handle.link().get().execute();
-        let messages: Vec<_> = answers.try_collect().await.map_err(request_failed("read the interfaces"))?;
+        let messages = self.list(|| self.handle.link().get().execute(), "read the interfaces").await?;
         Ok(messages.iter().map(message::link).collect())
     }
 
     pub(super) async fn neighbours(&self) -> Result<Vec<(NeighbourKey, Neighbour)>, Error> {
-        let answers = self.handle.neighbours().get().execute();
-        let messages: Vec<_> = answers.try_collect().await.map_err(request_failed("read the neighbours"))?;
+        let messages = self.list(|| self.handle.neighbours().get().execute(), "read the neighbours").await?;
         Ok(messages.iter().filter_map(message::neighbour).collect())
     }
 

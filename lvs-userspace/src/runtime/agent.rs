@@ -24,6 +24,7 @@ use super::vrrp::Vrrp;
 use super::{Error, Options, advice, evidence, notify, read};
 use crate::api::{Overview, Reloads, Request, Usage, model};
 use crate::apology::Page;
+use crate::cluster::state::Heard;
 use crate::config::Config;
 use crate::control::Event;
 use crate::dataplane::monotonic_nanoseconds;
@@ -160,6 +161,9 @@ impl Agent {
             let snapshot = self.installed.state.snapshot();
             let cluster = Cluster::start(plan, left, leases, network, flows, snapshot, healthy).await?;
             dataplane.probes().stand_by(true);
+            if let Some(own) = cluster.own() {
+                self.health.tell_through(own);
+            }
             self.cluster = Some(cluster);
         }
         self.vrrp.configure(&self.health.config().vrrp).await
@@ -289,18 +293,30 @@ impl Agent {
                 self.role_changed();
             }
             Some(Turn::Told(_)) => {}
+            Some(Turn::Desired) => self.heed(),
             None => {
                 error!("the cluster is no longer followed: restart lvsd with --keep-forwarding");
                 self.cluster = None;
+                let desired = self.health.heed(false, Heard::Unknown);
+                self.install(desired);
             }
         }
     }
 
     /// Who tells whom of connections, and which way nat's probes go, follow the role.
-    fn role_changed(&self) {
+    fn role_changed(&mut self) {
         if let Some(cluster) = &self.cluster {
             cluster.replan(self.installed.state.snapshot());
             self.installed.dataplane.probes().stand_by(!cluster.is_active());
+        }
+        self.heed();
+    }
+
+    /// Whose desired state is in force follows the role, and what was heard.
+    fn heed(&mut self) {
+        if let Some(cluster) = &mut self.cluster {
+            let desired = self.health.heed(cluster.is_active(), cluster.heard());
+            self.install(desired);
         }
     }
 
@@ -350,6 +366,11 @@ impl Agent {
 
     /// In force and on disk when it is answered.
     fn maintain(&mut self, selection: &Selection, mode: Mode) -> Result<model::Maintained, model::Failure> {
+        if let Some(cluster) = self.cluster.as_ref().filter(|_| self.health.follows()) {
+            let active = cluster.other();
+            let error = format!("this director stands by and follows {active}: maintain real servers there");
+            return Err(model::Failure::new(error));
+        }
         let services = self.health.maintain(selection, mode);
         if services == 0 {
             let port = selection.port.map_or_else(String::new, |port| format!(" with port {port}"));

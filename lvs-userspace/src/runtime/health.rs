@@ -10,10 +10,12 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use super::cluster::{Desired, Own};
 use super::store::{State, Store};
 use crate::alert::courier::Order;
 use crate::alert::period::LocalTime;
 use crate::alert::{Courier, Engine, Queue};
+use crate::cluster::state::Heard;
 use crate::config::Config;
 use crate::config::model::Forward;
 use crate::dataplane::monotonic_nanoseconds;
@@ -34,6 +36,7 @@ pub(super) struct Health {
     engine: Engine,
     courier: mpsc::UnboundedSender<Order>,
     store: Store,
+    desired: Desired,
     /// The disk holds less than the pool knows.
     unsaved: bool,
     /// When it was written last.
@@ -59,6 +62,7 @@ impl Health {
             engine,
             courier: deliver,
             store,
+            desired: Desired::default(),
             unsaved: false,
             saved: Duration::ZERO,
             instruct,
@@ -115,6 +119,7 @@ impl Health {
     pub(super) fn planned(&self, config: Config) -> Pool {
         let mut pool = self.pool.clone();
         pool.configure(config, now());
+        self.desired.reconfigured(&mut pool, now());
         pool
     }
 
@@ -124,6 +129,7 @@ impl Health {
         self.pool.take_changed();
         self.configure_alerts();
         self.watch();
+        self.desired.watched(&self.pool);
         self.tell();
         self.save();
     }
@@ -140,8 +146,29 @@ impl Health {
 
     /// What is to be installed now, if that is something else than before.
     pub(super) fn learn(&mut self, changes: Vec<Change>) -> Option<Config> {
+        let changes = self.desired.sift(changes);
         self.pool.checked(changes, now());
         self.outcome()
+    }
+
+    /// Where another director hears of the desired state.
+    pub(super) fn tell_through(&mut self, own: Own) {
+        self.desired.tell_through(own);
+    }
+
+    /// Whether another director's state is in force, and not what the own checks say.
+    pub(super) const fn follows(&self) -> bool {
+        self.desired.follows()
+    }
+
+    /// Takes in whether this director is active, and what it has heard of the other one; what is to be installed now,
+    /// if that is something else than before.
+    pub(super) fn heed(&mut self, is_active: bool, heard: Heard<State>) -> Option<Config> {
+        self.desired.heed(is_active, heard, (&mut self.pool, &mut self.engine), now());
+        let desired = self.outcome();
+        // Also where nothing has changed but the role.
+        self.desired.publish(|| state(&self.pool, &self.engine));
+        desired
     }
 
     /// Sets the mode of real servers; how many there are. The rest is [`Self::outcome`].
@@ -158,6 +185,7 @@ impl Health {
     /// Tells what happened; what is to be installed now, if that is something else than before.
     pub(super) fn outcome(&mut self) -> Option<Config> {
         let told = self.tell();
+        self.take_unsaved();
         // At once, since an agent that dies now must neither forget it nor tell it again; but without messages no
         // more often than the disk bears.
         if told || now() >= self.saved + BETWEEN_SAVES {
@@ -168,13 +196,11 @@ impl Health {
 
     /// Whether what is known is on disk now.
     pub(super) fn save(&mut self) -> bool {
-        // Both are asked, since each forgets that it was.
-        let changed = [self.pool.take_unsaved(), self.engine.take_unsaved(), self.unsaved];
-        if !changed.contains(&true) {
+        self.take_unsaved();
+        if !self.unsaved {
             return true;
         }
-        let state = State { pool: self.pool.save(now()), problems: self.engine.save(now()) };
-        let saved = self.store.save(&state);
+        let saved = self.store.save(&state(&self.pool, &self.engine));
         self.saved = now();
         if let Err(reason) = &saved {
             let directory = self.store.directory().display();
@@ -184,12 +210,28 @@ impl Health {
         saved.is_ok()
     }
 
+    /// What is to be told to the other director is so at once.
+    fn take_unsaved(&mut self) {
+        // Both are asked, since each forgets that it was.
+        if [self.pool.take_unsaved(), self.engine.take_unsaved()].contains(&true) {
+            self.unsaved = true;
+            self.desired.publish(|| state(&self.pool, &self.engine));
+        }
+    }
+
     /// Whether there was anything to send.
     fn tell(&mut self) -> bool {
+        let follows = self.desired.follows();
         for notice in self.pool.take_notices() {
             log(&notice);
-            self.engine.note(&notice, now());
+            if !follows {
+                self.engine.note(&notice, now());
+            }
             self.journal.add(notice, SystemTime::now());
+        }
+        if follows {
+            // The other one tells people.
+            return false;
         }
         let zoned = Zoned::now();
         let unix_seconds = u64::try_from(zoned.timestamp().as_second()).unwrap_or_default();
@@ -211,6 +253,10 @@ impl Health {
             error!("nobody is told any more: restart lvsd with --keep-forwarding");
         }
     }
+}
+
+fn state(pool: &Pool, engine: &Engine) -> State {
+    State { pool: pool.save(now()), problems: engine.save(now()) }
 }
 
 /// Since the machine's start, so that times mean the same to the next agent.

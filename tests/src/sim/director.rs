@@ -44,6 +44,8 @@ pub(super) struct Director {
     pub(super) leases: Vec<Lease>,
     pub(super) fitness: Vec<Fitness>,
     pub(super) served: Vec<u64>,
+    /// When it asked last who answers for a group.
+    pub(super) asked: Duration,
     /// Numbers its wake-ups: only the last one that was ordered counts.
     pub(super) wake: u64,
 }
@@ -64,6 +66,7 @@ impl Director {
             leases: vec![Lease::default(); groups],
             fitness: vec![Fitness { is_fit: true, score: 100 }; groups],
             served: vec![0; groups],
+            asked: Duration::ZERO,
             wake: 0,
         };
         director.tell_facts();

@@ -96,6 +96,8 @@ pub(super) struct World {
     groups: usize,
     /// Two directors are checked for the weaker rule only.
     is_weak: bool,
+    /// They were not held apart, and are not joined again.
+    is_split: bool,
     pub(super) violation: Option<Violation>,
     pub(super) trace: Option<Vec<String>>,
     messages: u64,
@@ -125,6 +127,7 @@ impl World {
             faults,
             groups,
             is_weak,
+            is_split: false,
             violation: None,
             trace: None,
             messages: 0,
@@ -282,6 +285,7 @@ impl World {
                 self.note(|| format!("{director}: SERVES group {number}, epoch {epoch}"));
             }
             Output::Probe { group, epoch } => {
+                self.directors[director].asked = self.time;
                 let number = self.directors[director].number(group);
                 let answered = (0..self.directors.len()).any(|other| {
                     other != director
@@ -503,10 +507,10 @@ impl World {
     }
 
     fn check(&mut self, group: usize) {
-        if let Err(what) = check::one_at_most(&self.directors, group, self.time)
-            && !self.is_excused()
-        {
-            self.violation = Some(Violation { time: self.time, what });
+        match check::one_at_most(&self.directors, group, self.time) {
+            Ok(()) => self.is_split = false,
+            Err(_) if self.is_excused() => self.is_split = true,
+            Err(what) => self.violation = Some(Violation { time: self.time, what }),
         }
     }
 
@@ -517,7 +521,11 @@ impl World {
         let cuts_wire = self.faults.iter().filter(|timed| within(timed)).any(|timed| {
             matches!(timed.fault, Fault::Unplug { .. } | Fault::PullServiceLink { .. } | Fault::Freeze { .. })
         });
-        self.is_weak && cuts_wire
+        // Questions that cross: neither has anything to answer yet.
+        let window = self.directors[0].settings.deadtime / 12 + 2 * WORK;
+        let crossed = self.directors[0].asked.abs_diff(self.directors[1].asked) <= window;
+        let are_deaf = !self.heartbeat.passes(0, 1) && !self.heartbeat.passes(1, 0);
+        self.is_weak && (cuts_wire || self.is_split || crossed && are_deaf)
     }
 }
 

@@ -17,6 +17,7 @@ use lvs_tests::lab::pair::{NODES, Pair};
 use lvs_tests::lab::process::Process;
 use lvs_tests::lab::realserver::{self, HTTP_PORT, Programs};
 use lvs_tests::lab::wait::wait_until;
+use lvs_userspace::api::model::Health;
 use nix::sys::signal::Signal;
 
 use crate::setup::{dialled, real_servers, service};
@@ -143,6 +144,9 @@ impl Cluster {
             })
             .with_context(|| self.pair.explain())?;
             let (gap, new) = (probe.stop(), load.stop()?);
+            if std::env::var_os("EXPLAIN").is_some() {
+                println!("begun {:?} ago {}", begun.elapsed(), self.pair.explain());
+            }
             println!(
                 "{fault:?} of {}: {} of {flows} flows broken; without service {:.0} ms; new role seen after {:.0} ms; new: {} answered, {} failed, slowest {:.0} ms",
                 NODES[active],
@@ -217,4 +221,59 @@ fn established_connections_go_on_with_wlc_and_nat() -> Result<()> {
 #[test]
 fn established_connections_go_on_with_rr_and_ipip() -> Result<()> {
     start("rr", "ipip", |_| Ok(()))?.survive(&FAULTS, 600)
+}
+
+/// What an operator has set is the cluster's: it goes where the services go, and comes back with a director that knows
+/// less.
+#[test]
+fn a_drain_survives_the_director_and_its_end_too() -> Result<()> {
+    let mut cluster = start("rr", "dr", |_| Ok(()))?;
+    let drained = cluster.pair.network.servers[0].address(Family::V4).to_string();
+    let shows = |pair: &Pair, index: usize, mode: &str, weight: u32| -> Result<()> {
+        let what = format!("{} to have {drained} {mode}", NODES[index]);
+        let control = pair.agent(index)?.control().clone();
+        wait_until(&what, PATIENCE, || {
+            let asked: Result<Health> = control.json(&["health"]);
+            asked.is_ok_and(|health| {
+                let servers: Vec<_> = health
+                    .services
+                    .iter()
+                    .flat_map(|service| &service.servers)
+                    .filter(|server| server.address.to_string() == drained)
+                    .collect();
+                servers.len() == 3
+                    && servers
+                        .iter()
+                        .all(|server| server.mode == mode && server.installed_weight == Some(weight))
+            })
+        })
+        .with_context(|| pair.explain())
+    };
+    let answers_of_drained = |pair: &Pair| -> Result<usize> {
+        let plan = Plan::count(Exchange::Http, dialled(Family::V4, HTTP_PORT), 60);
+        let report = Load::start(&pair.network.client, plan).finish()?;
+        report.expect_no_failure()?;
+        Ok(usize::try_from(report.answers_of("rs1"))?)
+    };
+    shows(&cluster.pair, 0, "enabled", 1)?;
+    cluster.pair.agent(0)?.control().run(&["drain", &drained])?;
+    shows(&cluster.pair, 1, "drained", 0)?;
+    let refused = cluster.pair.agent(1)?.control().run(&["enable", &drained]).expect_err("it stands by");
+    ensure!(format!("{refused:#}").contains("follows director-1"), "{refused:#}");
+
+    cluster.break_down(0, Fault::Kill)?;
+    cluster.pair.wait_for_active(1)?;
+    shows(&cluster.pair, 1, "drained", 0)?;
+    let answers = answers_of_drained(&cluster.pair)?;
+    ensure!(answers == 0, "{answers}\n{}", cluster.pair.explain());
+    cluster.pair.agent(1)?.control().run(&["enable", &drained])?;
+    shows(&cluster.pair, 1, "enabled", 1)?;
+    let answers = answers_of_drained(&cluster.pair)?;
+    ensure!(answers == 20, "{answers}\n{}", cluster.pair.explain());
+
+    // What the first one has on its disk is of before.
+    cluster.mend(0, Fault::Kill)?;
+    shows(&cluster.pair, 0, "enabled", 1)?;
+    ensure!(cluster.pair.role(0) == "standby", "failback is off\n{}", cluster.pair.explain());
+    Ok(())
 }

@@ -94,6 +94,16 @@ impl Node {
         }
     }
 
+    /// A majority has promised the group to another director: this one's lease is of a time that it has slept
+    /// through, its clock with it.
+    pub(super) fn is_outvoted(&self, index: usize, now: Duration) -> bool {
+        let group = self.group(index);
+        let heard = self.peers.iter().filter(|peer| peer.is_heard(now, self.settings.deadtime));
+        let promised: Vec<NodeId> = heard.filter_map(|peer| Some(peer.says(group)?.promise?.to)).collect();
+        let mut others = self.settings.peers.iter();
+        others.any(|other| promised.iter().filter(|to| *to == other).count() >= self.settings.quorum())
+    }
+
     /// Somebody else has a vote, for the same term or a later one.
     fn is_forsaken(&self, index: usize, epoch: u64, now: Duration) -> bool {
         let group = self.group(index);

@@ -178,6 +178,12 @@ impl Node {
             }
             return;
         };
+        // What the wire said while the other director was still heard says nothing of what it does now.
+        let alone = self.settings.alone_after();
+        let is_alone = self.settings.is_weak() && !self.peers.iter().any(|peer| peer.is_heard(now, alone));
+        if is_alone && now.saturating_sub(since) > self.settings.deadtime / 4 {
+            return self.stand_back(index, Why::NoQuorum, now);
+        }
         let (ends, fresh_until) = self.lease_of(index, epoch, now);
         if ends > now && is_checked {
             let seat = &mut self.seats[index];
@@ -234,6 +240,9 @@ impl Node {
     /// Why a group that is held should go to somebody else.
     pub(super) fn reason_to_yield(&mut self, index: usize, epoch: u64, now: Duration) -> Option<Why> {
         if self.settings.is_weak() && self.is_surpassed(index, epoch, now) {
+            return Some(Why::Superseded);
+        }
+        if self.is_outvoted(index, now) {
             return Some(Why::Superseded);
         }
         let group = self.group(index);

@@ -36,6 +36,8 @@ pub enum Kind {
     Beat = 1,
     /// Connections, for the director that may get them.
     Sync = 2,
+    /// The desired state, and who asks for it.
+    State = 3,
 }
 
 /// The keys of a cluster, by name.

@@ -147,7 +147,7 @@ proptest! {
     #[test]
     fn what_is_sealed_is_opened(payload in prop::collection::vec(any::<u8>(), 0..1_500)) {
         let keyring = keyring(&[NEW]);
-        for kind in [Kind::Beat, Kind::Sync] {
+        for kind in [Kind::Beat, Kind::Sync, Kind::State] {
             let datagram = keyring.seal(kind, &payload);
             prop_assert!(datagram.len() <= payload.len() + OVERHEAD);
             prop_assert_eq!(keyring.open(kind, &datagram), Ok(&payload[..]));

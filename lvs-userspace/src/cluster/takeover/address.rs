@@ -10,7 +10,6 @@
 
 use std::net::IpAddr;
 
-use futures_util::TryStreamExt;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, CacheInfo,
 };
@@ -34,8 +33,8 @@ pub(crate) enum Before {
 
 impl Present {
     pub(super) async fn read(network: &Network) -> Result<Self, Error> {
-        let answers = network.handle().address().get().execute();
-        Ok(Self(answers.try_collect().await.map_err(request_failed("read the addresses"))?))
+        let list = || network.handle().address().get().execute();
+        Ok(Self(network.list(list, "read the addresses").await?))
     }
 
     /// Those entries of an address that stand on the interface; more than one only if their prefixes differ.

@@ -507,3 +507,26 @@ fn a_group_beyond_the_last_lease_is_never_held() {
     assert_eq!(director.service(1).lease, u8::MAX);
     assert!(u32::from(director.service(1).lease) >= lvs_common::limits::LEASES);
 }
+
+/// The service keeps its form, since there is no ring for the one that is wanted, but not its lease.
+#[test]
+fn a_service_that_does_not_fit_gives_up_a_lease_whose_addresses_go() {
+    let file = |weight| {
+        let first = service(1, 80, Scheduler::Rr, pool(&[weight]));
+        config(vec![first, service(2, 80, Scheduler::Mh, pool(&[1]))])
+    };
+    let capacity = Capacity { rings: 1, ..Capacity::default() };
+    let mut state = State::adopt_with(Default::default(), capacity);
+    let mut model = Model::default();
+    let mut load = |file: &Config| {
+        model.expect(file);
+        // The model looks after each command whether the address of every lease is there.
+        model.apply_all(&state.handle(Event::Desired(file.clone()), Duration::ZERO));
+        let leases = [1, 2].map(|vip| model.snapshot.services[&key(vip, 80)].lease);
+        (leases, state.warnings().iter().any(|warning| warning.contains("no free ring")))
+    };
+    let grouped = |weight| Config { cluster: cluster(&[&[1, 2]]), ..file(weight) };
+    assert_eq!(load(&grouped(0)), ([1, 1], false));
+    assert_eq!(load(&file(1)), ([0, 0], true));
+    assert_eq!(load(&grouped(1)), ([1, 1], true));
+}

@@ -105,6 +105,18 @@ impl Pool {
         self.checks.iter().map(|(check, known)| (Arc::clone(check), known.standing)).collect()
     }
 
+    /// What the checks have found out, as if it were told once more.
+    pub fn evidence(&self) -> impl Iterator<Item = Change> + '_ {
+        let told = self.checks.iter().filter(|(_, known)| known.standing != Standing::Untested);
+        told.map(|(check, known)| Change {
+            check: Arc::clone(check),
+            standing: known.standing,
+            evidence: known.evidence.clone(),
+            failures: known.failures,
+            certificate: known.certificate,
+        })
+    }
+
     /// Checks have other standings. Each service is judged once for all of them: a thousand may come at a time.
     pub fn checked(&mut self, changes: impl IntoIterator<Item = Change>, now: Duration) {
         let mut concerned = BTreeSet::new();

@@ -121,6 +121,15 @@ impl Pool {
         }
     }
 
+    /// Becomes what another pool was at `now`: what `saved` does not name is as new.
+    pub fn follow(&mut self, saved: Saved, now: Duration) {
+        self.checks.values_mut().for_each(|known| *known = Known::default());
+        self.members.values_mut().for_each(|member| *member = Member::new(now));
+        self.groups.values_mut().for_each(|group| *group = Group::default());
+        self.restore(saved, now);
+        self.unsaved = true;
+    }
+
     /// Goes on where a pool has ended. What the file no longer has is forgotten.
     pub fn restore(&mut self, saved: Saved, now: Duration) {
         let past = |milliseconds| now.saturating_sub(Duration::from_millis(milliseconds));

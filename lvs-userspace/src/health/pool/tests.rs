@@ -1,5 +1,6 @@
 //! Verdicts, reloads and what is installed then.
 
+mod follows;
 mod invariants;
 mod returns;
 

@@ -1,5 +1,6 @@
 //! The cluster, where the configuration has one: the thread that beats, and the tasks that do its work.
 
+mod desired;
 mod replication;
 mod steward;
 mod terms;
@@ -18,11 +19,13 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::Error;
+use super::store::State;
 use crate::cluster::election::{GroupSettings, Inherited, Refused, Settings};
 use crate::cluster::fitness::Tracker;
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::keys::Keyring;
 use crate::cluster::pulse::{Order, Parts, Pulse, Status};
+use crate::cluster::state::{self, Exchange, Heard};
 use crate::cluster::sync::Directory;
 use crate::cluster::takeover::{Notice, Takeover, Timing};
 use crate::cluster::transport::Transport;
@@ -32,6 +35,7 @@ use crate::control::Snapshot;
 use crate::dataplane::{FlowReader, FlowWriter, LeaseWriter};
 use crate::network::Network;
 
+pub(super) use desired::{Desired, Own};
 use replication::{Keys, Replication};
 pub(super) use steward::Turn;
 use steward::{Charge, Steward, probing};
@@ -39,6 +43,10 @@ use terms::Terms;
 
 /// How long the connections of another director are waited for, after the time in which it should have been heard.
 const STATE_LIMIT: Duration = Duration::from_secs(60);
+/// The desired state of another director is in force for so many dead times after it was heard last.
+const FOLLOWED: u32 = 4;
+/// The same where dead times are short.
+const FOLLOWED_AT_LEAST: Duration = Duration::from_secs(2);
 /// How long a hold, or a handing over, is waited for in dead times.
 const PATIENCE: u32 = 2;
 
@@ -53,6 +61,12 @@ pub(super) struct Cluster {
     keys: Keys,
     /// `None` where the directors have no addresses to tell each other connections at.
     replication: Option<Replication>,
+    /// The same for the desired state.
+    exchange: Option<Exchange<State>>,
+    /// Something was heard of the other director's desired state, be it that it has none.
+    has_heard: bool,
+    /// The name of the node that may be followed.
+    other: String,
     /// Names of the groups that this director is active for.
     active: BTreeSet<String>,
     /// Not before all connections have come may a group be asked for, unless nobody tells any.
@@ -186,7 +200,20 @@ impl Cluster {
             turns: turns_sender,
         };
         let keys = Keys::new(keyring);
-        let replication = match replication::ends(&plan, node) {
+        let ends = replication::ends(&plan, node);
+        let exchange = match ends {
+            Some((here, there)) => {
+                let keys = keys.clone();
+                let patience = (FOLLOWED * plan.timing.deadtime).max(FOLLOWED_AT_LEAST);
+                let settings = state::Settings { here, there, keys: Arc::new(move || keys.current()), patience };
+                let started = Exchange::start(settings).await;
+                Some(started.map_err(|error| {
+                    Error::Cluster(format!("cannot tell the desired state at {here}, over TCP: {error}"))
+                })?)
+            }
+            None => None,
+        };
+        let replication = match ends {
             Some(ends) => {
                 let directory = Directory::of(snapshot, |_| false);
                 let started = Replication::start(ends, keys.clone(), flows, directory);
@@ -196,7 +223,7 @@ impl Cluster {
             }
             None => {
                 warn!(
-                    "the nodes have no addresses (`cluster.nodes`): connections are not told to the other director, and do not survive its takeover"
+                    "the nodes have no addresses (`cluster.nodes`): connections and the desired state are not told to the other director: it takes over without them"
                 );
                 None
             }
@@ -204,6 +231,8 @@ impl Cluster {
         let ready_at_last = tokio::time::Instant::now() + plan.timing.initdead;
         let steward = tokio::spawn(async move { steward.run(received, &held).await });
         tokio::spawn(log(notices));
+        let other = plan.nodes.iter().map(|other| &other.name).find(|other| **other != name);
+        let other = other.cloned().unwrap_or_default();
         let mut cluster = Self {
             plan,
             pulse,
@@ -214,6 +243,9 @@ impl Cluster {
             turns,
             keys,
             replication,
+            exchange,
+            has_heard: false,
+            other,
             active: BTreeSet::new(),
             is_ready: false,
             ready_at_last,
@@ -242,16 +274,22 @@ impl Cluster {
         loop {
             let waits = !self.is_ready;
             tokio::select! {
+                // The desired state is taken in before this director is ready to be active.
+                biased;
                 turn = self.turns.recv() => {
                     match &turn {
                         Some(Turn::Active { group, .. }) => drop(self.active.insert(group.clone())),
                         Some(Turn::Standby { group }) => drop(self.active.remove(group)),
-                        Some(Turn::Told(_)) | None => {}
+                        Some(Turn::Told(_) | Turn::Desired) | None => {}
                     }
                     return turn;
                 }
+                () = changed(self.exchange.as_mut()) => {
+                    self.has_heard = true;
+                    return Some(Turn::Desired);
+                }
                 () = self.tracker.changed() => self.tell_fitness(),
-                () = complete(self.replication.as_mut()), if waits => self.be_ready(),
+                () = complete(self.replication.as_mut()), if waits && self.has_heard => self.be_ready(),
                 () = tokio::time::sleep_until(self.ready_at_last), if waits => self.be_ready_at_last(),
             }
         }
@@ -273,7 +311,7 @@ impl Cluster {
                 self.ready_at_last += Duration::from_secs(1);
             }
             Some(status) if status.receiver.sessions > 0 => {
-                warn!("not all connections have come in time: this director would serve without the rest");
+                warn!("not all connections, or not the desired state, have come in time: this director would serve without the rest");
                 self.be_ready();
             }
             _ => self.be_ready(),
@@ -292,6 +330,21 @@ impl Cluster {
             .map(|address| Address::from(address.address))
             .collect();
         replication.replan(Directory::of(snapshot, |service| mine.contains(&service.address)));
+    }
+
+    /// Through which the other director is told this one's desired state, if it can be.
+    pub(super) fn own(&self) -> Option<Own> {
+        self.exchange.as_ref().map(Exchange::own)
+    }
+
+    /// What is known of the other director's desired state.
+    pub(super) fn heard(&mut self) -> Heard<State> {
+        self.exchange.as_mut().map_or(Heard::Unknown, Exchange::heard)
+    }
+
+    /// The name of the node whose desired state may be in force here.
+    pub(super) fn other(&self) -> &str {
+        &self.other
     }
 
     /// Whether any group is held here.
@@ -385,6 +438,13 @@ impl Cluster {
         let (answer, received) = oneshot::channel();
         self.pulse.order(order(answer));
         received.await.ok()
+    }
+}
+
+async fn changed(exchange: Option<&mut Exchange<State>>) {
+    match exchange {
+        Some(exchange) => exchange.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -28,6 +28,12 @@ impl Keys {
     }
 }
 
+impl Keys {
+    pub(super) fn current(&self) -> Keyring {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 impl Seal for Keys {
     fn overhead(&self) -> usize {
         OVERHEAD

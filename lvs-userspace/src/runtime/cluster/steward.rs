@@ -31,6 +31,8 @@ pub(in crate::runtime) enum Turn {
     },
     /// For people.
     Told(String),
+    /// The other director's desired state is another one: see [`Cluster::heard`](super::Cluster::heard).
+    Desired,
 }
 
 /// One group, as the steward needs it.

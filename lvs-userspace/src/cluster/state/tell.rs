@@ -1,0 +1,103 @@
+//! The asked director.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use crate::cluster::keys::Keyring;
+
+use super::wire::{self, LARGEST_HELLO, LARGEST_STATE, Nonce, Told};
+use super::{AGAIN, Aged, BEAT, BETWEEN, Dated, GREETING, Keys, MOST, WRITE, invalid, nonce, read};
+
+type Own<T> = watch::Receiver<Option<Arc<Dated<T>>>>;
+
+/// Answers `peer`, for as long as it is polled.
+pub(super) async fn tell<T: Serialize + Send + Sync + 'static>(
+    listener: TcpListener,
+    peer: IpAddr,
+    keys: Keys,
+    own: Own<T>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((_, from)) if from.ip() != peer => debug!(%from, "asks for the desired state and is no director"),
+                // The next attempt comes soon.
+                Ok((_, from)) if connections.len() >= MOST => debug!(%from, "one connection too many"),
+                Ok((stream, from)) => {
+                    let (keys, own) = (Arc::clone(&keys), own.clone());
+                    connections.spawn(async move {
+                        let Err(reason) = attend(stream, &keys, own).await;
+                        debug!(%from, %reason, "the desired state is told no more");
+                    });
+                }
+                Err(reason) => {
+                    warn!(%reason, "nobody can ask for the desired state");
+                    sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+}
+
+/// Until something ends it.
+async fn attend<T: Serialize>(
+    mut stream: TcpStream,
+    keys: &Keys,
+    mut own: Own<T>,
+) -> io::Result<std::convert::Infallible> {
+    stream.set_nodelay(true)?;
+    let asked = nonce()?;
+    let hello = timeout(GREETING, async {
+        stream.write_all(&asked).await?;
+        read(&mut stream, LARGEST_HELLO).await
+    });
+    let hello = hello.await??;
+    let asking = wire::open_hello(&keys(), &hello, &asked).map_err(invalid)?;
+    let mut is_new = true;
+    for number in 1.. {
+        let frame = if is_new {
+            let own = own.borrow_and_update().clone();
+            frame(&keys(), &asking, number, own.as_deref())?
+        } else {
+            wire::told(&keys(), &asking, number, Told::Unchanged)
+        };
+        timeout(WRITE, stream.write_all(&frame)).await??;
+        sleep(BETWEEN).await;
+        is_new = match timeout(BEAT, own.changed()).await {
+            Ok(Ok(())) => true,
+            Ok(Err(_)) => return Err(io::Error::other("this director ends")),
+            Err(_) => false,
+        };
+    }
+    Err(io::Error::other("a connection has no more numbers"))
+}
+
+fn frame<T: Serialize>(
+    keys: &Keyring,
+    asking: &Nonce,
+    number: u64,
+    own: Option<&Dated<T>>,
+) -> io::Result<Vec<u8>> {
+    let Some(Dated { state, at }) = own else {
+        return Ok(wire::told(keys, asking, number, Told::Nothing));
+    };
+    let milliseconds = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let json = serde_json::to_vec(&Aged { milliseconds, state })?;
+    if json.len() > LARGEST_STATE {
+        let length = json.len();
+        warn!(length, most = LARGEST_STATE, "the desired state has too many bytes to be told to the other director");
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(wire::told(keys, asking, number, Told::State(&json)))
+}

@@ -96,7 +96,11 @@ fn frame<T: Serialize>(
     let json = serde_json::to_vec(&Aged { milliseconds, state })?;
     if json.len() > LARGEST_STATE {
         let length = json.len();
-        warn!(length, most = LARGEST_STATE, "the desired state has too many bytes to be told to the other director");
+        warn!(
+            length,
+            most = LARGEST_STATE,
+            "the desired state has too many bytes to be told to the other director"
+        );
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     Ok(wire::told(keys, asking, number, Told::State(&json)))

@@ -205,7 +205,8 @@ impl Cluster {
             Some((here, there)) => {
                 let keys = keys.clone();
                 let patience = (FOLLOWED * plan.timing.deadtime).max(FOLLOWED_AT_LEAST);
-                let settings = state::Settings { here, there, keys: Arc::new(move || keys.current()), patience };
+                let settings =
+                    state::Settings { here, there, keys: Arc::new(move || keys.current()), patience };
                 let started = Exchange::start(settings).await;
                 Some(started.map_err(|error| {
                     Error::Cluster(format!("cannot tell the desired state at {here}, over TCP: {error}"))
@@ -311,7 +312,9 @@ impl Cluster {
                 self.ready_at_last += Duration::from_secs(1);
             }
             Some(status) if status.receiver.sessions > 0 => {
-                warn!("not all connections, or not the desired state, have come in time: this director would serve without the rest");
+                warn!(
+                    "not all connections, or not the desired state, have come in time: this director would serve without the rest"
+                );
                 self.be_ready();
             }
             _ => self.be_ready(),

@@ -19,7 +19,7 @@ use crate::health::watch::Finding;
 use crate::network::{self, Network};
 use crate::program::{self, Program};
 
-/// Between two looks at files, and at links in case the kernel's message was lost.
+/// Between two looks at files.
 const LOOK: Duration = Duration::from_millis(500);
 /// Each script and file that is well counts as much as this many real servers.
 const WEIGHT: u16 = 1000;
@@ -72,7 +72,7 @@ impl Tracker {
         let (sender, facts) = watch::channel(Facts::of(track));
         let sender = Arc::new(sender);
         let mut tasks = JoinSet::new();
-        tasks.spawn(links(interfaces, network, changes, Arc::clone(&sender)));
+        tasks.spawn(links(interfaces, deadtime, network, changes, Arc::clone(&sender)));
         for (index, gateway) in track.gateways.iter().enumerate() {
             tasks.spawn(gateway_answers(index, *gateway, deadtime, Arc::clone(&sender)));
         }
@@ -112,11 +112,14 @@ fn note(facts: &watch::Sender<Facts>, what: &str, change: impl FnOnce(&mut Facts
 
 async fn links(
     names: Vec<String>,
+    deadtime: Duration,
     network: Network,
     mut changes: network::Changes,
     facts: Arc<watch::Sender<Facts>>,
 ) {
-    let mut again = interval(LOOK);
+    // The kernel tells of a lost carrier up to a second later, if it has told of another change before; who asks is
+    // told at once.
+    let mut again = interval((deadtime / 5).clamp(Duration::from_millis(20), LOOK));
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -11,9 +12,13 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use super::Error;
 use crate::api::{self, model::Failure};
+
+/// A reload of ten thousand services takes seconds, the end of an agent with programs to stop tens of them.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) struct Client {
     path: PathBuf,
@@ -33,7 +38,14 @@ impl Client {
         self.request(Method::POST, path, body).await
     }
 
+    /// Within a time: an agent that was stopped accepts, and says nothing.
     async fn request(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let answered = timeout(PATIENCE, self.exchange(method, path, body)).await;
+        answered
+            .unwrap_or_else(|_| Err(Error::Silent { path: self.path.clone(), seconds: PATIENCE.as_secs() }))
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Vec<u8>, Error> {
         let stream = UnixStream::connect(&self.path).await.map_err(|error| self.not_reached(&error))?;
         let cut_off = |error: hyper::Error| Error::Interrupted(error.to_string());
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(cut_off)?;

@@ -138,6 +138,8 @@ struct Wanted {
 pub enum Error {
     #[error("no agent answers at {}: is lvsd running?", path.display())]
     NoAgent { path: PathBuf },
+    #[error("the agent at {} has not answered in {seconds} s: its log may say why", path.display())]
+    Silent { path: PathBuf, seconds: u64 },
     #[error("this user may not ask the agent at {}: try `sudo lvsctl`", path.display())]
     NotPermitted { path: PathBuf },
     #[error("{}", _0.error)]

@@ -90,13 +90,13 @@ impl Pair {
         })
     }
 
-    /// Starts both agents with these services (a whole file without `cluster`), and waits until the first is active.
+    /// Starts both agents with these services (a whole file without `cluster`), the second when the first is active.
     pub fn start(&mut self, services: String) -> Result<()> {
         self.services = services;
-        for index in [0, 1] {
-            self.start_agent(index)?;
-        }
-        self.wait_for_active(0)
+        self.start_agent(0)?;
+        // Of two that start together, the one whose state is complete first may ask first.
+        self.wait_for_active(0)?;
+        self.start_agent(1)
     }
 
     pub fn start_agent(&mut self, index: usize) -> Result<()> {
@@ -171,7 +171,10 @@ impl Pair {
 
     /// For messages of failures.
     pub fn explain(&self) -> String {
-        let mut text = self.witness.as_ref().map_or_else(String::new, |witness| format!("--- witness\n{}\n", witness.log()));
+        let mut text = self
+            .witness
+            .as_ref()
+            .map_or_else(String::new, |witness| format!("--- witness\n{}\n", witness.log()));
         for agent in self.agents.iter().flatten() {
             let cluster = agent.control().run(&["cluster"]).unwrap_or_else(|error| format!("{error:#}"));
             text += &format!("--- {}\n{cluster}\n{}\n", agent.control().instance(), agent.log());

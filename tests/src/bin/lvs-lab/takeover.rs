@@ -50,7 +50,10 @@ pub(crate) fn takeovers() -> Result<()> {
         if active == 0 {
             let control = stage.pair.agent(1)?.control();
             println!("   {} is dead; `lvsctl cluster` of {}:\n", NODES[0], NODES[1]);
-            control.run(&["cluster"])?.lines().for_each(|line| println!("     {line}"));
+            control
+                .run(&["cluster"])?
+                .lines()
+                .for_each(|line| println!("{}", format!("     {line}").trim_end()));
         }
         stage.bring_back(active)?;
     }
@@ -85,7 +88,6 @@ impl Stage {
         let programs = realserver::start_all(&pair.network)?;
         let prepared = prepare(&pair.network, &pair::HOSTS)?;
         pair.start(configuration(&pair.network).to_string())?;
-        // Ready to take over, with all connections.
         let stage = Self { pair, _prepared: prepared, _programs: programs };
         stage.wait_for_standby(1)?;
         Ok(stage)
@@ -138,8 +140,14 @@ impl Stage {
         Ok(())
     }
 
+    /// It has all connections, and hears that the other one is active.
     fn wait_for_standby(&self, index: usize) -> Result<()> {
-        wait_until(&format!("{} to stand by", NODES[index]), PATIENCE, || self.pair.role(index) == "standby")
+        let stands_by = || -> Result<bool> {
+            let status: serde_json::Value = self.pair.agent(index)?.control().json(&["cluster"])?;
+            let group = &status["groups"][0];
+            Ok(group["role"] == "standby" && group["holder"] == NODES[1 - index])
+        };
+        wait_until(&format!("{} to stand by", NODES[index]), PATIENCE, || stands_by().unwrap_or(false))
             .with_context(|| self.pair.explain())
     }
 }

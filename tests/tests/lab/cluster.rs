@@ -333,13 +333,21 @@ fn operators_move_a_group_and_a_planned_restart_does_not() -> Result<()> {
     let mut cluster = start("wlc", "nat", |_| Ok(()))?;
     let client = cluster.pair.network.client.clone();
     let flows = Flows::open(&client, &Family::BOTH.map(|family| dialled(family, ECHO_PORT)), 100)?;
+    let go_on = |what: &str| -> Result<()> {
+        let before = flows.exchanges();
+        wait_until(what, PATIENCE, || flows.exchanges() > before + 300 || flows.broken() > 0)?;
+        ensure!(flows.broken() == 0, "{what}: {} flows broke", flows.broken());
+        Ok(())
+    };
     // The second one must be ready, and the first must know.
     wait_until("the first director to hand over", PATIENCE, || {
         cluster.pair.agent(0).is_ok_and(|agent| agent.control().run(&["cluster", "standby"]).is_ok())
     })?;
     cluster.pair.wait_for_active(1)?;
+    go_on("flows after a hand over")?;
     cluster.pair.agent(0)?.control().run(&["cluster", "takeover"])?;
     cluster.pair.wait_for_active(0)?;
+    go_on("flows after a takeover")?;
 
     let probe = GapProbe::start(&client, dialled(Family::V4, ECHO_PORT), Duration::from_millis(10))?;
     let terms = cluster.pair.takeovers()?;
@@ -353,6 +361,7 @@ fn operators_move_a_group_and_a_planned_restart_does_not() -> Result<()> {
     );
     println!("longest gap over a planned restart: {:?}", probe.stop().longest_gap);
 
+    go_on("flows after a planned restart")?;
     // A clean end hands over.
     cluster.pair.agents[0].as_mut().context("it runs")?.terminate()?;
     cluster.pair.wait_for_active(1)?;

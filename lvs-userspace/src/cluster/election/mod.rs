@@ -91,6 +91,8 @@ impl Node {
                 // What was promised to the earlier life must not be cut short by beats of this one.
                 seat.hold = Some((ends, 0));
                 seat.is_held = true;
+                // Until it is told: who has served is fit to, and nobody better.
+                seat.fitness = Fitness { is_fit: true, score: u16::MAX };
             }
             seat
         });

@@ -141,14 +141,16 @@ impl Node {
         }
         // A vote costs a way there and back, which the checks take too.
         if !self.settings.is_weak() {
-            self.claim(index);
+            self.claim(index, now);
         }
     }
 
-    fn claim(&mut self, index: usize) {
+    fn claim(&mut self, index: usize, now: Duration) {
         let node = self.settings.node;
         let seat = &mut self.seats[index];
-        if let State::Asking { epoch, .. } = &mut seat.state {
+        if let State::Asking { epoch, since, .. } = &mut seat.state {
+            // A program that fences may have taken its time.
+            *since = now;
             *epoch = Some(seat.ballot.take(node));
             self.must_beat = true;
         }
@@ -172,7 +174,7 @@ impl Node {
                 return self.stand_back(index, Why::Superseded, now);
             }
             if is_checked {
-                self.claim(index);
+                self.claim(index, now);
             } else if is_overdue {
                 self.stand_back(index, Why::NoQuorum, now);
             }

@@ -47,6 +47,10 @@ const STATE_LIMIT: Duration = Duration::from_secs(60);
 const FOLLOWED: u32 = 4;
 /// The same where dead times are short.
 const FOLLOWED_AT_LEAST: Duration = Duration::from_secs(2);
+/// How long others may still send here what is another director's now: a neighbour table takes no news for a second
+/// after the last, and the other director announces itself again after a second. Without the fence the kernel would
+/// pass a nat server's answers on as they are, and the client would reset the connection.
+const LINGER: Duration = Duration::from_millis(1500);
 /// How long a hold, or a handing over, is waited for in dead times.
 const PATIENCE: u32 = 2;
 
@@ -416,8 +420,12 @@ impl Cluster {
         self.is_held
     }
 
-    /// Hands everything over, unless the others wait for the next start.
+    /// Hands everything over, unless the others wait for the next start. When this returns, nothing comes here any
+    /// more that the fence would have to stop.
     pub(super) async fn end(self) {
+        let hands_over = !self.is_held
+            && self.is_active()
+            && self.describe().await.is_some_and(|status| status.peers.iter().any(|peer| peer.is_alive));
         let Self { pulse, takeover, steward, is_held, plan, .. } = self;
         if !is_held {
             let (answer, done) = oneshot::channel();
@@ -430,6 +438,9 @@ impl Cluster {
         drop(pulse);
         if let Err(error) = steward.await {
             error!(%error, "addresses may be left behind");
+        }
+        if hands_over {
+            tokio::time::sleep(LINGER).await;
         }
         if !is_held && let Some(takeover) = Arc::into_inner(takeover) {
             takeover.close();

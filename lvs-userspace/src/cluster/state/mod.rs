@@ -28,8 +28,9 @@ use wire::Nonce;
 
 /// From the beginning of a connection until somebody has asked, and for connecting.
 const GREETING: Duration = Duration::from_secs(2);
-/// Until the other one is asked again after a connection has ended.
-const AGAIN: Duration = Duration::from_millis(500);
+/// Until the other one is asked again after a connection has ended: the director that was started first has heard of
+/// the second one as soon as that one of it.
+const AGAIN: Duration = Duration::from_millis(100);
 /// The other one hears at least so often that this one is there.
 const BEAT: Duration = Duration::from_millis(500);
 /// Between two states.

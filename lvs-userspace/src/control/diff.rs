@@ -71,6 +71,12 @@ impl Target<'_> {
     }
 }
 
+fn set_leases(targets: &mut [Target<'_>], plan: &Plan) {
+    for target in targets {
+        target.value.lease = plan.lease_of(&target.key.address);
+    }
+}
+
 impl State {
     /// Brings the kernel to the plan.
     pub(super) fn reconcile(&mut self, now: Duration) {
@@ -79,11 +85,10 @@ impl State {
         self.learning.clear();
         let plan = std::mem::take(&mut self.plan);
         let mut targets = self.admit_all(&plan, now);
+        set_leases(&mut targets, &plan);
         let changed_rings = self.assign_rings(&mut targets, now);
         // Those too for which there was no ring: a lease whose addresses go would be asked for in vain.
-        for target in &mut targets {
-            target.value.lease = plan.lease_of(&target.key.address);
-        }
+        set_leases(&mut targets, &plan);
         for target in &targets {
             self.warnings.extend(warnings::of(&target.key, &target.wanted, target.pool.as_ref()));
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lvs_common::lease::Lease;
 use lvs_common::ring::Slot;
 use lvs_common::service::Service;
 
@@ -114,8 +115,9 @@ impl State {
                 service.scheduler == target.value.scheduler && service.ring_slots == pool.hashed_slots()
             }
         });
-        // Entries made under another scheduler, or for a server that comes back, name anyone.
-        let has_entries = target.revived || previous.is_some_and(Service::is_tracked);
+        // Entries made under another scheduler, for a server that comes back, or by another director, name anyone.
+        let is_joined = previous.is_none() && target.value.lease != Lease::NOT_NEEDED;
+        let has_entries = target.revived || is_joined || previous.is_some_and(Service::is_tracked);
         match ring.and_then(ring_of) {
             Some(ring) => Origin::Ring(ring),
             None if has_entries && pool.class == Class::Hashed => Origin::Entries,

@@ -164,6 +164,7 @@ impl Agent {
             if let Some(own) = cluster.own() {
                 self.health.tell_through(own);
             }
+            cluster.tell_digests(&self.installed.config.services);
             self.cluster = Some(cluster);
         }
         self.vrrp.configure(&self.health.config().vrrp).await
@@ -340,6 +341,7 @@ impl Agent {
     fn plan_changed(&self) {
         if let Some(cluster) = &self.cluster {
             cluster.replan(self.installed.state.snapshot());
+            cluster.tell_digests(&self.installed.config.services);
         }
     }
 

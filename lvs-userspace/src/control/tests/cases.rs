@@ -530,3 +530,17 @@ fn a_service_that_does_not_fit_gives_up_a_lease_whose_addresses_go() {
     assert_eq!(load(&file(1)), ([0, 0], true));
     assert_eq!(load(&grouped(1)), ([1, 1], true));
 }
+
+/// Entries come from the director that has served so far, and win over the ring until a census finds none.
+#[test]
+fn a_ring_of_a_group_begins_unsettled_where_another_director_may_have_served() {
+    let file = config(vec![service(1, 80, Scheduler::Mh, pool(&[1, 1]))]);
+    for (file, unsettled) in [(Config { cluster: cluster(&[&[1]]), ..file.clone() }, true), (file, false)] {
+        let mut state = State::adopt_with(Default::default(), Capacity::default());
+        let mut model = Model::default();
+        model.expect(&file);
+        model.apply_all(&state.handle(Event::Desired(file), Duration::ZERO));
+        let ring = model.snapshot.services[&key(1, 80)].ring;
+        assert!(model.snapshot.rings[&ring].iter().all(|slot| slot.is_unsettled() == unsettled));
+    }
+}

@@ -113,8 +113,8 @@ impl Engine {
             What::Enough => (Family::Quorum, false),
             What::Trusted => (Family::Doubt, false),
             What::Renewed => (Family::Certificate, false),
-            // It recovers, but does not serve yet.
-            What::Recovering | What::Maintained(Mode::Enabled) => return,
+            // It recovers, but does not serve yet; and what is between directors is no real server's.
+            What::Cluster | What::Recovering | What::Maintained(Mode::Enabled) => return,
             What::Maintained(Mode::Drained | Mode::Disabled) => {
                 self.forget(&subject(notice, Family::Server));
                 return;

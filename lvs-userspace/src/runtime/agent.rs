@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::control::Event;
 use crate::dataplane::monotonic_nanoseconds;
 use crate::health::Evidence;
-use crate::health::pool::{Mode, Selection};
+use crate::health::pool::{Mode, Selection, What};
 use crate::network::Network;
 use lvs_common::settings::Settings;
 
@@ -293,7 +293,7 @@ impl Agent {
                 info!(group, "this director stands by");
                 self.role_changed();
             }
-            Some(Turn::Told(_)) => {}
+            Some(Turn::Told(text)) => self.health.record("cluster", What::Cluster, text),
             Some(Turn::Desired) => self.heed(),
             None => {
                 error!("the cluster is no longer followed: restart lvsd with --keep-forwarding");

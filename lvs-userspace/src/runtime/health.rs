@@ -19,7 +19,7 @@ use crate::cluster::state::Heard;
 use crate::config::Config;
 use crate::config::model::Forward;
 use crate::dataplane::monotonic_nanoseconds;
-use crate::health::pool::{Mode, Selection, ServerKey, ServiceView};
+use crate::health::pool::{Mode, Selection, ServerKey, ServiceView, What};
 use crate::health::{Change, Instruction, Journal, Notice, Pool, Supervisor};
 
 /// Descriptors for all but probes: maps, sockets of the API, programs.
@@ -217,6 +217,12 @@ impl Health {
             self.unsaved = true;
             self.desired.publish(|| state(&self.pool, &self.engine));
         }
+    }
+
+    /// Something that did not come from checks, for `lvsctl events`.
+    pub(super) fn record(&mut self, service: &str, what: What, reason: String) {
+        let notice = Notice { service: service.to_owned(), server: None, what, reason };
+        self.journal.add(notice, SystemTime::now());
     }
 
     /// Whether there was anything to send.

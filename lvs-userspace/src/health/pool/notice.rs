@@ -37,11 +37,13 @@ pub enum What {
     Expiring,
     /// It has been replaced.
     Renewed,
+    /// Something between the directors: who is heard, who holds what.
+    Cluster,
 }
 
 impl What {
     /// Everything that may happen.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Down,
         Self::Recovering,
         Self::Up,
@@ -54,6 +56,7 @@ impl What {
         Self::Trusted,
         Self::Expiring,
         Self::Renewed,
+        Self::Cluster,
     ];
 
     /// The word for it in `lvsctl events`.
@@ -69,6 +72,7 @@ impl What {
             Self::Trusted => "checks trusted",
             Self::Expiring => "certificate expiring",
             Self::Renewed => "certificate renewed",
+            Self::Cluster => "cluster",
         }
     }
 

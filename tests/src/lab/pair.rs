@@ -96,7 +96,15 @@ impl Pair {
         self.start_agent(0)?;
         // Of two that start together, the one whose state is complete first may ask first.
         self.wait_for_active(0)?;
-        self.start_agent(1)
+        self.start_agent(1)?;
+        self.wait_for_standby(1)
+    }
+
+    /// Waits until a director has all connections and could take over.
+    pub fn wait_for_standby(&self, index: usize) -> Result<()> {
+        let what = format!("{} to stand by", NODES[index]);
+        wait_until(&what, std::time::Duration::from_secs(20), || self.role(index) == "standby")
+            .with_context(|| self.explain())
     }
 
     pub fn start_agent(&mut self, index: usize) -> Result<()> {

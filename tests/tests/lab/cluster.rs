@@ -117,9 +117,7 @@ impl Cluster {
                 self.pair.agents[index].as_mut().context("it was there")?.start_again()?;
             }
         }
-        // Ready to take over, with all connections.
-        wait_until(&format!("{} to stand by", NODES[index]), PATIENCE, || self.pair.role(index) == "standby")
-            .with_context(|| self.pair.explain())
+        self.pair.wait_for_standby(index)
     }
 
     /// Fault after fault, each at the director that is active, under load; tells what was seen.
@@ -288,7 +286,6 @@ fn cut_off(voter: bool) -> Result<()> {
     let mut cluster = start("mh", "dr", |pair| if voter { pair.start_witness() } else { Ok(()) })?;
     let client = cluster.pair.network.client.clone();
     let flows = Flows::open(&client, &Family::BOTH.map(|family| dialled(family, ECHO_PORT)), 100)?;
-    wait_until("the second director to be ready", PATIENCE, || cluster.pair.role(1) == "standby")?;
     cluster.pair.set_heartbeat_links(false)?;
     let heard = |pair: &Pair, index: usize| -> Result<bool> {
         let status: serde_json::Value = pair.agent(index)?.control().json(&["cluster"])?;

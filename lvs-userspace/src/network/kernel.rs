@@ -9,6 +9,9 @@ use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, CacheInfo,
+};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -281,6 +284,18 @@ fn neighbour_message(key: NeighbourKey) -> NeighbourMessage {
     message.header.ifindex = key.interface;
     message.attributes.push(NeighbourAttribute::Destination(address));
     message
+}
+
+/// Of an IPv6 address that several machines have.
+pub(crate) fn make_virtual(address: &mut AddressMessage) {
+    // No duplicate address detection: it would find the others.
+    address.header.flags |= AddressHeaderFlags::Nodad;
+    address.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    // Deprecated at once: taken by services that answer from it, never for connections of the machine's own.
+    let mut lifetimes = CacheInfo::default();
+    lifetimes.ifa_preferred = 0;
+    lifetimes.ifa_valid = u32::MAX;
+    address.attributes.push(AddressAttribute::CacheInfo(lifetimes));
 }
 
 /// The errno behind rtnetlink's error, where there is one.

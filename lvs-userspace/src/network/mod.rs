@@ -16,7 +16,7 @@ mod resolver;
 use std::io;
 use std::net::IpAddr;
 
-pub(crate) use kernel::{Changes, request_failed};
+pub(crate) use kernel::{Changes, make_virtual, request_failed};
 pub use kernel::{Events, Network};
 pub(crate) use resolution::Link;
 pub use resolver::Resolver;

@@ -3,9 +3,7 @@
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
-use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, CacheInfo,
-};
+use netlink_packet_route::address::AddressMessage;
 use tracing::info;
 
 use super::Error;
@@ -31,15 +29,7 @@ pub(super) async fn add(network: &Network, journal: &mut Journal, vip: IpAddr) -
     journal.record(Change { target, before: None, after: None })?;
     let mut request = network.handle().address().add(loopback, vip, host_length(vip));
     if vip.is_ipv6() {
-        let message = request.message_mut();
-        // No duplicate address detection: every real server and the director have it.
-        message.header.flags |= AddressHeaderFlags::Nodad;
-        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-        // Deprecated at once: taken by services that answer from it, never for connections of our own.
-        let mut lifetimes = CacheInfo::default();
-        lifetimes.ifa_preferred = 0;
-        lifetimes.ifa_valid = u32::MAX;
-        message.attributes.push(AddressAttribute::CacheInfo(lifetimes));
+        network::make_virtual(request.message_mut());
     }
     let failed = request_failed(format!("add {vip} to {LOOPBACK}"));
     Ok(request.execute().await.map_err(failed)?)

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use lvs_common::lease::Lease;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tracing::{error, info, warn};
+use tracing::error;
 
 use super::Error;
 use crate::cluster::identity::GroupId;
-use crate::cluster::takeover::{Notice, Takeover, Timing};
+use crate::cluster::takeover::{self, Takeover, Timing};
 use crate::cluster::vrrp::mover::{follow, groups};
 use crate::cluster::vrrp::{Leases, Progress, Vrrp as Speaker};
 use crate::config::model::VrrpInstance;
@@ -81,7 +81,7 @@ impl Vrrp {
         let speaker =
             Speaker::start(instances.to_vec(), Box::new(held), self.progress.clone(), WATCHDOG, turns);
         let speaker = Arc::new(speaker.map_err(Error::Vrrp)?);
-        tokio::spawn(log(notices));
+        tokio::spawn(takeover::log(notices));
         let mover = {
             let (speaker, takeover) = (speaker.clone(), takeover.clone());
             tokio::spawn(async move { follow(received, &takeover, &speaker).await })
@@ -152,17 +152,5 @@ impl Leases for Held {
             self.write(position, Lease::NONE);
         }
         self.takeover.silence(GroupId::of(instance));
-    }
-}
-
-async fn log(mut notices: mpsc::Receiver<Notice>) {
-    while let Some(notice) = notices.recv().await {
-        match notice {
-            Notice::Conflict { group, address, by } => {
-                let by = by.map(|byte| format!("{byte:02x}")).join(":");
-                warn!(group, %address, by, "another machine claims an address that this one holds");
-            }
-            Notice::Restored { group, address } => info!(group, %address, "was put back on its interface"),
-        }
     }
 }

@@ -10,12 +10,10 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, CacheInfo,
-};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 
 use crate::config::model::GroupAddress;
-use crate::network::{Error, Network, request_failed};
+use crate::network::{self, Error, Network, request_failed};
 
 /// The addresses of the host at one moment.
 pub(super) struct Present(Vec<AddressMessage>);
@@ -68,12 +66,7 @@ pub(super) async fn add(
     let mut request = network.handle().address().add(index, wanted.address, wanted.prefix);
     let message = request.message_mut();
     if wanted.address.is_ipv6() {
-        message.header.flags |= AddressHeaderFlags::Nodad;
-        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-        let mut lifetimes = CacheInfo::default();
-        lifetimes.ifa_preferred = 0;
-        lifetimes.ifa_valid = u32::MAX;
-        message.attributes.push(AddressAttribute::CacheInfo(lifetimes));
+        network::make_virtual(message);
     } else if let Some(label) = wanted_label(wanted) {
         message.attributes.push(AddressAttribute::Label(label.to_owned()));
     }

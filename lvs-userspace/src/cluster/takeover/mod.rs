@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::changes;
 use crate::config::model::{Group, GroupAddress};
@@ -48,6 +48,19 @@ pub enum Notice {
     Conflict { group: String, address: IpAddr, by: Mac },
     /// An address that this director holds had gone from its interface and was put back.
     Restored { group: String, address: IpAddr },
+}
+
+/// Says in the log what is noticed, until the [`Takeover`] is gone.
+pub async fn log(mut notices: mpsc::Receiver<Notice>) {
+    while let Some(notice) = notices.recv().await {
+        match notice {
+            Notice::Conflict { group, address, by } => {
+                let by = by.map(|byte| format!("{byte:02x}")).join(":");
+                warn!(group, %address, by, "another machine claims an address that this one holds");
+            }
+            Notice::Restored { group, address } => info!(group, %address, "was put back on its interface"),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -26,9 +26,7 @@ impl Keys {
     pub(super) fn set(&self, keys: Keyring) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
-}
 
-impl Keys {
     pub(super) fn current(&self) -> Keyring {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -293,6 +293,8 @@ impl Agent {
                 info!(group, "this director stands by");
                 self.role_changed();
             }
+            // Whoever asks for it waits for it.
+            Some(Turn::Held { .. }) => {}
             Some(Turn::Told(text)) => self.health.record("cluster", What::Cluster, text),
             Some(Turn::Desired) => self.heed(),
             None => {
@@ -416,9 +418,8 @@ impl Agent {
                 "`lvsctl stop --keep-forwarding` and a start of lvsd bring it into force, without a failover";
             return Err(Error::Cluster(format!("it has changed, and a reload cannot change it: {remedy}")));
         }
-        if let Some(cluster) = &self.cluster {
-            cluster.reload_keys()?;
-        }
+        // In force only with everything else.
+        let keys = self.cluster.as_ref().map(Cluster::read_keys).transpose()?;
         if config.limits != before.limits {
             warn!(
                 "limits take effect when the maps are made: stop lvsd without --keep-forwarding and start it"
@@ -440,6 +441,9 @@ impl Agent {
         self.apologies.read_again(&pages);
         self.next_hops.settle(self.health.config());
         let changes = installed?;
+        if let (Some(cluster), Some(keys)) = (&self.cluster, keys) {
+            cluster.use_keys(keys);
+        }
         self.plan_changed();
         self.take_advice();
         if let Err(reason) = self.vrrp.configure(&self.health.config().vrrp).await {

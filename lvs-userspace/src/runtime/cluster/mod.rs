@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lvs_common::address::Address;
 use lvs_common::lease::Lease;
+use lvs_common::limits;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -28,7 +29,7 @@ use crate::cluster::keys::Keyring;
 use crate::cluster::pulse::{Order, Parts, Pulse, Status};
 use crate::cluster::state::{self, Exchange, Heard};
 use crate::cluster::sync::Directory;
-use crate::cluster::takeover::{Notice, Takeover, Timing};
+use crate::cluster::takeover::{self, Takeover, Timing};
 use crate::cluster::transport::Transport;
 use crate::cluster::vrrp::Progress;
 use crate::config::model::{Cluster as Plan, Failback, Service};
@@ -97,7 +98,7 @@ pub(super) fn leases_left(plan: &Plan, instance: &str, writer: &LeaseWriter) -> 
     let directory = Path::new("/run").join(instance);
     let terms = Terms::open(&directory);
     let mut inherited = Vec::new();
-    for index in 1..64 {
+    for index in (1..limits::LEASES).filter_map(|index| u8::try_from(index).ok()) {
         let group = plan.groups.get(usize::from(index) - 1);
         let term = group.and_then(|group| terms.of(&group.name)).filter(|term| term.lease == index);
         let lease = writer.read(index)?;
@@ -238,7 +239,7 @@ impl Cluster {
         };
         let ready_at_last = tokio::time::Instant::now() + plan.timing.initdead;
         let steward = tokio::spawn(async move { steward.run(received, &held).await });
-        tokio::spawn(log(notices));
+        tokio::spawn(takeover::log(notices));
         let other = plan.nodes.iter().map(|other| &other.name).find(|other| **other != name);
         let other = other.cloned().unwrap_or_default();
         let mut cluster = Self {
@@ -291,7 +292,7 @@ impl Cluster {
                     match &turn {
                         Some(Turn::Active { group, .. }) => drop(self.active.insert(group.clone())),
                         Some(Turn::Standby { group }) => drop(self.active.remove(group)),
-                        Some(Turn::Told(_) | Turn::Desired) | None => {}
+                        Some(Turn::Held { .. } | Turn::Told(_) | Turn::Desired) | None => {}
                     }
                     return turn;
                 }
@@ -378,12 +379,14 @@ impl Cluster {
         !self.active.is_empty()
     }
 
-    /// The key file again, so that keys can change while it runs.
-    pub(super) fn reload_keys(&self) -> Result<(), Error> {
-        let keys = Keyring::load(&self.plan.key_file).map_err(|error| Error::Cluster(error.to_string()))?;
+    /// The key file again, so that keys can change while it runs: [`Self::use_keys`].
+    pub(super) fn read_keys(&self) -> Result<Keyring, Error> {
+        Keyring::load(&self.plan.key_file).map_err(|error| Error::Cluster(error.to_string()))
+    }
+
+    pub(super) fn use_keys(&self, keys: Keyring) {
         self.keys.set(keys.clone());
         self.pulse.order(Order::Keys(keys));
-        Ok(())
     }
 
     pub(super) async fn describe(&self) -> Option<Status> {
@@ -422,12 +425,16 @@ impl Cluster {
             return false;
         }
         let granted = timeout(PATIENCE * self.plan.timing.deadtime, async {
-            while let Some(turn) = self.changed().await {
-                if matches!(&turn, Turn::Told(text) if text.starts_with("the others wait")) {
-                    return true;
+            // Each group for itself: one that is not waited for would be taken over, and so all are handed over.
+            let mut waiting = self.active.clone();
+            while !waiting.is_empty() {
+                match self.changed().await {
+                    Some(Turn::Held { group }) => drop(waiting.remove(&group)),
+                    Some(_) => {}
+                    None => return false,
                 }
             }
-            false
+            true
         });
         self.is_held = granted.await.unwrap_or(false);
         self.is_held
@@ -543,18 +550,6 @@ pub fn new_life() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     RandomState::new().hash_one((time, std::process::id()))
-}
-
-async fn log(mut notices: mpsc::Receiver<Notice>) {
-    while let Some(notice) = notices.recv().await {
-        match notice {
-            Notice::Conflict { group, address, by } => {
-                let by = by.map(|byte| format!("{byte:02x}")).join(":");
-                warn!(group, %address, by, "another machine claims an address that this one holds");
-            }
-            Notice::Restored { group, address } => info!(group, %address, "was put back on its interface"),
-        }
-    }
 }
 
 /// Never 0, which stands for "not known". The same in every process of one build.

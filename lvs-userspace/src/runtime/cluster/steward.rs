@@ -29,6 +29,10 @@ pub(in crate::runtime) enum Turn {
     Standby {
         group: String,
     },
+    /// The others wait for the next start with this group.
+    Held {
+        group: String,
+    },
     /// For people.
     Told(String),
     /// The other director's desired state is another one: see [`Cluster::heard`](super::Cluster::heard).
@@ -190,6 +194,9 @@ impl Steward {
                 info!("{text}")
             }
             _ => warn!("{text}"),
+        }
+        if let Notice::Held { group, .. } = notice {
+            self.turns.send(Turn::Held { group: self.name(*group) }).ok();
         }
         self.turns.send(Turn::Told(text)).ok();
     }

@@ -141,7 +141,12 @@ impl World {
     /// The same as [`Self::new`] in a cluster with these groups of addresses. No lease is held yet.
     pub fn with_groups(services: &str, groups: &[&[&str]]) -> Self {
         let groups = groups.iter().map(|group| group.iter().map(|text| address(text)).collect());
-        Self::open(services, SMALL, Some(Arc::new(cluster::of_groups(groups))))
+        Self::with_cluster(services, SMALL, cluster::of_groups(groups))
+    }
+
+    /// The same with a table of another size.
+    pub fn with_cluster(services: &str, limits: &str, cluster: Cluster) -> Self {
+        Self::open(services, limits, Some(Arc::new(cluster)))
     }
 
     fn open(services: &str, limits: &str, cluster: Option<Arc<Cluster>>) -> Self {

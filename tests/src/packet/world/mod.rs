@@ -63,6 +63,8 @@ pub struct World {
     pins: Pins,
     /// Of every file this director is given.
     cluster: Option<Arc<Cluster>>,
+    /// The last file.
+    config: config::Config,
 }
 
 /// A file with these services (the text of the list below `services:`) and small tables.
@@ -126,6 +128,7 @@ impl World {
             rows: 0,
             pins,
             cluster,
+            config: config.clone(),
         };
         world.desire(config);
         (world.causes, world.counters) = (world.read_causes(), world.read_counters());
@@ -139,8 +142,25 @@ impl World {
         self.counters = self.read_counters();
     }
 
+    /// The last file, in which the real servers at these addresses are down and reset their connections.
+    pub fn down(&mut self, addresses: &[&str]) {
+        let mut config = self.config.clone();
+        let addresses: Vec<IpAddr> = addresses.iter().map(|text| address(text)).collect();
+        let servers = config.services.iter_mut().flat_map(|service| &mut service.real_servers);
+        for server in servers.filter(|server| addresses.contains(&server.address)) {
+            (server.weight, server.resets) = (0, true);
+        }
+        self.event(Event::Desired(config));
+    }
+
+    /// The last file as it is: everybody is well again.
+    pub fn up(&mut self) {
+        self.event(Event::Desired(self.config.clone()));
+    }
+
     fn desire(&mut self, config: config::Config) {
         let config = config::Config { cluster: self.cluster.clone(), ..config };
+        self.config = config.clone();
         let servers: Vec<IpAddr> = config
             .services
             .iter()

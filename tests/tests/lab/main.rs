@@ -22,4 +22,5 @@ mod refusal;
 mod reload;
 mod router;
 mod setup;
+mod three;
 mod vrrp;

@@ -102,7 +102,7 @@ pub enum Order {
     },
     Keys(Keyring),
     Describe(oneshot::Sender<Status>),
-    /// Gives everything up and ends.
+    /// Gives everything up, and from then on only votes.
     Leave(oneshot::Sender<()>),
     /// Ends, and leaves leases as they are.
     Stop,

@@ -250,9 +250,8 @@ impl Thread {
                 Ok(Order::Leave(answer)) => {
                     self.node.leave(now);
                     self.carry_out();
-                    // Whoever asked may have given up waiting.
+                    // Whoever asked may have given up waiting. It beats on: another director needs its vote.
                     answer.send(()).ok();
-                    return true;
                 }
                 Ok(order) => self.obey(order, now),
             }

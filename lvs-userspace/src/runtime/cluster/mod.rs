@@ -484,13 +484,14 @@ impl Cluster {
                 warn!("nothing was handed over: the others take it after the dead time");
             }
         }
+        if hands_over {
+            // It beats meanwhile: without its vote the other director would first have to miss it.
+            tokio::time::sleep(LINGER).await;
+        }
         // Joins the thread; then the steward has nobody to do anything for.
         drop(pulse);
         if let Err(error) = steward.await {
             error!(%error, "addresses may be left behind");
-        }
-        if hands_over {
-            tokio::time::sleep(LINGER).await;
         }
         if !is_held && let Some(takeover) = Arc::into_inner(takeover) {
             takeover.close();

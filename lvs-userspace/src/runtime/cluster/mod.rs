@@ -1,11 +1,14 @@
 //! The cluster, where the configuration has one: the thread that beats, and the tasks that do its work.
 
+mod conflicts;
 mod desired;
 mod replication;
+mod report;
 mod steward;
 mod terms;
+mod watched;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +32,7 @@ use crate::cluster::keys::Keyring;
 use crate::cluster::pulse::{Order, Parts, Pulse, Status};
 use crate::cluster::state::{self, Exchange, Heard};
 use crate::cluster::sync::Directory;
-use crate::cluster::takeover::{self, Takeover, Timing};
+use crate::cluster::takeover::{Takeover, Timing};
 use crate::cluster::transport::Transport;
 use crate::cluster::vrrp::Progress;
 use crate::config::model::{Cluster as Plan, Failback, Service};
@@ -39,9 +42,11 @@ use crate::network::Network;
 
 pub(super) use desired::{Desired, Own};
 use replication::{Keys, Replication};
+pub(super) use report::Report;
 pub(super) use steward::Turn;
 use steward::{Charge, Steward, probing};
 use terms::Terms;
+use watched::Watched;
 
 /// How long the connections and the desired state of another director are waited for, after the time in which it should have been heard.
 const STATE_LIMIT: Duration = Duration::from_secs(60);
@@ -53,6 +58,8 @@ const FOLLOWED_AT_LEAST: Duration = Duration::from_secs(2);
 /// after the last, and the other director announces itself again after a second. Without the fence the kernel would
 /// pass a nat server's answers on as they are, and the client would reset the connection.
 const LINGER: Duration = Duration::from_millis(1500);
+/// Between two looks at what nobody says by itself.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How long a hold, or a handing over, is waited for in dead times.
 const PATIENCE: u32 = 2;
 
@@ -84,6 +91,10 @@ pub(super) struct Cluster {
     healthy: u16,
     /// A planned restart was granted.
     is_held: bool,
+    look: tokio::time::Interval,
+    watched: Watched,
+    /// What was seen, and is yet to be said.
+    reports: VecDeque<Report>,
 }
 
 /// What an earlier life has left, looked at before packets meet this one's configuration.
@@ -198,7 +209,10 @@ impl Cluster {
         });
         let pulse =
             pulse.map_err(|error| Error::Cluster(format!("cannot start the thread that beats: {error}")))?;
+        tokio::spawn(conflicts::follow(notices, turns_sender.clone()));
         let steward = Steward {
+            own: node.name.clone(),
+            asks: BTreeMap::new(),
             takeover: Arc::clone(&takeover),
             pulse: pulse.handle(),
             charges,
@@ -239,9 +253,10 @@ impl Cluster {
         };
         let ready_at_last = tokio::time::Instant::now() + plan.timing.initdead;
         let steward = tokio::spawn(async move { steward.run(received, &held).await });
-        tokio::spawn(takeover::log(notices));
         let other = plan.nodes.iter().map(|other| &other.name).find(|other| **other != name);
         let other = other.cloned().unwrap_or_default();
+        let watched =
+            Watched::new(name.clone(), plan.groups.iter().map(|group| group.name.clone()).collect());
         let mut cluster = Self {
             plan,
             pulse,
@@ -261,6 +276,9 @@ impl Cluster {
             not_after: ready_at_last + STATE_LIMIT,
             healthy,
             is_held: false,
+            look: look_again(),
+            watched,
+            reports: VecDeque::new(),
         };
         cluster.tell_fitness();
         if cluster.replication.is_none() {
@@ -285,6 +303,9 @@ impl Cluster {
             let waits = !self.is_ready;
             // Who holds a group already follows nobody.
             let has_state = self.has_heard || self.is_active();
+            if let Some(report) = self.reports.pop_front() {
+                return Some(Turn::Told(report));
+            }
             tokio::select! {
                 // The desired state is taken in before this director is ready to be active.
                 biased;
@@ -292,7 +313,8 @@ impl Cluster {
                     match &turn {
                         Some(Turn::Active { group, .. }) => drop(self.active.insert(group.clone())),
                         Some(Turn::Standby { group }) => drop(self.active.remove(group)),
-                        Some(Turn::Held { .. } | Turn::Told(_) | Turn::Desired) | None => {}
+                        Some(Turn::Told(report)) => self.watched.hear(report),
+                        Some(Turn::Held { .. } | Turn::Desired) | None => {}
                     }
                     return turn;
                 }
@@ -301,6 +323,7 @@ impl Cluster {
                     return Some(Turn::Desired);
                 }
                 () = self.tracker.changed() => self.tell_fitness(),
+                _ = self.look.tick() => self.look_around().await,
                 () = complete(self.replication.as_mut()), if waits && has_state => self.be_ready(),
                 () = tokio::time::sleep_until(self.ready_at_last), if waits => self.be_ready_at_last(),
             }
@@ -326,11 +349,22 @@ impl Cluster {
             return;
         }
         if is_heard || receiver.is_some_and(|receiver| receiver.sessions > 0) {
-            warn!(
-                "not all connections, or not the desired state, have come in time: this director would serve without the rest"
-            );
+            let text = "not all connections, or not the desired state, have come in time: this director would serve without the rest";
+            warn!("{text}");
+            self.reports.push_back(self.watched.is_incomplete(text));
         }
         self.be_ready();
+    }
+
+    /// Sees what changes without a notice.
+    async fn look_around(&mut self) {
+        // A thread that does not answer has a watchdog.
+        let Ok(Some(status)) = timeout(LOOK_AGAIN, self.describe()).await else { return };
+        let is_complete = self
+            .replication
+            .as_ref()
+            .is_none_or(|replication| replication.status.borrow().receiver.is_complete);
+        self.reports.extend(self.watched.look(&status, is_complete));
     }
 
     /// What the maps hold has changed, or who is active.
@@ -479,6 +513,14 @@ impl Cluster {
         self.pulse.order(order(answer));
         received.await.ok()
     }
+}
+
+/// The first look comes when there may be something to see.
+fn look_again() -> tokio::time::Interval {
+    let first = tokio::time::Instant::now() + LOOK_AGAIN;
+    let mut look = tokio::time::interval_at(first, LOOK_AGAIN);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    look
 }
 
 async fn changed(exchange: Option<&mut Exchange<State>>) {

@@ -25,6 +25,7 @@ pub(crate) const LAB: &[Tool] = &[
     BPFTOOL,
     tool("ip", "iproute2"),
     tool("ethtool", "ethtool"),
+    tool("nft", "nftables"),
     tool("tcpdump", "tcpdump"),
     tool("nginx", "nginx-light"),
     tool("curl", "curl"),

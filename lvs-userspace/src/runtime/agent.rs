@@ -297,6 +297,7 @@ impl Agent {
             Some(Turn::Held { .. }) => {}
             Some(Turn::Told(report)) => self.health.report(report),
             Some(Turn::Desired) => self.heed(),
+            Some(Turn::Others) => self.role_changed(),
             None => {
                 error!("the cluster is no longer followed: restart lvsd with --keep-forwarding");
                 self.cluster = None;
@@ -371,7 +372,7 @@ impl Agent {
     /// In force and on disk when it is answered.
     fn maintain(&mut self, selection: &Selection, mode: Mode) -> Result<model::Maintained, model::Failure> {
         if let Some(cluster) = self.cluster.as_ref().filter(|_| self.health.follows()) {
-            let active = cluster.other();
+            let active = cluster.followed();
             let error = format!("this director stands by and follows {active}: maintain real servers there");
             return Err(model::Failure::new(error));
         }

@@ -37,8 +37,10 @@ pub(in crate::runtime) enum Turn {
     },
     /// For people.
     Told(Report),
-    /// The other director's desired state is another one: see [`Cluster::heard`](super::Cluster::heard).
+    /// Another director's desired state is another one: see [`Cluster::heard`](super::Cluster::heard).
     Desired,
+    /// Others hold something else than before: see [`Cluster::replan`](super::Cluster::replan).
+    Others,
 }
 
 /// One group, as the steward needs it.

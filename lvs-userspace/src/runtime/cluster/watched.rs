@@ -47,14 +47,14 @@ impl Watched {
         }
     }
 
-    /// What is new. `is_complete`: all connections that another director had have come.
+    /// What is new. `is_complete`: nothing of the others' state is missing.
     pub(super) fn look(&mut self, status: &Status, is_complete: bool) -> Vec<Report> {
         let mut reports = self.drift(status);
         reports.extend(self.holders(status));
         if self.is_incomplete && is_complete {
             self.is_incomplete = false;
             reports.push(Report {
-                text: "all connections of the other director have come".to_owned(),
+                text: "all connections, and the desired state, have come".to_owned(),
                 concerns: vec![ends((Topic::State, self.own.clone(), self.groups.clone()))],
             });
         }

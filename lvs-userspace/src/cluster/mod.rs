@@ -21,5 +21,6 @@ pub mod state;
 pub mod sync;
 pub mod takeover;
 pub mod transport;
+mod urgency;
 pub mod vrrp;
 pub mod witness;

@@ -20,4 +20,5 @@ mod refusal;
 mod reload;
 mod router;
 mod setup;
+mod voter;
 mod vrrp;

@@ -3,6 +3,7 @@
 mod alerts;
 mod bench;
 mod cluster;
+mod crossed;
 mod distribution;
 mod flood;
 mod flows;

@@ -26,7 +26,7 @@ use super::vrrp::Progress;
 use crate::dataplane::LeaseWriter;
 
 pub use outlook::Outlook;
-pub use status::{GroupStatus, Heard, PathStatus, PeerStatus, Status};
+pub use status::{DesiredStatus, GroupStatus, Heard, PathStatus, PeerStatus, Status};
 
 /// What the thread is told.
 #[derive(Debug)]

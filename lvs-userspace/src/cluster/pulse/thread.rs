@@ -316,6 +316,9 @@ impl Thread {
                 .collect(),
             refused,
             longest_round: u64::try_from(self.longest_round.as_micros()).unwrap_or(u64::MAX),
+            // What this thread does not know.
+            synchronisation: None,
+            desired: None,
         }
     }
 
@@ -339,6 +342,7 @@ impl Thread {
             role: role.to_owned(),
             holder: self.node.holder(group, now).map(|node| self.name(node)),
             epoch: view.epoch,
+            takeovers: 0,
             lease: ends.map(|ends| status::milliseconds(ends.saturating_sub(now))),
             is_ready: view.is_ready,
             is_fit: view.fitness.is_fit,

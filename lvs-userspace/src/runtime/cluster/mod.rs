@@ -1,5 +1,6 @@
 //! The cluster, where the configuration has one: the thread that beats, and the tasks that do its work.
 
+mod conflicts;
 mod describe;
 mod desired;
 mod digest;
@@ -8,11 +9,13 @@ mod operate;
 mod others;
 mod readiness;
 mod replication;
+mod report;
 mod settings;
 mod steward;
 mod terms;
+mod watched;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +23,7 @@ use lvs_common::address::Address;
 use lvs_common::service::ServiceKey;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::Error;
@@ -31,7 +35,7 @@ use crate::cluster::pulse::{Order, Parts, Pulse};
 use crate::cluster::reach::Peer;
 use crate::cluster::state::{self, Exchange, Heard, choose};
 use crate::cluster::sync::{Active, Directory};
-use crate::cluster::takeover::{self, Takeover, Timing};
+use crate::cluster::takeover::{Takeover, Timing};
 use crate::cluster::transport::Transport;
 use crate::cluster::vrrp::Progress;
 use crate::config::model::Cluster as Plan;
@@ -45,10 +49,12 @@ pub use operate::Wish;
 use others::Others;
 use readiness::Come;
 use replication::{Keys, Replication};
+pub(super) use report::Report;
 pub use settings::new_life;
 use settings::settings;
 pub(super) use steward::Turn;
 use steward::{Charge, Steward, probing};
+use watched::Watched;
 
 /// How long the connections and the desired state of others are waited for, after the time in which it should have been heard.
 const STATE_LIMIT: Duration = Duration::from_secs(60);
@@ -56,6 +62,9 @@ const STATE_LIMIT: Duration = Duration::from_secs(60);
 const FOLLOWED: u32 = 4;
 /// The same where dead times are short.
 const FOLLOWED_AT_LEAST: Duration = Duration::from_secs(2);
+/// Between two looks at what nobody says by itself.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
 pub(super) struct Cluster {
     plan: Arc<Plan>,
     pulse: Pulse,
@@ -85,6 +94,10 @@ pub(super) struct Cluster {
     healthy: u16,
     /// A planned restart was granted.
     is_held: bool,
+    look: tokio::time::Interval,
+    watched: Watched,
+    /// What was seen, and is yet to be said.
+    reports: VecDeque<Report>,
 }
 
 impl Cluster {
@@ -170,7 +183,10 @@ impl Cluster {
         });
         let pulse =
             pulse.map_err(|error| Error::Cluster(format!("cannot start the thread that beats: {error}")))?;
+        tokio::spawn(conflicts::follow(notices, turns_sender.clone()));
         let steward = Steward {
+            own: node.name.clone(),
+            asks: BTreeMap::new(),
             takeover: Arc::clone(&takeover),
             pulse: pulse.handle(),
             charges,
@@ -205,7 +221,8 @@ impl Cluster {
         let replication = replication.transpose()?;
         let ready_at_last = tokio::time::Instant::now() + plan.timing.initdead;
         let steward = tokio::spawn(async move { steward.run(received, &held).await });
-        tokio::spawn(takeover::log(notices));
+        let watched =
+            Watched::new(name.clone(), plan.groups.iter().map(|group| group.name.clone()).collect());
         let mut cluster = Self {
             plan,
             pulse,
@@ -226,6 +243,9 @@ impl Cluster {
             not_after: ready_at_last + STATE_LIMIT,
             healthy,
             is_held: false,
+            look: look_again(),
+            watched,
+            reports: VecDeque::new(),
         };
         cluster.tell_fitness();
         if cluster.replication.is_none() {
@@ -248,6 +268,9 @@ impl Cluster {
     pub(super) async fn changed(&mut self) -> Option<Turn> {
         loop {
             let waits = !self.is_ready;
+            if let Some(report) = self.reports.pop_front() {
+                return Some(Turn::Told(report));
+            }
             tokio::select! {
                 // The desired state is taken in before this director is ready to be active.
                 biased;
@@ -258,7 +281,8 @@ impl Cluster {
                             *self.takeovers.entry(group.clone()).or_default() += 1;
                         }
                         Some(Turn::Standby { group }) => drop(self.active.remove(group)),
-                        Some(Turn::Held { .. } | Turn::Told(_) | Turn::Desired | Turn::Others) | None => {}
+                        Some(Turn::Told(report)) => self.watched.hear(report),
+                        Some(Turn::Held { .. } | Turn::Desired | Turn::Others) | None => {}
                     }
                     return turn;
                 }
@@ -269,6 +293,7 @@ impl Cluster {
                 }
                 () = changed(self.exchange.as_mut()) => return Some(Turn::Desired),
                 () = self.tracker.changed() => self.tell_fitness(),
+                _ = self.look.tick() => self.look_around().await,
                 () = told(self.replication.as_mut()), if waits => {}
                 () = tokio::time::sleep_until(self.ready_at_last), if waits => self.be_ready_at_last(),
             }
@@ -316,11 +341,19 @@ impl Cluster {
             return;
         }
         if is_coming {
-            warn!(
-                "not all connections, or not the desired state, have come in time: this director would serve without the rest"
-            );
+            let text = "not all connections, or not the desired state, have come in time: this director would serve without the rest";
+            warn!("{text}");
+            self.reports.push_back(self.watched.is_incomplete(text));
         }
         self.be_ready();
+    }
+
+    /// Sees what changes without a notice.
+    async fn look_around(&mut self) {
+        // A thread that does not answer has a watchdog.
+        let Ok(Some(status)) = timeout(LOOK_AGAIN, self.describe()).await else { return };
+        let is_complete = readiness::is_complete(&self.come(), self.is_active());
+        self.reports.extend(self.watched.look(&status, is_complete));
     }
 
     /// What the maps hold has changed, or who is active.
@@ -387,6 +420,14 @@ impl Cluster {
         self.pulse.order(order(answer));
         received.await.ok()
     }
+}
+
+/// The first look comes when there may be something to see.
+fn look_again() -> tokio::time::Interval {
+    let first = tokio::time::Instant::now() + LOOK_AGAIN;
+    let mut look = tokio::time::interval_at(first, LOOK_AGAIN);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    look
 }
 
 async fn changed(exchange: Option<&mut Exchange<State>>) {

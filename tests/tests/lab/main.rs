@@ -3,6 +3,7 @@
 mod alerts;
 mod bench;
 mod cluster;
+mod crossed;
 mod distribution;
 mod flood;
 mod flows;
@@ -24,4 +25,5 @@ mod router;
 mod setup;
 mod standby;
 mod three;
+mod voter;
 mod vrrp;

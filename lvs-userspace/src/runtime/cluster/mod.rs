@@ -1,6 +1,7 @@
 //! The cluster, where the configuration has one: the thread that beats, and the tasks that do its work.
 
 mod conflicts;
+mod describe;
 mod desired;
 mod others;
 mod readiness;
@@ -32,7 +33,7 @@ use crate::cluster::election::{GroupSettings, Inherited, Refused, Settings};
 use crate::cluster::fitness::Tracker;
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::keys::Keyring;
-use crate::cluster::pulse::{Order, Parts, Pulse, Status};
+use crate::cluster::pulse::{Order, Parts, Pulse};
 use crate::cluster::reach::Peer;
 use crate::cluster::state::{self, Exchange, Heard, choose};
 use crate::cluster::sync::{Active, Directory};
@@ -87,6 +88,8 @@ pub(super) struct Cluster {
     followed: Option<Peer>,
     /// Names of the groups that this director is active for.
     active: BTreeSet<String>,
+    /// How often it has become so, by group.
+    takeovers: BTreeMap<String, u64>,
     /// Not before all connections have come may a group be asked for, unless nobody tells any.
     is_ready: bool,
     ready_at_last: tokio::time::Instant,
@@ -268,6 +271,7 @@ impl Cluster {
             exchange,
             followed: None,
             active: BTreeSet::new(),
+            takeovers: BTreeMap::new(),
             is_ready: false,
             ready_at_last,
             not_after: ready_at_last + STATE_LIMIT,
@@ -306,7 +310,10 @@ impl Cluster {
                 biased;
                 turn = self.turns.recv() => {
                     match &turn {
-                        Some(Turn::Active { group, .. }) => drop(self.active.insert(group.clone())),
+                        Some(Turn::Active { group, .. }) => {
+                            self.active.insert(group.clone());
+                            *self.takeovers.entry(group.clone()).or_default() += 1;
+                        }
                         Some(Turn::Standby { group }) => drop(self.active.remove(group)),
                         Some(Turn::Told(report)) => self.watched.hear(report),
                         Some(Turn::Held { .. } | Turn::Desired | Turn::Others) | None => {}
@@ -445,10 +452,6 @@ impl Cluster {
     pub(super) fn use_keys(&self, keys: Keyring) {
         self.keys.set(keys.clone());
         self.pulse.order(Order::Keys(keys));
-    }
-
-    pub(super) async fn describe(&self) -> Option<Status> {
-        self.ask(Order::Describe).await
     }
 
     /// `None`: all groups.
@@ -596,6 +599,7 @@ fn settings(plan: &Plan, own: NodeId) -> Settings {
         keepalive: timing.keepalive,
         deadtime: timing.deadtime,
         initdead: timing.initdead,
+        probing: probing(timing.deadtime).length(),
         failback: match plan.auto_failback {
             Failback::Off => None,
             Failback::After(delay) => Some(delay),

@@ -11,11 +11,12 @@ use tracing::{error, info, warn};
 use super::report::{Names, Report, concerns, happens};
 use super::terms::{Term, Terms};
 use crate::alert::Topic;
-use crate::cluster::election::{Notice, Why};
+use crate::cluster::election::{Notice, Task, Why, Wire};
 use crate::cluster::identity::{GroupId, NodeId};
-use crate::cluster::pulse::{Handle, Order, Task};
-use crate::cluster::takeover::{Answer, Probing, Takeover};
+use crate::cluster::pulse::{Handle, Order};
+use crate::cluster::takeover::{Answer, Claim, Probed, Probing, Takeover};
 use crate::config::model::{Fence, Group};
+use crate::dataplane::monotonic_nanoseconds;
 use crate::program::{self, Program};
 
 /// Bytes of a program's output that are told when it fails.
@@ -131,9 +132,6 @@ impl Steward {
                     }
                 }
                 Task::Tell(notice) => self.tell(&notice),
-                Task::Broken(why) => {
-                    error!(why, "a lease cannot be written: it ends, and another director takes over")
-                }
             }
         }
         // What is under way is finished: addresses that are to go must be gone.
@@ -175,6 +173,7 @@ impl Steward {
             Why::Preferred(node) => format!("{} asks for it", self.node(node)),
             Why::Superseded => "another director has it for a later term".to_owned(),
             Why::Answered => "somebody answers for its addresses".to_owned(),
+            Why::Contended => "somebody else asks for its addresses too".to_owned(),
             Why::NotFenced => "the program that fences has failed".to_owned(),
             Why::NoQuorum => "no majority votes for it".to_owned(),
             Why::Resource => "it cannot be served here".to_owned(),
@@ -271,19 +270,27 @@ async fn work(
 }
 
 async fn probe(group: GroupId, attempt: u64, takeover: &Takeover, pulse: &Handle, probing: Probing) {
-    let answered = match takeover.probe(group, probing).await {
-        Ok(Answer::Silent) => false,
-        Ok(Answer::Answered(claim)) => {
-            warn!(?claim, "somebody answers for an address of the group");
-            true
+    let told = |Claim { address, by }: Claim, what| {
+        let by = by.map(|byte| format!("{byte:02x}")).join(":");
+        warn!(%address, by, "{what}");
+    };
+    let (found, until) = match takeover.probe(group, probing).await {
+        Ok(Probed { answer: Answer::Silent, until }) => (Wire::Silent, until),
+        Ok(Probed { answer: Answer::Answered(claim), until }) => {
+            told(claim, "somebody answers for an address of the group");
+            (Wire::Answered, until)
+        }
+        Ok(Probed { answer: Answer::Asked(claim), until }) => {
+            told(claim, "somebody else asks, too, whether anybody has an address of the group");
+            (Wire::Asked, until)
         }
         // Who cannot ask cannot serve either.
         Err(failure) => {
             warn!(%failure, "cannot ask who has the addresses of the group");
-            true
+            (Wire::Answered, Duration::from_nanos(monotonic_nanoseconds()))
         }
     };
-    pulse.order(Order::Probed { group, attempt, answered });
+    pulse.order(Order::Probed { group, attempt, found, until });
 }
 
 /// Whether the program has made sure that `node` is dead.

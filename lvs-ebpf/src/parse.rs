@@ -106,7 +106,8 @@ pub fn network(packet: &Packet, network: &mut Network) -> bool {
     read.is_ok()
 }
 
-/// Whose hardware address an ARP packet asks for, or says (RFC 826).
+/// Whose hardware address an ARP packet asks for, or tells another host (RFC 826). Probes and announcements (RFC 5227
+/// section 1.1) do neither: who probes is about to take the address, and who announces has it.
 #[inline(always)]
 pub fn asked_by_arp(packet: &Packet) -> Result<Address, OutOfBounds> {
     let (l3, ether_type::ARP) = link(packet)? else { return Err(OutOfBounds) };
@@ -115,15 +116,21 @@ pub fn asked_by_arp(packet: &Packet) -> Result<Address, OutOfBounds> {
     if lengths != [6, 4] {
         return Err(OutOfBounds);
     }
-    packet.read(l3 + 24).map(Address::from_v4)
+    let (sender, target): ([u8; 4], [u8; 4]) = (packet.read(l3 + 14)?, packet.read(l3 + 24)?);
+    if sender == [0; 4] || sender == target {
+        return Err(OutOfBounds);
+    }
+    Ok(Address::from_v4(target))
 }
 
 const NEIGHBOUR_SOLICITATION: u8 = 135;
 
-/// Whose link-layer address a neighbour solicitation asks for (RFC 4861 section 4.3).
+/// Whose link-layer address a neighbour solicitation asks for (RFC 4861 section 4.3), but for who is about to take the
+/// address (RFC 4862 section 5.4.2).
 #[inline(always)]
 pub fn solicited(packet: &Packet, network: &Network) -> Result<Address, OutOfBounds> {
-    if network.is_v4 || network.protocol != protocol::ICMPV6 || network.fragment == Fragment::Later {
+    let is_message = !network.is_v4 && network.protocol == protocol::ICMPV6;
+    if !is_message || network.fragment == Fragment::Later || network.source == Address::UNSPECIFIED {
         return Err(OutOfBounds);
     }
     let [kind, _]: [u8; 2] = packet.read(network.l4)?;

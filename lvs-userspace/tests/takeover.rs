@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -262,15 +263,14 @@ fn a_probe_finds_who_has_an_address() {
     world.director.enter(async || {
         let (takeover, _notices) = world.open(&[web()], once()).await;
         let begun = Instant::now();
-        assert_eq!(takeover.probe(id("web"), Probing::default()).await.unwrap(), Answer::Silent);
+        assert_eq!(probe(&takeover, Probing::default()).await, Answer::Silent);
         let took = begun.elapsed();
         println!("silence after {took:?}");
         assert!(took >= Duration::from_millis(60) && took < Duration::from_secs(2), "{took:?}");
         for vip in [V4, V6] {
             world.other.ip(&format!("address add {vip} dev eth0 nodad"));
             let begun = Instant::now();
-            let answer =
-                takeover.probe(id("web"), Probing { wait: DEADLINE, ..Probing::default() }).await.unwrap();
+            let answer = probe(&takeover, Probing { wait: DEADLINE, ..Probing::default() }).await;
             println!("answer after {:?}", begun.elapsed());
             assert_eq!(answer, Answer::Answered(Claim { address: ip(vip), by: mac }));
             world.other.ip(&format!("address del {vip}/{} dev eth0", if vip == V4 { 32 } else { 128 }));
@@ -283,6 +283,61 @@ fn a_probe_finds_who_has_an_address() {
             takeover.probe(id("web"), Probing::default()).await.is_err(),
             "a link that is down says nothing"
         );
+    });
+}
+
+async fn probe(takeover: &Takeover, probing: Probing) -> Answer {
+    takeover.probe(id("web"), probing).await.unwrap().answer
+}
+
+/// Two that are about to take the same: each hears what the other has asked after its own first question.
+#[test]
+fn questions_that_cross_are_heard() {
+    let world = World::new();
+    let both = [&world.director, &world.other];
+    let claim = |vip, of: usize| Answer::Asked(Claim { address: ip(vip), by: both[of].mac("eth0") });
+    for vip in [V4, V6] {
+        let start = Barrier::new(2);
+        let ask = |of: usize| {
+            both[of].enter(async || {
+                let run = tempfile::tempdir().unwrap();
+                let (takeover, _notices) =
+                    open(run.path(), vec![group("web", &[address(vip, 32)])], once()).await;
+                start.wait();
+                // Long enough for the other one to begin, however busy the machine is.
+                let wait = Duration::from_secs(2);
+                probe(&takeover, Probing { spacing: Duration::from_millis(100), wait, ..Probing::default() })
+                    .await
+            })
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| ask(1));
+            assert_eq!(ask(0), claim(vip, 1), "{vip}");
+            assert_eq!(other.join().unwrap(), claim(vip, 0), "{vip}");
+        });
+    }
+}
+
+#[test]
+fn of_two_questions_the_earlier_one_stands_back_where_the_later_one_hears_nothing() {
+    let world = World::new();
+    let (director, capture) = (&world.director, world.capture());
+    let asks = |probing| async move {
+        let run = tempfile::tempdir().unwrap();
+        let (takeover, _notices) = open(run.path(), vec![group("web", &[address(V4, 24)])], once()).await;
+        probe(&takeover, probing).await
+    };
+    std::thread::scope(|scope| {
+        let patient = Probing { wait: Duration::from_secs(3), ..Probing::default() };
+        let early = scope.spawn(move || director.enter(async || asks(patient).await));
+        // All that the early one says is said.
+        for _ in 0..Probing::default().count {
+            capture.expect();
+        }
+        let late = world.other.enter(async || asks(Probing::default()).await);
+        assert_eq!(late, Answer::Silent);
+        let by = world.other.mac("eth0");
+        assert_eq!(early.join().unwrap(), Answer::Asked(Claim { address: ip(V4), by }));
     });
 }
 
@@ -309,9 +364,9 @@ fn a_probe_is_not_drowned() {
         world.director.enter(async || {
             let (takeover, mut notices) = world.open(&[web()], once()).await;
             until("no flood", || world.other.ip("address show dev eth0").contains(V4)).await;
-            let answer = takeover.probe(id("web"), Probing { wait: DEADLINE, ..Probing::default() }).await;
+            let answer = probe(&takeover, Probing { wait: DEADLINE, ..Probing::default() }).await;
             is_over.store(true, Ordering::Relaxed);
-            assert_eq!(answer.unwrap(), Answer::Answered(Claim { address: ip(V4), by: mac }));
+            assert_eq!(answer, Answer::Answered(Claim { address: ip(V4), by: mac }));
             assert!(notices.try_recv().is_err());
         });
     });
@@ -513,8 +568,7 @@ fn an_interface_may_be_made_anew() {
         let setting = || world.director.run("sysctl -n net.ipv4.conf.eth0.arp_announce");
         until("no settings", || setting().trim() == "2").await;
         world.other.ip(&format!("address add {V4} dev eth0"));
-        let answer =
-            takeover.probe(id("web"), Probing { wait: DEADLINE, ..Probing::default() }).await.unwrap();
+        let answer = probe(&takeover, Probing { wait: DEADLINE, ..Probing::default() }).await;
         assert!(
             matches!(answer, Answer::Answered(claim) if claim.by == world.other.mac("eth0")),
             "{answer:?}"

@@ -56,6 +56,9 @@ pub(crate) fn is_needed() -> Result<bool, Cause> {
 }
 
 /// Stops what is for an address whose lease is not held. `network` is valid where `is_ip`.
+///
+/// Who is about to take such an address, and who says that it is his, is let in, so that the agent hears it: another
+/// director that asks at the same time, or has just taken over. What the kernel would answer [`fence_leaving`] stops.
 #[inline(always)]
 pub(crate) fn fence(packet: &Packet, network: &Network, is_ip: bool) -> Result<(), Cause> {
     let question = if is_ip { parse::solicited(packet, network) } else { parse::asked_by_arp(packet) };

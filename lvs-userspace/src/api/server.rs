@@ -151,11 +151,14 @@ async fn measure(api: Api) -> Result<String, Problem> {
     api.checks.send(Instruction::Describe(sender)).map_err(|_| Problem::ending())?;
     let (checks, pace) = answer.await.map_err(|_| Problem::ending())?;
     let overview = ask(&api, Request::Describe).await?;
+    let cluster = ask(&api, Request::Cluster).await?;
     let measured = spawn_blocking(move || {
         let stats = stats::stats(&overview, &api.readback)?;
         let process = Process::read();
         let (overview, stats, services, checks) = (&overview, &stats, &services, &checks);
-        Ok::<_, MapError>(metrics::render(&Sources { overview, stats, services, checks, pace, process }))
+        let cluster = cluster.as_ref();
+        let sources = Sources { overview, stats, services, checks, pace, process, cluster };
+        Ok::<_, MapError>(metrics::render(&sources))
     });
     Ok(measured
         .await

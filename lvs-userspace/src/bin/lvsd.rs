@@ -39,7 +39,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Role {
-    Realserver(realserver::Options),
+    Realserver {
+        #[command(flatten)]
+        options: realserver::Options,
+        #[command(flatten)]
+        voter: witness::Beside,
+    },
     Witness(witness::Options),
 }
 
@@ -67,10 +72,6 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    if let Some(Role::Witness(options)) = &arguments.role {
-        // A thread that waits for messages: no runtime.
-        return Ok(witness::run(options, runtime::new_life())?);
-    }
     let Arguments { config, instance, state_directory, allow_generic, keep_forwarding, role, .. } = arguments;
     if role.is_none() {
         runtime::guard_programs().context("cannot guard the programs that checks and alerts run")?;
@@ -78,8 +79,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
     let ended = tokio.block_on(async {
         match (role, config) {
-            (Some(Role::Witness(_)), _) => {}
-            (Some(Role::Realserver(options)), _) => realserver::run(options).await?,
+            (Some(Role::Witness(options)), _) => witness::run(options, runtime::new_life()).await?,
+            (Some(Role::Realserver { options, voter }), _) => {
+                realserver::run(options, voter.start(runtime::new_life())?).await?;
+            }
             (None, Some(config)) => {
                 runtime::run(runtime::Options {
                     config,

@@ -8,6 +8,7 @@ mod health;
 mod services;
 mod stats;
 mod status;
+mod synchronisation;
 mod table;
 
 use std::io::{self, Write as _};

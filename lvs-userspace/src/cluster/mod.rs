@@ -22,5 +22,6 @@ pub mod state;
 pub mod sync;
 pub mod takeover;
 pub mod transport;
+mod urgency;
 pub mod vrrp;
 pub mod witness;

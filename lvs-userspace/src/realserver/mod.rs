@@ -16,12 +16,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
 
 use crate::changes::journal::Journal;
 use crate::changes::{self, Change, Target, sysctl};
+use crate::cluster::witness::{self, Witness};
 use crate::dataplane::object::MissingObject;
 use crate::dataplane::{AttachError, OpenError, bpffs};
 use crate::network::{self, Events, Network};
@@ -61,6 +63,8 @@ pub enum Error {
     Attach(#[from] AttachError),
     #[error(transparent)]
     Network(#[from] network::Error),
+    #[error("the voter {0}")]
+    Voter(#[source] witness::Error),
 }
 
 // Boxed, since it carries the loader's whole error and every result here would be as large.
@@ -70,19 +74,54 @@ impl From<OpenError> for Error {
     }
 }
 
-/// Prepares this machine, waits for SIGTERM or SIGINT, and undoes everything.
-pub async fn run(options: Options) -> Result<(), Error> {
+/// Prepares this machine, waits for SIGTERM or SIGINT, and undoes everything. A voter works beside it: SIGHUP has it read
+/// its keys again. Should it fail, clients are served as before, and the failure is told, at once and in the end.
+pub async fn run(options: Options, mut voter: Option<Witness>) -> Result<(), Error> {
     // Before the first change: a signal in the middle must not leave half of them behind.
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    let mut hangup =
+        voter.is_some().then(|| signal(SignalKind::hangup())).transpose().map_err(Error::Signal)?;
+    let mut failure = None;
     let mut server = RealServer::prepare(options).await?;
     info!(vips = ?server.options.vip, interfaces = ?server.interfaces, "ready");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = server.keep() => {}
+    {
+        let mut keep = pin!(server.keep());
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = told(hangup.as_mut()) => voter.iter().for_each(Witness::read_keys),
+                error = failed(voter.as_mut()) => {
+                    let error = Error::Voter(error);
+                    error!("{error}");
+                    failure = Some(error);
+                    voter = None;
+                }
+                () = &mut keep => {}
+            }
+        }
     }
-    server.undo().await
+    // It votes to the end, so that its directors have it while this machine's other work is undone.
+    let undone = server.undo().await;
+    drop(voter);
+    undone.and(failure.map_or(Ok(()), Err))
+}
+
+/// A signal that is waited for, if it is.
+async fn told(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Why the voter votes no more, if there is one.
+async fn failed(voter: Option<&mut Witness>) -> witness::Error {
+    match voter {
+        Some(voter) => voter.failed().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A prepared machine. Dropping it leaves everything as it is, for the next start to adopt.

@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::control::Event;
 use crate::dataplane::monotonic_nanoseconds;
 use crate::health::Evidence;
-use crate::health::pool::{Mode, Selection, What};
+use crate::health::pool::{Mode, Selection};
 use crate::network::Network;
 use lvs_common::settings::Settings;
 
@@ -295,7 +295,7 @@ impl Agent {
             }
             // Whoever asks for it waits for it.
             Some(Turn::Held { .. }) => {}
-            Some(Turn::Told(text)) => self.health.record("cluster", What::Cluster, text),
+            Some(Turn::Told(report)) => self.health.report(report),
             Some(Turn::Desired) => self.heed(),
             Some(Turn::Others) => self.role_changed(),
             None => {

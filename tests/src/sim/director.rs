@@ -8,6 +8,8 @@ use lvs_userspace::cluster::election::{Inherited, Node, Output, Settings};
 use lvs_userspace::cluster::identity::GroupId;
 
 use super::clock::Clock;
+use super::wire::Question;
+use super::world::What;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Agent {
@@ -25,7 +27,7 @@ pub(super) struct Lease {
     pub(super) ends: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Director {
     pub(super) settings: Settings,
     pub(super) clock: Clock,
@@ -44,8 +46,10 @@ pub(super) struct Director {
     pub(super) leases: Vec<Lease>,
     pub(super) fitness: Vec<Fitness>,
     pub(super) served: Vec<u64>,
-    /// When it asked last who answers for a group.
-    pub(super) asked: Duration,
+    /// What the wire is asked about a group, by group.
+    pub(super) questions: Vec<Option<Question>>,
+    /// What was due while it could do nothing.
+    pub(super) late: Vec<What>,
     /// Numbers its wake-ups: only the last one that was ordered counts.
     pub(super) wake: u64,
 }
@@ -66,7 +70,8 @@ impl Director {
             leases: vec![Lease::default(); groups],
             fitness: vec![Fitness { is_fit: true, score: 100 }; groups],
             served: vec![0; groups],
-            asked: Duration::ZERO,
+            questions: vec![None; groups],
+            late: Vec::new(),
             wake: 0,
         };
         director.tell_facts();
@@ -99,15 +104,21 @@ impl Director {
             .collect();
         self.node = Node::new(self.settings.clone(), &inherited, now);
         self.agent = Agent::Running;
-        self.orders.clear();
-        self.inbox.clear();
+        self.forget();
         self.tell_facts();
     }
 
     pub(super) fn kill_agent(&mut self) {
         self.agent = Agent::Killed;
+        self.forget();
+    }
+
+    /// What an agent takes with it.
+    fn forget(&mut self) {
         self.orders.clear();
         self.inbox.clear();
+        self.questions.fill(None);
+        self.late.clear();
     }
 
     /// The machine is gone, and with it what its data plane knew.

@@ -12,6 +12,7 @@ mod fault;
 mod network;
 mod random;
 mod scenario;
+mod wire;
 mod world;
 
 #[cfg(test)]

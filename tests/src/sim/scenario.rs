@@ -8,9 +8,10 @@ use lvs_userspace::cluster::identity::{GroupId, NodeId};
 use super::check::{self, Violation};
 use super::clock::Clock;
 use super::director::Director;
-use super::fault;
+use super::fault::{self, Fault, Timed};
 use super::network::Network;
 use super::random::Random;
+use super::wire::Probing;
 use super::world::World;
 
 /// The largest number of dead times after the last fault until exactly one director serves each group: one that
@@ -29,6 +30,8 @@ pub struct Scenario {
     deadtime: Duration,
     failback: Option<Duration>,
     groups: usize,
+    /// The first director begins without hearing the others: where there are two, both ask for what neither has.
+    is_apart: bool,
 }
 
 /// What came of a scenario.
@@ -51,7 +54,14 @@ impl Scenario {
         let (keepalive, deadtime) = (Duration::from_millis(keepalive), Duration::from_millis(deadtime));
         let failback = random.one_of(&[None, Some(Duration::ZERO), Some(deadtime * 5)]);
         let groups = 1 + random.below(3);
-        Self { seed, random, directors, has_voter, keepalive, deadtime, failback, groups }
+        let is_apart = seed.is_multiple_of(8);
+        Self { seed, random, directors, has_voter, keepalive, deadtime, failback, groups, is_apart }
+    }
+
+    /// Two directors without a voter that begin without hearing each other.
+    #[must_use]
+    pub fn of_two_apart(self) -> Self {
+        Self { directors: 2, has_voter: false, is_apart: true, ..self }
     }
 
     pub fn run(self, trace: bool) -> Outcome {
@@ -103,6 +113,7 @@ impl Scenario {
             })
             .collect();
         let span = self.deadtime * 30;
+        let probing = Probing::of(self.deadtime);
         let directors = nodes.iter().map(|node| {
             let settings = Settings {
                 node: *node,
@@ -112,6 +123,7 @@ impl Scenario {
                 keepalive: self.keepalive,
                 deadtime: self.deadtime,
                 initdead: self.deadtime * 4,
+                probing: probing.length(),
                 failback: self.failback,
                 groups: groups.clone(),
             };
@@ -126,8 +138,12 @@ impl Scenario {
         let delay = random.between(Duration::from_micros(100)..self.keepalive / 4);
         let doubled = random.one_of(&[0, 20]);
         let heartbeat = Network::new(members, loss, doubled, delay);
-        let wire = Network::new(members, 0, 0, delay);
-        let faults = fault::plan(random, self.directors, self.has_voter, self.deadtime, span);
+        let wire = Network::new(members, 0, 0, probing.way());
+        let mut faults = fault::plan(random, self.directors, self.has_voter, self.deadtime, span);
+        if self.is_apart {
+            let ends = Random::new(self.seed).between(self.deadtime * 4..span);
+            faults.push(Timed { fault: Fault::Isolate { member: 0 }, begins: Duration::ZERO, ends });
+        }
         (World::new(self.random, directors, voter, heartbeat, wire, faults), span)
     }
 }

@@ -3,13 +3,15 @@
 use super::Scenario;
 
 fn hold(seeds: impl IntoIterator<Item = u64>) {
-    for seed in seeds {
-        let outcome = Scenario::new(seed).run(false);
-        assert!(outcome.messages > 0, "seed {seed} simulates nothing");
-        if let Some(violation) = outcome.violation {
-            let trace = Scenario::new(seed).run(true).trace.join("\n");
-            panic!("seed {seed}, at {:?}: {}\n{trace}", violation.time, violation.what);
-        }
+    seeds.into_iter().for_each(|seed| holds(&Scenario::new(seed)));
+}
+
+fn holds(scenario: &Scenario) {
+    let (seed, outcome) = (scenario.seed, scenario.clone().run(false));
+    assert!(outcome.messages > 0, "seed {seed} simulates nothing");
+    if let Some(violation) = outcome.violation {
+        let trace = scenario.clone().run(true).trace.join("\n");
+        panic!("seed {seed}, at {:?}: {}\n{trace}", violation.time, violation.what);
     }
 }
 
@@ -31,6 +33,19 @@ fn seeds_of_every_run() {
 #[test]
 fn more_seeds_of_every_run() {
     hold(100_000..100_120);
+}
+
+/// Questions that cross: neither director has anything to answer yet.
+#[test]
+fn two_that_begin_apart_do_not_both_serve() {
+    let mut crossed = 0;
+    for seed in 0..100 {
+        let scenario = Scenario::new(seed).of_two_apart();
+        holds(&scenario);
+        let trace = scenario.run(true).trace;
+        crossed += u32::from(trace.iter().any(|line| line.contains("Contended")));
+    }
+    assert!(crossed > 20, "in {crossed} of 100 runs only");
 }
 
 #[test]

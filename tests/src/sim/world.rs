@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use lvs_userspace::cluster::beat::{Beat, Fitness};
-use lvs_userspace::cluster::election::{Mode, Notice, Output, Voter};
+use lvs_userspace::cluster::election::{Mode, Notice, Output, Task, Voter, Wire};
 use lvs_userspace::cluster::identity::{GroupId, NodeId};
 
 use super::check::{self, Violation};
@@ -18,7 +18,7 @@ use super::random::Random;
 const WORK: Duration = Duration::from_millis(3);
 
 #[derive(Debug)]
-enum What {
+pub(super) enum What {
     Tick {
         director: usize,
         wake: u64,
@@ -32,12 +32,42 @@ enum What {
         director: usize,
         life: u64,
     },
+    /// A director asks on the wire.
+    Question {
+        director: usize,
+        life: u64,
+        group: GroupId,
+        attempt: u64,
+    },
+    Asked {
+        by: usize,
+        to: usize,
+        group: GroupId,
+        attempt: u64,
+    },
+    /// `attempt`: of the question that it answers.
+    Answered {
+        to: usize,
+        group: GroupId,
+        attempt: Option<u64>,
+    },
+    Listened {
+        director: usize,
+        life: u64,
+        group: GroupId,
+        attempt: u64,
+    },
     Probed {
         director: usize,
         life: u64,
         group: GroupId,
         attempt: u64,
-        answered: bool,
+        found: Wire,
+        until: Duration,
+    },
+    Announces {
+        director: usize,
+        group: GroupId,
     },
     Fenced {
         director: usize,
@@ -88,6 +118,8 @@ pub(super) struct World {
     events: BinaryHeap<Reverse<Event>>,
     order: u64,
     random: Random,
+    /// Of the service's wire.
+    wire_random: Random,
     pub(super) directors: Vec<Director>,
     voter: Option<(NodeId, Voter, bool)>,
     pub(super) heartbeat: Network,
@@ -119,6 +151,7 @@ impl World {
             time: Duration::ZERO,
             events: BinaryHeap::new(),
             order: 0,
+            wire_random: random.clone(),
             random,
             voter: voter.map(|node| (node, Voter::new(node, 1, silence, Duration::ZERO), true)),
             directors,
@@ -164,7 +197,7 @@ impl World {
         }
     }
 
-    fn push(&mut self, time: Duration, what: What) {
+    pub(super) fn push(&mut self, time: Duration, what: What) {
         self.order += 1;
         self.events.push(Reverse(Event { time, order: self.order, what }));
     }
@@ -189,17 +222,18 @@ impl World {
                     self.work(director);
                 }
             }
-            What::Probed { director, life, group, attempt, answered } => {
-                if self.is_current(director, life) && self.directors[director].runs() {
-                    self.note(|| format!("{director}: probe of {group:?} answered: {answered}"));
-                    self.directors[director].node.probed(group, attempt, answered);
-                    self.think(director);
-                }
-            }
-            What::Fenced { director, life, group, attempt } => {
-                if self.is_current(director, life) && self.directors[director].runs() {
-                    self.directors[director].node.fenced(group, attempt, true);
-                    self.think(director);
+            What::Asked { by, to, group, attempt } => self.asked(by, to, group, attempt),
+            What::Answered { to, group, attempt } => self.hear(to, group, attempt, Wire::Answered),
+            What::Announces { director, group } => self.announces(director, group),
+            What::Question { director, life, .. }
+            | What::Listened { director, life, .. }
+            | What::Probed { director, life, .. }
+            | What::Fenced { director, life, .. } => {
+                if !self.is_current(director, life) {
+                } else if self.directors[director].runs() {
+                    self.work_on(director, what);
+                } else {
+                    self.directors[director].late.push(what);
                 }
             }
             What::Begins(fault) => self.begin(self.faults[fault].fault),
@@ -211,6 +245,39 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What a director that asks does next.
+    fn work_on(&mut self, director: usize, what: What) {
+        match what {
+            What::Question { group, attempt, .. } => self.question(director, group, attempt),
+            What::Listened { group, attempt, .. } => self.listened(director, group, attempt),
+            What::Probed { group, attempt, found, until, .. } => {
+                self.note(|| format!("{director}: the wire says of {group:?}: {found:?}"));
+                self.directors[director].node.probed(group, attempt, found, until);
+                self.think(director);
+            }
+            What::Fenced { group, attempt, .. } => {
+                self.directors[director].node.fenced(group, attempt, true);
+                self.think(director);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whom a frame on the service's wire reaches, and when.
+    pub(super) fn frames(&mut self, from: usize) -> Vec<(usize, Duration)> {
+        let others = (0..self.directors.len()).filter(|other| *other != from);
+        let random = &mut self.wire_random;
+        others
+            .flat_map(|to| self.wire.copies(from, to, random).into_iter().map(move |delay| (to, delay)))
+            .collect()
+    }
+
+    /// From a fact to its being told, at the most: the thread may be interrupted in between.
+    pub(super) fn delay_of_wire(&mut self) -> Duration {
+        let keepalive = self.directors[0].settings.keepalive;
+        self.wire_random.between(Duration::ZERO..WORK.min(keepalive / 8))
     }
 
     fn is_current(&self, director: usize, life: u64) -> bool {
@@ -262,7 +329,6 @@ impl World {
     }
 
     fn carry_out(&mut self, director: usize, order: Output) {
-        let life = self.directors[director].settings.life;
         match order {
             Output::Send(beat) => {
                 let members = self.directors.len() + usize::from(self.voter.is_some());
@@ -279,29 +345,26 @@ impl World {
                     self.check(number);
                 }
             }
-            Output::Serve { group, epoch } => {
+            Output::Do(task) => self.carry_out_task(director, task),
+        }
+    }
+
+    fn carry_out_task(&mut self, director: usize, task: Task) {
+        let life = self.directors[director].settings.life;
+        match task {
+            Task::Serve { group, epoch } => {
                 let number = self.directors[director].number(group);
                 self.directors[director].served[number] += 1;
                 self.note(|| format!("{director}: SERVES group {number}, epoch {epoch}"));
+                self.announce(director, group);
             }
-            Output::Probe { group, epoch } => {
-                self.directors[director].asked = self.time;
-                let number = self.directors[director].number(group);
-                let answered = (0..self.directors.len()).any(|other| {
-                    other != director
-                        && self.directors[other].answers(number, self.time)
-                        && self.wire.passes(director, other)
-                        && self.wire.passes(other, director)
-                });
-                let takes = self.directors[director].settings.deadtime / 12;
-                let what = What::Probed { director, life, group, attempt: epoch, answered };
-                self.push(self.time + takes, what);
-            }
-            Output::Fence { group, epoch, .. } => {
+            Task::Announce { group } => self.announce(director, group),
+            Task::Probe { group, attempt } => self.ask(director, group, attempt),
+            Task::Fence { group, attempt, .. } => {
                 let takes = self.directors[director].settings.deadtime;
-                self.push(self.time + takes, What::Fenced { director, life, group, attempt: epoch });
+                self.push(self.time + takes, What::Fenced { director, life, group, attempt });
             }
-            Output::Tell(Notice::Held { .. }) => {
+            Task::Tell(Notice::Held { .. }) => {
                 // The agent ends, and its next life begins within the hold.
                 let takes =
                     self.random.between(Duration::ZERO..self.directors[director].settings.deadtime * 2);
@@ -309,8 +372,8 @@ impl World {
                 self.directors[director].kill_agent();
                 self.push(self.time + takes, What::Restart { director });
             }
-            Output::Tell(notice) => self.note(|| format!("{director}: {notice:?}")),
-            Output::Withdraw { .. } | Output::Announce { .. } => {}
+            Task::Tell(notice) => self.note(|| format!("{director}: {notice:?}")),
+            Task::Withdraw { .. } => {}
         }
     }
 
@@ -490,6 +553,9 @@ impl World {
         if !self.directors[director].runs() {
             return;
         }
+        for what in std::mem::take(&mut self.directors[director].late) {
+            self.push(self.time, what);
+        }
         if self.random.chance(500) {
             self.work(director);
             self.think(director);
@@ -521,10 +587,7 @@ impl World {
         let cuts_wire = self.faults.iter().filter(|timed| within(timed)).any(|timed| {
             matches!(timed.fault, Fault::Unplug { .. } | Fault::PullServiceLink { .. } | Fault::Freeze { .. })
         });
-        // Questions that cross: neither has anything to answer yet.
-        let window = self.directors[0].settings.deadtime / 12 + 2 * WORK;
-        let crossed = self.directors[0].asked.abs_diff(self.directors[1].asked) <= window;
-        self.is_weak && (cuts_wire || self.is_split || crossed)
+        self.is_weak && (cuts_wire || self.is_split)
     }
 }
 

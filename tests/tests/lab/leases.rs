@@ -15,10 +15,16 @@ use lvs_tests::lab::capture::Capture;
 use lvs_tests::lab::client::{self, TcpFlow};
 use lvs_tests::lab::configuration::Configuration;
 use lvs_tests::lab::echo::ECHO_PORT;
+use lvs_tests::lab::namespace::Namespace;
 use lvs_tests::lab::network::{Arms, Network, Replies, Shape};
 use lvs_tests::lab::realserver::HTTP_PORT;
 use lvs_tests::lab::wait::wait_until;
-use lvs_userspace::config::{self, model::Config};
+use lvs_userspace::cluster::identity::GroupId;
+use lvs_userspace::cluster::takeover::{Answer, Claim, Probing, Takeover, Timing};
+use lvs_userspace::config::{
+    self,
+    model::{Config, Group, GroupAddress},
+};
 use lvs_userspace::control::{Capacity, Event, State};
 use lvs_userspace::dataplane::{Dataplane, LeaseWriter, OpenOptions, monotonic_nanoseconds, object};
 
@@ -116,6 +122,9 @@ fn with_and_without(network: &Network, fenced: &Fenced, family: Family) -> Resul
     let web = dialled(family, HTTP_PORT);
     fenced.write(HELD)?;
     client::curl(client, web, "/").context("under the lease")?;
+    let answer = about_to_take(client, vip)?;
+    let claim = Claim { address: vip, by: mac_of(network)? };
+    ensure!(answer == Answer::Answered(claim), "who is about to take the VIP hears {answer:?}");
     let mut flow = client.enter(|| TcpFlow::open(dialled(family, ECHO_PORT)))?;
     flow.echo(b"under the lease")?;
 
@@ -127,6 +136,9 @@ fn with_and_without(network: &Network, fenced: &Fenced, family: Family) -> Resul
     the_kernel_does_not_see(network, fenced, family)?;
     neither_does_it_speak(network, fenced, family)?;
     let director = mac_of(network)?;
+    // Its kernel hears who is about to take the VIP, which it has still, and answers; but that does not leave.
+    let answer = fenced.until_dropped(Cause::NoLeaseToSend, || about_to_take(client, vip))?;
+    ensure!(answer == Answer::Silent, "who is about to take the VIP hears {answer:?}");
     for frame in capture.finish()? {
         let speaks = frame[6..12] == director && speaker(&frame) == Some(vip);
         ensure!(!speaks, "the director has sent {frame:02x?} without the lease");
@@ -222,6 +234,30 @@ fn neither_does_it_speak(network: &Network, fenced: &Fenced, family: Family) -> 
     fenced.until_dropped(Cause::NoLeaseToSend, speak).context("where the client is known")
 }
 
+/// What another director would find that is about to take the VIP.
+fn about_to_take(machine: &Namespace, vip: IpAddr) -> Result<Answer> {
+    let address = GroupAddress { address: vip, prefix: 32, interface: "eth0".to_owned(), label: None };
+    let group = Group {
+        name: "www".to_owned(),
+        order: Vec::new(),
+        addresses: vec![address],
+        resources: Vec::new(),
+        fence: None,
+    };
+    machine.enter(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let directory = tempfile::tempdir()?;
+            let (kernel, _events) = lvs_userspace::network::Network::connect()?;
+            let opened = Takeover::open(kernel, directory.path(), vec![group], Timing::default()).await;
+            let (takeover, _notices) = opened?;
+            let probed = takeover.probe(GroupId::of("www"), Probing::default()).await;
+            takeover.close();
+            Ok(probed?.answer)
+        })
+    })
+}
+
 /// A datagram that nobody waits for.
 fn send_one(to: IpAddr, from: Option<IpAddr>) -> Result<()> {
     let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
@@ -230,7 +266,7 @@ fn send_one(to: IpAddr, from: Option<IpAddr>) -> Result<()> {
     Ok(())
 }
 
-fn forget(machine: &lvs_tests::lab::namespace::Namespace, neighbour: IpAddr) -> Result<()> {
+fn forget(machine: &Namespace, neighbour: IpAddr) -> Result<()> {
     let address = neighbour.to_string();
     if !machine.run("ip", &["neigh", "show", &address])?.is_empty() {
         machine.run("ip", &["neigh", "del", &address, "dev", "eth0"])?;

@@ -3,6 +3,7 @@
 mod alerts;
 mod bench;
 mod cluster;
+mod crossed;
 mod distribution;
 mod flood;
 mod flows;
@@ -22,5 +23,7 @@ mod refusal;
 mod reload;
 mod router;
 mod setup;
+mod standby;
 mod three;
+mod voter;
 mod vrrp;

@@ -71,7 +71,10 @@ impl Several {
             let agent = Agent::start_as(instance, director, &several.network.identity, &configuration)
                 .with_context(|| format!("with this configuration:\n{configuration}"))?;
             several.agents.push(agent);
-            several.wait_for_role(number, if number == 0 { "active" } else { "standby" })?;
+            // Of three, one alone is no majority.
+            let is_alone = number == 0 && count == 2;
+            several.wait_for_role(number, if is_alone { "active" } else { "standby" })?;
+            several.wait_for_role(0, if number == 0 && !is_alone { "standby" } else { "active" })?;
         }
         Ok(several)
     }

@@ -110,16 +110,12 @@ fn questions(family: Family) -> Vec<Row> {
         if family.name == "v4" {
             let frame = |body: &[u8]| Link { destination: [0xff; 6], ..link }.typed(0x0806, body);
             row("who has", frame(&arp(1, "10.0.0.254", family.vip)));
-            row("probe (RFC 5227)", frame(&arp(1, "0.0.0.0", family.vip)));
-            row("announcement", frame(&arp(1, family.vip, family.vip)));
             row("reply to it", frame(&arp(2, "10.0.0.254", family.vip)));
         } else {
             let multicast = "ff02::1:ff00:3";
             let frame = |packet: &[u8]| link.frame(packet);
             row("solicitation", frame(&solicitation(multicast, family.vip, |_| {})));
             row("is it there still", frame(&solicitation(family.vip, family.vip, |_| {})));
-            let unspecified = |ip: &mut Ip| ip.source = address("::");
-            row("is it free (RFC 4862)", frame(&solicitation(multicast, family.vip, unspecified)));
             let options = |ip: &mut Ip| ip.extensions = vec![(number::HOP_BY_HOP, 0), (60, 1)];
             row("solicitation behind options", frame(&solicitation(multicast, family.vip, options)));
         }
@@ -230,7 +226,18 @@ fn others(family: Family) -> Vec<(String, Side, Vec<u8>)> {
         foreign[4] = 8;
         row("ARP of another hardware", FROM_CLIENT.typed(0x0806, &foreign));
         row("a frame of the bridge's", FROM_CLIENT.typed(0x88cc, &[0; 40]));
+        // Another director is about to take the VIP, or has done so: the agent is to hear it.
+        for link in [FROM_CLIENT, FROM_CLIENT.tagged(7)] {
+            row("probe (RFC 5227)", link.typed(0x0806, &arp(1, "0.0.0.0", family.vip)));
+            row("announcement", link.typed(0x0806, &arp(1, family.vip, family.vip)));
+            row("announcement as a reply", link.typed(0x0806, &arp(2, family.vip, family.vip)));
+        }
     } else {
+        let unspecified = |ip: &mut Ip| ip.source = address("::");
+        for link in [FROM_CLIENT, FROM_CLIENT.tagged(7)] {
+            let asks = solicitation("ff02::1:ff00:3", family.vip, unspecified);
+            row("is it free (RFC 4862)", link.frame(&asks));
+        }
         let asks = |target| solicitation("ff02::1:ff00:1", target, |_| {});
         row("solicitation for us", FROM_CLIENT.frame(&asks(family.front_self)));
         let advertisement = Ip::new(family.vip, "ff02::1").with(|ip| ip.hops = 255);
@@ -259,11 +266,9 @@ fn without_the_lease_nothing_passes() {
             }
             for (name, side, frame) in others(family) {
                 let outcome = world.run(side, &frame);
-                let cause = if frame[12..14] == [8, 6] || frame[12..14] == [0x88, 0xcc] {
-                    Cause::NotIp
-                } else {
-                    Cause::NoService
-                };
+                let kind = if frame[12..14] == [0x81, 0] { &frame[16..18] } else { &frame[12..14] };
+                let is_ip = ![[8, 6], [0x88, 0xcc]].iter().any(|other| kind == other);
+                let cause = if is_ip { Cause::NoService } else { Cause::NotIp };
                 world.equal(&format!("{when}: {name}"), outcome.causes, vec![(cause, 1)]);
             }
         }

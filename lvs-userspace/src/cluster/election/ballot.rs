@@ -10,6 +10,8 @@ pub struct Ballot {
     /// The highest term of office anybody has named.
     pub epoch: u64,
     pub promise: Option<Promise>,
+    /// The one before the vote was one's own.
+    former: Option<Promise>,
     /// The promise binds until then, in the member's own time.
     until: Duration,
 }
@@ -18,7 +20,7 @@ impl Ballot {
     /// Of a member that does not remember what it has promised in an earlier life: it gives no vote to anybody
     /// else than `None` before `until`.
     pub const fn silent_until(until: Duration) -> Self {
-        Self { epoch: 0, promise: None, until }
+        Self { epoch: 0, promise: None, former: None, until }
     }
 
     /// Hears what `from` says of the group. It must be newer than what was heard of `from` before.
@@ -55,8 +57,9 @@ impl Ballot {
         self.until
     }
 
-    /// The vote is one's own, for a new term, until [`Self::give_up`].
+    /// The vote is one's own, for a new term, until [`Self::give_up`] or [`Self::take_back`].
     pub fn take(&mut self, node: NodeId) -> u64 {
+        self.former = self.promise;
         self.epoch += 1;
         self.keep(node, self.epoch);
         self.epoch
@@ -69,7 +72,14 @@ impl Ballot {
         self.until = Duration::MAX;
     }
 
-    /// One's own claim has ended.
+    /// One's own claim has come to nothing: who held the group before may hold it still, for the earlier term, and is known
+    /// as its holder.
+    pub const fn take_back(&mut self, now: Duration) {
+        self.promise = self.former;
+        self.until = now;
+    }
+
+    /// One's own term has ended.
     pub const fn give_up(&mut self, now: Duration) {
         self.until = now;
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::seat::State;
-use super::{Node, Notice, Output, Why};
+use super::{Node, Notice, Output, Task, Why};
 use crate::cluster::identity::NodeId;
 
 impl Node {
@@ -76,7 +76,7 @@ impl Node {
                 self.outputs.push(Output::Lease { group, epoch, ends: new_ends, fresh_until: new_fresh });
             }
             if !serves {
-                self.outputs.push(Output::Serve { group, epoch });
+                self.order(Task::Serve { group, epoch });
                 self.tell(Notice::Holds { group, epoch });
             }
             self.seats[index].state =
@@ -116,19 +116,19 @@ impl Node {
     pub(super) fn give_up(&mut self, index: usize, why: Why, now: Duration) {
         let group = self.group(index);
         let deadtime = self.settings.deadtime;
+        if let State::Holding { epoch, .. } = self.seats[index].state {
+            let (ends, fresh_until) = (Duration::ZERO, Duration::ZERO);
+            self.outputs.push(Output::Lease { group, epoch, ends, fresh_until });
+            self.order(Task::Withdraw { group });
+            self.tell(Notice::GaveUp { group, why });
+        }
         let seat = &mut self.seats[index];
-        if let State::Holding { epoch, .. } = seat.state {
-            self.outputs.push(Output::Lease {
-                group,
-                epoch,
-                ends: Duration::ZERO,
-                fresh_until: Duration::ZERO,
-            });
-            self.outputs.push(Output::Withdraw { group });
-            self.outputs.push(Output::Tell(Notice::GaveUp { group, why }));
+        match seat.state {
+            State::Holding { .. } => seat.ballot.give_up(now),
+            State::Asking(attempt) if attempt.epoch.is_some() => seat.ballot.take_back(now),
+            State::Asking(_) | State::Idle => {}
         }
         seat.state = State::Idle;
-        seat.ballot.give_up(now);
         seat.hold = None;
         seat.is_held = false;
         seat.is_wanted = false;

@@ -8,8 +8,9 @@
 //! majorities have a member in common, which has promised to one of them: there are never two holders.
 //!
 //! Two directors without a voter are each half of the members. There the vote of one that is silent counts as
-//! given ([`Settings::is_weak`]), after nobody has answered for the addresses.
+//! given ([`Settings::is_weak`]), after nobody has answered for the addresses, and nobody else has asked for them.
 
+mod attempt;
 pub mod ballot;
 mod hold;
 mod lease;
@@ -25,8 +26,9 @@ mod tests;
 
 use std::time::Duration;
 
+pub use attempt::Wire;
 pub use hold::Refused;
-pub use output::{Notice, Output, Why};
+pub use output::{Notice, Output, Task, Why};
 pub use peer::Received;
 pub use seat::Mode;
 pub use settings::{GroupSettings, Settings, lease};
@@ -34,7 +36,7 @@ pub use voter::Voter;
 
 use ballot::Ballot;
 use peer::{Peer, Sent};
-use seat::{Check, Seat, State};
+use seat::{Seat, State};
 
 use super::beat::{Beat, Fitness, GroupBeat};
 use super::identity::{GroupId, NodeId};
@@ -69,6 +71,8 @@ pub struct Node {
     next_beat: Duration,
     must_beat: bool,
     must_answer: bool,
+    /// Attempts to take a group so far, and questions that were asked again.
+    attempts: u64,
     last_tick: Duration,
     /// Since when it has been run without a gap that is longer than its lease.
     awake_since: Duration,
@@ -104,6 +108,7 @@ impl Node {
             next_beat: now,
             must_beat: false,
             must_answer: false,
+            attempts: 0,
             last_tick: now,
             awake_since: now,
             started: now,
@@ -250,8 +255,12 @@ impl Node {
         }
     }
 
+    fn order(&mut self, task: Task) {
+        self.outputs.push(Output::Do(task));
+    }
+
     fn tell(&mut self, notice: Notice) {
-        self.outputs.push(Output::Tell(notice));
+        self.order(Task::Tell(notice));
     }
 
     /// A node that was stopped does not know what has happened: it waits as long as one that hears nothing.
@@ -289,7 +298,7 @@ impl Node {
         for index in 0..self.seats.len() {
             if matches!(self.seats[index].state, State::Holding { serves: true, .. }) {
                 let group = self.group(index);
-                self.outputs.push(Output::Announce { group });
+                self.order(Task::Announce { group });
             }
         }
     }

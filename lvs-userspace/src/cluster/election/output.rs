@@ -17,6 +17,12 @@ pub enum Output {
         ends: Duration,
         fresh_until: Duration,
     },
+    Do(Task),
+}
+
+/// To be done by somebody who has time for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
     /// The group is held, for the first time or again: its addresses are to be put up and announced.
     Serve {
         group: GroupId,
@@ -30,15 +36,15 @@ pub enum Output {
     Announce {
         group: GroupId,
     },
-    /// Find out whether anybody answers for the group's addresses: [`super::Node::probed`].
+    /// Find out what the wire says of the group's addresses: [`super::Node::probed`].
     Probe {
         group: GroupId,
-        epoch: u64,
+        attempt: u64,
     },
     /// Run the program that makes sure that `node` is dead: [`super::Node::fenced`].
     Fence {
         group: GroupId,
-        epoch: u64,
+        attempt: u64,
         node: NodeId,
     },
     Tell(Notice),
@@ -104,6 +110,8 @@ pub enum Why {
     Superseded,
     /// Somebody answers for its addresses.
     Answered,
+    /// Nobody has its addresses, and somebody else asks for them too.
+    Contended,
     /// The program that fences has failed.
     NotFenced,
     /// No majority has voted for it.

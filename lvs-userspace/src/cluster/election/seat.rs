@@ -2,30 +2,16 @@
 
 use std::time::Duration;
 
+use super::attempt::Attempt;
 use super::ballot::Ballot;
 use crate::cluster::beat::Fitness;
 use crate::cluster::identity::NodeId;
-
-/// Something that has to be found out before a group is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Check {
-    Pending,
-    Good,
-    Bad,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Idle,
     /// On the way to holding it.
-    Asking {
-        since: Duration,
-        /// The term that is claimed. Without a voter a claim waits for the checks.
-        epoch: Option<u64>,
-        /// Nobody answers for the addresses.
-        probe: Check,
-        fence: Check,
-    },
+    Asking(Attempt),
     Holding {
         epoch: u64,
         /// The lease, as it was written last.
@@ -96,7 +82,7 @@ impl Seat {
     pub(super) const fn claim(&self) -> Option<u64> {
         match self.state {
             State::Idle => None,
-            State::Asking { epoch, .. } => epoch,
+            State::Asking(attempt) => attempt.epoch,
             State::Holding { epoch, .. } => Some(epoch),
         }
     }

@@ -16,6 +16,8 @@ pub struct Settings {
     pub deadtime: Duration,
     /// How long a director that starts waits for the others.
     pub initdead: Duration,
+    /// How long the question takes whether anybody answers for a group's addresses.
+    pub probing: Duration,
     /// How long a director that is preferred must have been well before it asks for a group; `None` = it never
     /// asks.
     pub failback: Option<Duration>,

@@ -7,6 +7,7 @@ use crate::cluster::beat::{Echo, Promise};
 
 const KEEPALIVE: Duration = Duration::from_millis(100);
 const DEADTIME: Duration = Duration::from_millis(500);
+const PROBING: Duration = Duration::from_millis(60);
 
 fn id(number: usize) -> NodeId {
     NodeId::of(&format!("director-{number}"))
@@ -25,8 +26,8 @@ struct Cluster {
     cut: Vec<(usize, usize)>,
     /// The lease of each, as the data plane has it.
     leases: Vec<Duration>,
-    /// Whether somebody answers for the addresses.
-    answered: bool,
+    /// What the wire says of the addresses.
+    wire: Wire,
     notices: Vec<(usize, Notice)>,
     outputs: Vec<(usize, Output)>,
 }
@@ -46,7 +47,7 @@ impl Cluster {
             now,
             cut: Vec::new(),
             leases: vec![Duration::ZERO; directors],
-            answered: false,
+            wire: Wire::Silent,
             notices: Vec::new(),
             outputs: Vec::new(),
         };
@@ -78,9 +79,11 @@ impl Cluster {
             match output {
                 Output::Send(beat) => self.send(from, &beat, stopped),
                 Output::Lease { ends, .. } => self.leases[from] = ends,
-                Output::Probe { group, epoch } => self.nodes[from].probed(group, epoch, self.answered),
-                Output::Tell(notice) => self.notices.push((from, notice)),
-                _ => {}
+                Output::Do(Task::Probe { group, attempt }) => {
+                    self.nodes[from].probed(group, attempt, self.wire, self.now);
+                }
+                Output::Do(Task::Tell(notice)) => self.notices.push((from, notice)),
+                Output::Do(_) => {}
             }
         }
     }
@@ -119,6 +122,7 @@ fn settings(number: usize, directors: usize, has_voter: bool, change: &dyn Fn(&m
         keepalive: KEEPALIVE,
         deadtime: DEADTIME,
         initdead: Duration::from_secs(2),
+        probing: PROBING,
         failback: None,
         groups: vec![GroupSettings {
             group: group(),
@@ -219,8 +223,27 @@ fn with_a_voter_a_split_pair_has_one_holder() {
     cluster.pass(Duration::from_secs(2), &[]);
     assert_eq!(cluster.holders(), [1]);
     assert!(
-        cluster.outputs.iter().any(|(of, output)| *of == 1 && *output == Output::Announce { group: group() })
+        cluster
+            .outputs
+            .iter()
+            .any(|(of, output)| *of == 1 && *output == Output::Do(Task::Announce { group: group() }))
     );
+}
+
+/// What has been asked for in vain is no term: the holder of before has both votes again.
+#[test]
+fn after_a_split_either_vote_is_enough_again() {
+    let mut cluster = Cluster::new(2, true);
+    cluster.pass(Duration::from_secs(1), &[]);
+    cluster.cut = vec![(0, 1), (1, 0)];
+    cluster.pass(Duration::from_secs(5), &[]);
+    assert!(cluster.told(1, &Notice::StoodBack { group: group(), why: Why::NoQuorum }));
+    cluster.cut.clear();
+    cluster.pass(DEADTIME, &[]);
+    cluster.isolate(2);
+    cluster.pass(Duration::from_secs(5), &[]);
+    assert_eq!(cluster.holders(), [0]);
+    assert!(!cluster.told(0, &Notice::Lapsed { group: group() }));
 }
 
 #[test]
@@ -242,10 +265,81 @@ fn without_a_voter_who_is_answered_for_the_addresses_stands_back() {
     let mut cluster = Cluster::new(2, false);
     cluster.pass(Duration::from_secs(1), &[]);
     cluster.cut = vec![(0, 1), (1, 0)];
-    cluster.answered = true;
+    cluster.wire = Wire::Answered;
     cluster.pass(Duration::from_secs(3), &[]);
     assert_eq!(cluster.holders(), [0]);
     assert!(cluster.told(1, &Notice::StoodBack { group: group(), why: Why::Answered }));
+}
+
+/// Neither holds the group, neither hears the other, and both ask at once: who is earlier in the order asks again first,
+/// and then nobody else asks.
+#[test]
+fn without_a_voter_questions_that_cross_let_both_stand_back() {
+    let mut cluster = Cluster::new(2, false);
+    cluster.isolate(0);
+    cluster.wire = Wire::Asked;
+    while !(0..2)
+        .all(|number| cluster.told(number, &Notice::StoodBack { group: group(), why: Why::Contended }))
+    {
+        cluster.pass(Duration::from_millis(10), &[]);
+        assert_eq!(cluster.holders(), [0; 0]);
+    }
+    cluster.wire = Wire::Silent;
+    let begun = cluster.now;
+    while cluster.holders().is_empty() {
+        cluster.pass(Duration::from_millis(10), &[]);
+    }
+    assert_eq!(cluster.holders(), [0]);
+    assert!(cluster.now - begun <= DEADTIME + KEEPALIVE / 2, "{:?}", cluster.now - begun);
+}
+
+#[test]
+fn with_a_majority_votes_decide_and_not_questions_of_others() {
+    for (directors, voter) in [(2, true), (3, false)] {
+        let mut cluster = Cluster::new(directors, voter);
+        cluster.wire = Wire::Asked;
+        cluster.pass(2 * DEADTIME, &[]);
+        assert_eq!(cluster.holders(), [0], "{directors} directors, voter {voter}");
+    }
+}
+
+/// What was found out for an earlier attempt, or is of long ago, says nothing of now.
+#[test]
+fn answers_that_are_late_are_asked_for_again() {
+    let mut cluster = Cluster::new(2, false);
+    cluster.isolate(0);
+    let mut node = cluster.nodes.swap_remove(0);
+    let mut now = cluster.now + Duration::from_secs(2);
+    let asked = |node: &mut Node, now: Duration| {
+        node.tick(now);
+        node.take_outputs().into_iter().find_map(|output| match output {
+            Output::Do(Task::Probe { attempt, .. }) => Some(attempt),
+            _ => None,
+        })
+    };
+    // It was not run until now, and waits for the dead time.
+    assert_eq!(asked(&mut node, now), None);
+    let mut step = |node: &mut Node, time: Duration| {
+        now += time;
+        (asked(node, now), now)
+    };
+    assert_eq!(step(&mut node, KEEPALIVE * 4).0, None);
+    let (first, listened) = step(&mut node, KEEPALIVE * 4);
+    let first = first.unwrap();
+    node.probed(group(), first + 1, Wire::Silent, listened);
+    let (again, now) = step(&mut node, PROBING);
+    assert_eq!((again, node.holds(group(), now)), (None, None), "another attempt's answer");
+    node.probed(group(), first, Wire::Silent, listened);
+    let (again, now) = step(&mut node, Duration::from_millis(1));
+    assert_eq!(node.holds(group(), now), None, "somebody may have asked since");
+    let again = again.unwrap();
+    assert_ne!(again, first);
+    node.probed(group(), first, Wire::Silent, now);
+    let (none, now) = step(&mut node, Duration::from_millis(1));
+    assert_eq!((none, node.holds(group(), now)), (None, None), "the first question's answer");
+    node.probed(group(), again, Wire::Silent, now);
+    let (_, now) = step(&mut node, PROBING);
+    assert_eq!(node.holds(group(), now), Some(1));
 }
 
 #[test]
@@ -473,6 +567,28 @@ fn groups_may_be_at_different_directors() {
 }
 
 #[test]
+fn a_program_that_fences_has_to_succeed_in_each_attempt() {
+    for voter in [false, true] {
+        let mut cluster = Cluster::with(2, voter, |settings| settings.groups[0].fences = true);
+        cluster.pass(Duration::from_secs(1), &[]);
+        for attempt in 0..4 {
+            let mut asked = None;
+            while asked.is_none() {
+                cluster.outputs.clear();
+                cluster.pass(Duration::from_millis(10), &[0]);
+                assert_ne!(cluster.holders(), [1], "voter {voter}, attempt {attempt}");
+                asked = cluster.outputs.iter().find_map(|(_, output)| match output {
+                    Output::Do(Task::Fence { attempt, node, .. }) if *node == id(0) => Some(*attempt),
+                    _ => None,
+                });
+            }
+            cluster.nodes[1].fenced(group(), asked.unwrap(), false);
+        }
+        assert!(cluster.told(1, &Notice::StoodBack { group: group(), why: Why::NotFenced }));
+    }
+}
+
+#[test]
 fn a_program_that_fences_has_to_succeed_and_may_take_its_time() {
     for voter in [false, true] {
         let mut cluster = Cluster::with(2, voter, |settings| settings.groups[0].fences = true);
@@ -481,7 +597,7 @@ fn a_program_that_fences_has_to_succeed_and_may_take_its_time() {
         cluster.pass(Duration::from_secs(2), &[0]);
         assert_eq!(cluster.holders(), [0; 0], "voter {voter}");
         let asked = cluster.outputs.iter().rev().find_map(|(_, output)| match output {
-            Output::Fence { epoch, node, .. } if *node == id(0) => Some(*epoch),
+            Output::Do(Task::Fence { attempt, node, .. }) if *node == id(0) => Some(*attempt),
             _ => None,
         });
         cluster.nodes[1].fenced(group(), asked.unwrap(), true);

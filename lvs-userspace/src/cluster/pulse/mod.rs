@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::beat::Fitness;
-use super::election::{Inherited, Notice, Refused, Settings};
+use super::election::{Inherited, Refused, Settings, Task, Wire};
 use super::identity::{GroupId, NodeId};
 use super::keys::Keyring;
 use super::transport::{Transport, Waker};
@@ -26,34 +26,7 @@ use super::vrrp::Progress;
 use crate::dataplane::LeaseWriter;
 
 pub use outlook::Outlook;
-pub use status::{GroupStatus, Heard, PathStatus, PeerStatus, Status};
-
-/// Something that takes time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Task {
-    Serve {
-        group: GroupId,
-        epoch: u64,
-    },
-    Withdraw {
-        group: GroupId,
-    },
-    Announce {
-        group: GroupId,
-    },
-    Probe {
-        group: GroupId,
-        attempt: u64,
-    },
-    Fence {
-        group: GroupId,
-        attempt: u64,
-        node: NodeId,
-    },
-    Tell(Notice),
-    /// A lease could not be written; what is in the map ends by itself.
-    Broken(String),
-}
+pub use status::{DesiredStatus, GroupStatus, Heard, PathStatus, PeerStatus, Status};
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -73,7 +46,9 @@ pub enum Order {
     Probed {
         group: GroupId,
         attempt: u64,
-        answered: bool,
+        found: Wire,
+        /// Until when it was listened for.
+        until: Duration,
     },
     Fenced {
         group: GroupId,
@@ -95,7 +70,8 @@ pub enum Order {
         group: GroupId,
         answer: oneshot::Sender<Result<(), Refused>>,
     },
-    /// A planned restart; the answer is that it was asked for, [`Notice::Held`] that it was granted.
+    /// A planned restart; the answer is that it was asked for, [`Notice::Held`](super::election::Notice::Held) that it was
+    /// granted.
     Hold {
         length: Duration,
         answer: oneshot::Sender<Result<(), Refused>>,

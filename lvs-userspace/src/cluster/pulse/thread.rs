@@ -11,19 +11,18 @@ use nix::time::{ClockId, clock_gettime};
 use super::detector::Detector;
 use super::outlook::{Outlook, Sources};
 use super::status::{self, GroupStatus, Heard, PathStatus, PeerStatus, Status};
-use super::{Order, Parts, Task};
+use super::{Order, Parts};
 use crate::cluster::beat::Beat;
-use crate::cluster::election::{Mode, Node, Output, Received};
+use crate::cluster::election::{Mode, Node, Output, Received, Task};
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::keys::{Keyring, Kind};
 use crate::cluster::message;
 use crate::cluster::refusal::Refusals;
 use crate::cluster::transport::{Kind as PathKind, Transport};
+use crate::cluster::urgency::be_urgent;
 use crate::cluster::vrrp::Progress;
 use crate::dataplane::LeaseWriter;
 
-/// `SCHED_FIFO`, above everything that is not as urgent: a late beat looks like a dead director.
-const PRIORITY: i32 = 50;
 /// The main task is looked after this often at the least.
 const ROUND: Duration = Duration::from_secs(1);
 
@@ -204,24 +203,12 @@ impl Thread {
 
     fn carry_out(&mut self) {
         for output in self.node.take_outputs() {
-            let task = match output {
-                Output::Send(beat) => {
-                    self.send(&beat);
-                    continue;
-                }
-                Output::Lease { group, ends, fresh_until, .. } => {
-                    self.write(group, ends, fresh_until);
-                    continue;
-                }
-                Output::Serve { group, epoch } => Task::Serve { group, epoch },
-                Output::Withdraw { group } => Task::Withdraw { group },
-                Output::Announce { group } => Task::Announce { group },
-                Output::Probe { group, epoch: attempt } => Task::Probe { group, attempt },
-                Output::Fence { group, epoch: attempt, node } => Task::Fence { group, attempt, node },
-                Output::Tell(notice) => Task::Tell(notice),
-            };
-            // Nobody is left to do it when the agent ends.
-            self.tasks.send(task).ok();
+            match output {
+                Output::Send(beat) => self.send(&beat),
+                Output::Lease { group, ends, fresh_until, .. } => self.write(group, ends, fresh_until),
+                // Nobody is left to do it when the agent ends.
+                Output::Do(task) => drop(self.tasks.send(task)),
+            }
         }
     }
 
@@ -236,7 +223,10 @@ impl Thread {
         let lease = Lease { ends: nanoseconds(ends), fresh_until: nanoseconds(fresh_until) };
         match self.writer.write(*index, lease) {
             Ok(()) => drop(self.written.insert(group, ends)),
-            Err(error) => drop(self.tasks.send(Task::Broken(error.to_string()))),
+            // What is in the map ends by itself.
+            Err(error) => {
+                tracing::error!(%error, "a lease cannot be written: it ends, and another director takes over");
+            }
         }
     }
 
@@ -264,7 +254,7 @@ impl Thread {
             Order::Fitness { group, fitness } => node.set_fitness(group, fitness),
             Order::Ready { group, is_ready } => node.set_ready(group, is_ready),
             Order::Digest { group, digest } => node.set_digest(group, digest),
-            Order::Probed { group, attempt, answered } => node.probed(group, attempt, answered),
+            Order::Probed { group, attempt, found, until } => node.probed(group, attempt, found, until),
             Order::Fenced { group, attempt, done } => node.fenced(group, attempt, done),
             Order::Failed { group } => node.failed(group, now),
             Order::Standby { group, answer } => drop(answer.send(node.standby(group, now))),
@@ -326,6 +316,9 @@ impl Thread {
                 .collect(),
             refused,
             longest_round: u64::try_from(self.longest_round.as_micros()).unwrap_or(u64::MAX),
+            // What this thread does not know.
+            synchronisation: None,
+            desired: None,
         }
     }
 
@@ -349,6 +342,7 @@ impl Thread {
             role: role.to_owned(),
             holder: self.node.holder(group, now).map(|node| self.name(node)),
             epoch: view.epoch,
+            takeovers: 0,
             lease: ends.map(|ends| status::milliseconds(ends.saturating_sub(now))),
             is_ready: view.is_ready,
             is_fit: view.fitness.is_fit,
@@ -360,16 +354,4 @@ impl Thread {
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Before others, and with its memory in place. Both may be forbidden; then it beats as well as it can.
-fn be_urgent() {
-    let parameters = libc::sched_param { sched_priority: PRIORITY };
-    #[allow(unsafe_code, reason = "no crate that the project has wraps sched_setscheduler")]
-    // SAFETY: the pointer is to a value that outlives the call.
-    let outcome = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) };
-    if outcome != 0 {
-        let error = std::io::Error::last_os_error();
-        tracing::warn!(%error, "the thread that beats has no real-time priority; it may be late under load");
-    }
 }

@@ -31,6 +31,7 @@ mod seal;
 mod sender;
 #[cfg(test)]
 mod tests;
+pub mod view;
 pub mod wire;
 
 pub use directory::{Active, DestinationKey, Directory};

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
 use super::address::Present;
-use super::announce::frame::Claim;
-use super::announce::socket::Listener;
+use super::announce::frame::{Claim, Word};
+use super::announce::socket::{About, Listener};
 use super::wire::Wires;
 use super::{Entry, Failure, Notice, Shared};
 use crate::config::model::GroupAddress;
@@ -28,13 +28,13 @@ const BENEFIT_OF_DOUBT: Duration = Duration::from_millis(200);
 
 /// A claim by somebody else.
 #[derive(Clone, Debug)]
-pub(super) struct Heard {
-    pub(super) interface: Arc<str>,
-    pub(super) claim: Claim,
+struct Heard {
+    interface: Arc<str>,
+    claim: Claim,
 }
 
 impl Heard {
-    pub(super) fn is_about(&self, address: &GroupAddress) -> bool {
+    fn is_about(&self, address: &GroupAddress) -> bool {
         address.address == self.claim.address && *address.interface == *self.interface
     }
 }
@@ -50,7 +50,6 @@ struct Ears {
 pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
     pub(super) changes: network::Changes,
-    pub(super) heard: broadcast::Sender<Heard>,
     pub(super) notices: mpsc::Sender<Notice>,
     ears: BTreeMap<Arc<str>, Ears>,
     /// Of addresses that somebody else has claimed.
@@ -69,7 +68,7 @@ enum Suspicion {
 enum Event {
     Due,
     Changed,
-    Heard(Arc<str>, io::Result<Claim>),
+    Heard(Arc<str>, io::Result<Word>),
 }
 
 impl Suspicion {
@@ -87,13 +86,8 @@ impl Suspicion {
 }
 
 impl Driver {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        changes: network::Changes,
-        heard: broadcast::Sender<Heard>,
-        notices: mpsc::Sender<Notice>,
-    ) -> Self {
-        Self { shared, changes, heard, notices, ears: BTreeMap::new(), suspicions: BTreeMap::new() }
+    pub(super) fn new(shared: Arc<Shared>, changes: network::Changes, notices: mpsc::Sender<Notice>) -> Self {
+        Self { shared, changes, notices, ears: BTreeMap::new(), suspicions: BTreeMap::new() }
     }
 
     pub(super) async fn run(mut self) {
@@ -109,7 +103,9 @@ impl Driver {
                         warn!(%error, "addresses may be missing, or not announced");
                     }
                 }
-                Event::Heard(interface, Ok(claim)) => self.consider(interface, claim),
+                Event::Heard(interface, Ok(Word::Has(claim))) => self.consider(interface, claim),
+                // Who is about to take an address of ours is answered, by the kernel.
+                Event::Heard(_, Ok(Word::Asks(_))) => {}
                 Event::Heard(interface, Err(error)) => self.ear_failed(&interface, &error),
             }
         }
@@ -135,8 +131,8 @@ impl Driver {
         let heard = poll_fn(|context| {
             for (interface, ears) in ears {
                 for listener in &ears.listeners {
-                    if let Poll::Ready(claim) = listener.poll_claim(context) {
-                        return Poll::Ready(Event::Heard(interface.clone(), claim));
+                    if let Poll::Ready(word) = listener.poll_word(context) {
+                        return Poll::Ready(Event::Heard(interface.clone(), word));
                     }
                 }
             }
@@ -193,7 +189,7 @@ impl Driver {
             }
             is_new = true;
             let list: Vec<_> = addresses.iter().copied().collect();
-            match Listener::open_all(wire.index, &list) {
+            match Listener::open_all(wire.index, About::Claims, &list) {
                 Ok(listeners) => {
                     self.ears.insert(interface, Ears { index: wire.index, addresses, listeners });
                 }
@@ -203,7 +199,6 @@ impl Driver {
                 }
             }
         }
-        self.shared.set_hearing(self.ears.keys().map(|interface| interface.to_string()).collect());
         if is_new {
             self.shared.apply_settings();
         }
@@ -246,11 +241,8 @@ impl Driver {
         let now = Instant::now();
         let is_known = self.suspicions.get(&claim.address).is_some_and(|known| !known.is_over(now));
         if !is_known && self.held(&heard).is_some() {
-            let suspicion = Suspicion::Due(now + BENEFIT_OF_DOUBT, heard.clone());
-            self.suspicions.insert(claim.address, suspicion);
+            self.suspicions.insert(claim.address, Suspicion::Due(now + BENEFIT_OF_DOUBT, heard));
         }
-        // Nobody may be asking just now.
-        self.heard.send(heard).ok();
     }
 
     /// The held group that it is about, and the address.
@@ -288,7 +280,6 @@ impl Driver {
         }
         warn!(%interface, %error, "no longer hears who else has the addresses of groups there");
         self.ears.remove(interface);
-        self.shared.set_hearing(self.ears.keys().map(|interface| interface.to_string()).collect());
     }
 
     /// Where nobody reads them, notices are lost: they are news and not state.

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -31,13 +31,11 @@ use super::identity::GroupId;
 use address::Present;
 pub use announce::frame::Claim;
 pub use announce::schedule::Timing;
-use driver::{Driver, Heard};
-pub use probe::{Answer, Probing};
+use driver::Driver;
+pub use probe::{Answer, Probed, Probing};
 use settings::Settings;
 use shared::{Entry, Shared};
 
-/// Claims that may wait for the one who probes.
-const CLAIMS: usize = 256;
 /// Notices that may wait.
 const NOTICES: usize = 64;
 
@@ -50,16 +48,23 @@ pub enum Notice {
     Restored { group: String, address: IpAddr },
 }
 
-/// Says in the log what is noticed, until the [`Takeover`] is gone.
-pub async fn log(mut notices: mpsc::Receiver<Notice>) {
-    while let Some(notice) = notices.recv().await {
-        match notice {
-            Notice::Conflict { group, address, by } => {
+impl Notice {
+    /// Says it in the log.
+    pub fn log(&self) {
+        match self {
+            Self::Conflict { group, address, by } => {
                 let by = by.map(|byte| format!("{byte:02x}")).join(":");
                 warn!(group, %address, by, "another machine claims an address that this one holds");
             }
-            Notice::Restored { group, address } => info!(group, %address, "was put back on its interface"),
+            Self::Restored { group, address } => info!(group, %address, "was put back on its interface"),
         }
+    }
+}
+
+/// Says in the log what is noticed, until the [`Takeover`] is gone.
+pub async fn log(mut notices: mpsc::Receiver<Notice>) {
+    while let Some(notice) = notices.recv().await {
+        notice.log();
     }
 }
 
@@ -67,16 +72,14 @@ pub async fn log(mut notices: mpsc::Receiver<Notice>) {
 pub enum Failure {
     #[error("there is no Ethernet interface {interface} in this network namespace (`ip link` lists them)")]
     NoInterface { interface: String },
-    #[error("cannot hear on interface {interface} whether somebody has its addresses")]
-    Deaf { interface: String },
+    #[error("cannot hear on interface {interface} whether somebody has its addresses: {source}")]
+    Deaf { interface: String, source: io::Error },
     #[error("cannot open a packet socket: {0}")]
     Open(#[source] io::Error),
     #[error("cannot send on interface {interface}: {source}")]
     Send { interface: String, source: io::Error },
     #[error("there is no group {0:?} in the configuration")]
     NoGroup(GroupId),
-    #[error("the task that announces addresses has ended")]
-    Ended,
     #[error(transparent)]
     Network(#[from] network::Error),
     #[error(transparent)]
@@ -91,8 +94,6 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct Takeover {
     shared: Arc<Shared>,
-    /// Only to subscribe: it ends with the task.
-    heard: broadcast::WeakSender<Heard>,
     driver: JoinHandle<()>,
 }
 
@@ -113,15 +114,14 @@ impl Takeover {
         timing: Timing,
     ) -> Result<(Self, mpsc::Receiver<Notice>), Failure> {
         let changes = Network::watch_interfaces()?;
-        let (heard, _) = broadcast::channel(CLAIMS);
         let (notices, receiver) = mpsc::channel(NOTICES);
         let shared = Arc::new(Shared::new(network, timing, Settings::open(directory)?)?);
         shared.set_groups(groups, Instant::now());
-        let mut driver = Driver::new(shared.clone(), changes, heard.clone(), notices);
+        let mut driver = Driver::new(shared.clone(), changes, notices);
         driver.follow().await?;
         shared.forget_settings();
         let driver = tokio::spawn(driver.run());
-        Ok((Self { shared, heard: heard.downgrade(), driver }, receiver))
+        Ok((Self { shared, driver }, receiver))
     }
 
     /// Puts the addresses of other configurations in place: those that are new in a held group come, those that
@@ -147,12 +147,11 @@ impl Takeover {
         outcome
     }
 
-    /// Is any of the group's addresses in use by somebody else? Takes `count` times `spacing`, and `wait`, if not.
-    /// A failure says nothing about that.
-    pub async fn probe(&self, group: GroupId, probing: Probing) -> Result<Answer, Failure> {
+    /// Is any of the group's addresses in use by somebody else, or about to be? Takes [`Probing::length`] if it is not in
+    /// use. A failure says nothing about that.
+    pub async fn probe(&self, group: GroupId, probing: Probing) -> Result<Probed, Failure> {
         let entry = self.shared.entry(group)?;
-        let heard = self.heard.upgrade().ok_or(Failure::Ended)?.subscribe();
-        probe::probe(&self.shared, &entry.group, probing, heard).await
+        probe::probe(&self.shared, &entry.group, probing).await
     }
 
     /// Serves a group: its addresses, the first announcements, then its programs. What is there already is left

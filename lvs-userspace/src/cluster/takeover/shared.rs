@@ -50,8 +50,6 @@ pub(super) struct Shared {
     groups: Mutex<BTreeMap<GroupId, Arc<Entry>>>,
     /// Locked by whoever changes addresses, from reading what is there to the end.
     pub(super) addresses: tokio::sync::Mutex<()>,
-    /// Names of the interfaces whose claims are heard.
-    hearing: Mutex<BTreeSet<String>>,
     settings: Mutex<Option<Settings>>,
     /// A schedule was changed.
     pub(super) wake: Notify,
@@ -72,7 +70,6 @@ impl Shared {
             wires: Mutex::default(),
             groups: Mutex::default(),
             addresses: tokio::sync::Mutex::default(),
-            hearing: Mutex::default(),
             settings: Mutex::new(Some(settings)),
             wake: Notify::new(),
             groups_changed: Notify::new(),
@@ -123,14 +120,6 @@ impl Shared {
 
     pub(super) fn is_own(&self, mac: Mac) -> bool {
         lock(&self.wires).is_own(mac)
-    }
-
-    pub(super) fn set_hearing(&self, interfaces: BTreeSet<String>) {
-        *lock(&self.hearing) = interfaces;
-    }
-
-    pub(super) fn hears(&self, interface: &str) -> bool {
-        lock(&self.hearing).contains(interface)
     }
 
     pub(super) fn send(&self, interface: &str, index: u32, frame: &[u8]) -> Result<(), Failure> {

@@ -1,13 +1,17 @@
 //! The cluster, where the configuration has one: the thread that beats, and the tasks that do its work.
 
+mod conflicts;
+mod describe;
 mod desired;
 mod others;
 mod readiness;
 mod replication;
+mod report;
 mod steward;
 mod terms;
+mod watched;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,11 +33,11 @@ use crate::cluster::election::{GroupSettings, Inherited, Refused, Settings};
 use crate::cluster::fitness::Tracker;
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::keys::Keyring;
-use crate::cluster::pulse::{Order, Parts, Pulse, Status};
+use crate::cluster::pulse::{Order, Parts, Pulse};
 use crate::cluster::reach::Peer;
 use crate::cluster::state::{self, Exchange, Heard, choose};
 use crate::cluster::sync::{Active, Directory};
-use crate::cluster::takeover::{self, Takeover, Timing};
+use crate::cluster::takeover::{Takeover, Timing};
 use crate::cluster::transport::Transport;
 use crate::cluster::vrrp::Progress;
 use crate::config::model::{Cluster as Plan, Failback, Service};
@@ -45,9 +49,11 @@ pub(super) use desired::{Desired, Own};
 use others::Others;
 use readiness::Come;
 use replication::{Keys, Replication};
+pub(super) use report::Report;
 pub(super) use steward::Turn;
 use steward::{Charge, Steward, probing};
 use terms::Terms;
+use watched::Watched;
 
 /// How long the connections and the desired state of others are waited for, after the time in which it should have been heard.
 const STATE_LIMIT: Duration = Duration::from_secs(60);
@@ -59,6 +65,8 @@ const FOLLOWED_AT_LEAST: Duration = Duration::from_secs(2);
 /// after the last, and the other director announces itself again after a second. Without the fence the kernel would
 /// pass a nat server's answers on as they are, and the client would reset the connection.
 const LINGER: Duration = Duration::from_millis(1500);
+/// Between two looks at what nobody says by itself.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How long a hold, or a handing over, is waited for in dead times.
 const PATIENCE: u32 = 2;
 
@@ -80,6 +88,8 @@ pub(super) struct Cluster {
     followed: Option<Peer>,
     /// Names of the groups that this director is active for.
     active: BTreeSet<String>,
+    /// How often it has become so, by group.
+    takeovers: BTreeMap<String, u64>,
     /// Not before all connections have come may a group be asked for, unless nobody tells any.
     is_ready: bool,
     ready_at_last: tokio::time::Instant,
@@ -89,6 +99,10 @@ pub(super) struct Cluster {
     healthy: u16,
     /// A planned restart was granted.
     is_held: bool,
+    look: tokio::time::Interval,
+    watched: Watched,
+    /// What was seen, and is yet to be said.
+    reports: VecDeque<Report>,
 }
 
 /// What an earlier life has left, looked at before packets meet this one's configuration.
@@ -203,7 +217,10 @@ impl Cluster {
         });
         let pulse =
             pulse.map_err(|error| Error::Cluster(format!("cannot start the thread that beats: {error}")))?;
+        tokio::spawn(conflicts::follow(notices, turns_sender.clone()));
         let steward = Steward {
+            own: node.name.clone(),
+            asks: BTreeMap::new(),
             takeover: Arc::clone(&takeover),
             pulse: pulse.handle(),
             charges,
@@ -238,7 +255,8 @@ impl Cluster {
         let replication = replication.transpose()?;
         let ready_at_last = tokio::time::Instant::now() + plan.timing.initdead;
         let steward = tokio::spawn(async move { steward.run(received, &held).await });
-        tokio::spawn(takeover::log(notices));
+        let watched =
+            Watched::new(name.clone(), plan.groups.iter().map(|group| group.name.clone()).collect());
         let mut cluster = Self {
             plan,
             pulse,
@@ -253,11 +271,15 @@ impl Cluster {
             exchange,
             followed: None,
             active: BTreeSet::new(),
+            takeovers: BTreeMap::new(),
             is_ready: false,
             ready_at_last,
             not_after: ready_at_last + STATE_LIMIT,
             healthy,
             is_held: false,
+            look: look_again(),
+            watched,
+            reports: VecDeque::new(),
         };
         cluster.tell_fitness();
         if cluster.replication.is_none() {
@@ -280,14 +302,21 @@ impl Cluster {
     pub(super) async fn changed(&mut self) -> Option<Turn> {
         loop {
             let waits = !self.is_ready;
+            if let Some(report) = self.reports.pop_front() {
+                return Some(Turn::Told(report));
+            }
             tokio::select! {
                 // The desired state is taken in before this director is ready to be active.
                 biased;
                 turn = self.turns.recv() => {
                     match &turn {
-                        Some(Turn::Active { group, .. }) => drop(self.active.insert(group.clone())),
+                        Some(Turn::Active { group, .. }) => {
+                            self.active.insert(group.clone());
+                            *self.takeovers.entry(group.clone()).or_default() += 1;
+                        }
                         Some(Turn::Standby { group }) => drop(self.active.remove(group)),
-                        Some(Turn::Held { .. } | Turn::Told(_) | Turn::Desired | Turn::Others) | None => {}
+                        Some(Turn::Told(report)) => self.watched.hear(report),
+                        Some(Turn::Held { .. } | Turn::Desired | Turn::Others) | None => {}
                     }
                     return turn;
                 }
@@ -298,6 +327,7 @@ impl Cluster {
                 }
                 () = changed(self.exchange.as_mut()) => return Some(Turn::Desired),
                 () = self.tracker.changed() => self.tell_fitness(),
+                _ = self.look.tick() => self.look_around().await,
                 () = told(self.replication.as_mut()), if waits => {}
                 () = tokio::time::sleep_until(self.ready_at_last), if waits => self.be_ready_at_last(),
             }
@@ -345,11 +375,19 @@ impl Cluster {
             return;
         }
         if is_coming {
-            warn!(
-                "not all connections, or not the desired state, have come in time: this director would serve without the rest"
-            );
+            let text = "not all connections, or not the desired state, have come in time: this director would serve without the rest";
+            warn!("{text}");
+            self.reports.push_back(self.watched.is_incomplete(text));
         }
         self.be_ready();
+    }
+
+    /// Sees what changes without a notice.
+    async fn look_around(&mut self) {
+        // A thread that does not answer has a watchdog.
+        let Ok(Some(status)) = timeout(LOOK_AGAIN, self.describe()).await else { return };
+        let is_complete = readiness::is_complete(&self.come(), self.is_active());
+        self.reports.extend(self.watched.look(&status, is_complete));
     }
 
     /// What the maps hold has changed, or who is active.
@@ -414,10 +452,6 @@ impl Cluster {
     pub(super) fn use_keys(&self, keys: Keyring) {
         self.keys.set(keys.clone());
         self.pulse.order(Order::Keys(keys));
-    }
-
-    pub(super) async fn describe(&self) -> Option<Status> {
-        self.ask(Order::Describe).await
     }
 
     /// `None`: all groups.
@@ -509,6 +543,14 @@ impl Cluster {
     }
 }
 
+/// The first look comes when there may be something to see.
+fn look_again() -> tokio::time::Interval {
+    let first = tokio::time::Instant::now() + LOOK_AGAIN;
+    let mut look = tokio::time::interval_at(first, LOOK_AGAIN);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    look
+}
+
 async fn changed(exchange: Option<&mut Exchange<State>>) {
     match exchange {
         Some(exchange) => exchange.changed().await,
@@ -557,6 +599,7 @@ fn settings(plan: &Plan, own: NodeId) -> Settings {
         keepalive: timing.keepalive,
         deadtime: timing.deadtime,
         initdead: timing.initdead,
+        probing: probing(timing.deadtime).length(),
         failback: match plan.auto_failback {
             Failback::Off => None,
             Failback::After(delay) => Some(delay),

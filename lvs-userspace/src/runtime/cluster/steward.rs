@@ -8,12 +8,15 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use super::report::{Names, Report, concerns, happens};
 use super::terms::{Term, Terms};
-use crate::cluster::election::{Notice, Why};
+use crate::alert::Topic;
+use crate::cluster::election::{Notice, Task, Why, Wire};
 use crate::cluster::identity::{GroupId, NodeId};
-use crate::cluster::pulse::{Handle, Order, Task};
-use crate::cluster::takeover::{Answer, Probing, Takeover};
+use crate::cluster::pulse::{Handle, Order};
+use crate::cluster::takeover::{Answer, Claim, Probed, Probing, Takeover};
 use crate::config::model::{Fence, Group};
+use crate::dataplane::monotonic_nanoseconds;
 use crate::program::{self, Program};
 
 /// Bytes of a program's output that are told when it fails.
@@ -34,7 +37,7 @@ pub(in crate::runtime) enum Turn {
         group: String,
     },
     /// For people.
-    Told(String),
+    Told(Report),
     /// Another director's desired state is another one: see [`Cluster::heard`](super::Cluster::heard).
     Desired,
     /// Others hold something else than before: see [`Cluster::replan`](super::Cluster::replan).
@@ -48,6 +51,10 @@ pub(super) struct Charge {
 }
 
 pub(super) struct Steward {
+    /// This director's name.
+    pub(super) own: String,
+    /// Why each group was last asked for.
+    pub(super) asks: BTreeMap<GroupId, Why>,
     pub(super) takeover: Arc<Takeover>,
     pub(super) pulse: Handle,
     pub(super) charges: BTreeMap<GroupId, Charge>,
@@ -113,16 +120,18 @@ impl Steward {
                         self.charges.get(&group).and_then(|charge| charge.group.fence.clone())
                     {
                         let (node, pulse) = (self.node(node), self.pulse.clone());
+                        let (name, turns) = (self.name(group), self.turns.clone());
                         running.spawn(async move {
-                            let done = run_fence(&fence, &node).await || fence.take_on_failure;
+                            let is_fenced = run_fence(&fence, &node).await;
+                            if !is_fenced && fence.take_on_failure {
+                                turns.send(Turn::Told(taken_unfenced(&name, &node))).ok();
+                            }
+                            let done = is_fenced || fence.take_on_failure;
                             pulse.order(Order::Fenced { group, attempt, done });
                         });
                     }
                 }
                 Task::Tell(notice) => self.tell(&notice),
-                Task::Broken(why) => {
-                    error!(why, "a lease cannot be written: it ends, and another director takes over")
-                }
             }
         }
         // What is under way is finished: addresses that are to go must be gone.
@@ -154,27 +163,36 @@ impl Steward {
         self.nodes.get(&node).cloned().unwrap_or_else(|| format!("{:016x}", node.0))
     }
 
-    fn tell(&self, notice: &Notice) {
-        let why = |why: &Why| match why {
+    fn why(&self, why: Why) -> String {
+        match why {
             Why::Vacant => "nobody has it".to_owned(),
-            Why::Silent(node) => format!("{} is silent", self.node(*node)),
-            Why::HandedOver(node) => format!("{} has handed it over", self.node(*node)),
+            Why::Silent(node) => format!("{} is silent", self.node(node)),
+            Why::HandedOver(node) => format!("{} has handed it over", self.node(node)),
             Why::Operator => "an operator wants it so".to_owned(),
-            Why::Fitter(node) => format!("{} is fitter", self.node(*node)),
-            Why::Preferred(node) => format!("{} asks for it", self.node(*node)),
+            Why::Fitter(node) => format!("{} is fitter", self.node(node)),
+            Why::Preferred(node) => format!("{} asks for it", self.node(node)),
             Why::Superseded => "another director has it for a later term".to_owned(),
             Why::Answered => "somebody answers for its addresses".to_owned(),
+            Why::Contended => "somebody else asks for its addresses too".to_owned(),
             Why::NotFenced => "the program that fences has failed".to_owned(),
             Why::NoQuorum => "no majority votes for it".to_owned(),
             Why::Resource => "it cannot be served here".to_owned(),
-        };
+        }
+    }
+
+    fn tell(&mut self, notice: &Notice) {
+        let why = |reason: &Why| self.why(*reason);
         let text = match notice {
             Notice::Dead { node } => format!("{} is silent on all paths", self.node(*node)),
             Notice::Alive { node } => format!("{} is heard", self.node(*node)),
             Notice::Asks { group, why: reason } => {
                 format!("asks for group {}: {}", self.name(*group), why(reason))
             }
-            Notice::Holds { group, epoch } => format!("holds group {} for term {epoch}", self.name(*group)),
+            Notice::Holds { group, epoch } => {
+                let asked =
+                    self.asks.get(group).map_or_else(String::new, |reason| format!(": {}", why(reason)));
+                format!("{} holds group {} for term {epoch}{asked}", self.own, self.name(*group))
+            }
             Notice::Lapsed { group } => {
                 format!("the lease of group {} has ended: no majority is heard", self.name(*group))
             }
@@ -200,7 +218,16 @@ impl Steward {
         if let Notice::Held { group, .. } = notice {
             self.turns.send(Turn::Held { group: self.name(*group) }).ok();
         }
-        self.turns.send(Turn::Told(text)).ok();
+        if let Notice::Asks { group, why } = notice {
+            self.asks.insert(*group, *why);
+        }
+        let names = Names {
+            group: &|group| self.name(group),
+            node: &|node| self.node(node),
+            groups: &self.charges.values().map(|charge| charge.group.name.clone()).collect::<Vec<_>>(),
+        };
+        let concerns = concerns(notice, &self.asks, &names);
+        self.turns.send(Turn::Told(Report { text, concerns })).ok();
     }
 }
 
@@ -243,19 +270,27 @@ async fn work(
 }
 
 async fn probe(group: GroupId, attempt: u64, takeover: &Takeover, pulse: &Handle, probing: Probing) {
-    let answered = match takeover.probe(group, probing).await {
-        Ok(Answer::Silent) => false,
-        Ok(Answer::Answered(claim)) => {
-            warn!(?claim, "somebody answers for an address of the group");
-            true
+    let told = |Claim { address, by }: Claim, what| {
+        let by = by.map(|byte| format!("{byte:02x}")).join(":");
+        warn!(%address, by, "{what}");
+    };
+    let (found, until) = match takeover.probe(group, probing).await {
+        Ok(Probed { answer: Answer::Silent, until }) => (Wire::Silent, until),
+        Ok(Probed { answer: Answer::Answered(claim), until }) => {
+            told(claim, "somebody answers for an address of the group");
+            (Wire::Answered, until)
+        }
+        Ok(Probed { answer: Answer::Asked(claim), until }) => {
+            told(claim, "somebody else asks, too, whether anybody has an address of the group");
+            (Wire::Asked, until)
         }
         // Who cannot ask cannot serve either.
         Err(failure) => {
             warn!(%failure, "cannot ask who has the addresses of the group");
-            true
+            (Wire::Answered, Duration::from_nanos(monotonic_nanoseconds()))
         }
     };
-    pulse.order(Order::Probed { group, attempt, answered });
+    pulse.order(Order::Probed { group, attempt, found, until });
 }
 
 /// Whether the program has made sure that `node` is dead.
@@ -278,6 +313,13 @@ async fn run_fence(fence: &Fence, node: &str) -> bool {
             error!(seconds = fence.timeout.as_secs(), node, "the program that fences took too long");
             false
         }
+    }
+}
+
+fn taken_unfenced(group: &str, node: &str) -> Report {
+    Report {
+        text: format!("takes group {group}, though the program that fences {node} has failed"),
+        concerns: vec![happens((Topic::Fence, node.to_owned(), vec![group.to_owned()]))],
     }
 }
 

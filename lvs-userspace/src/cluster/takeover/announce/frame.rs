@@ -20,7 +20,7 @@ const IPV6: usize = 40;
 pub(super) const ICMPV6: u8 = 58;
 /// What a router would have lowered: the frame is of this link.
 const HOPS: u8 = 255;
-const SOLICITATION: u8 = 135;
+pub(super) const SOLICITATION: u8 = 135;
 pub(super) const ADVERTISEMENT: u8 = 136;
 /// Flags of an advertisement, in its fifth byte.
 const ROUTER: u8 = 0x80;
@@ -28,19 +28,37 @@ const OVERRIDE: u8 = 0x20;
 const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-/// Where in a frame of ARP the sender's address stands.
+/// Where in a frame of ARP the sender's address stands, and the target's.
 pub(super) const ARP_SENDER: u32 = 28;
+pub(super) const ARP_TARGET: u32 = 38;
 /// Where in a frame of IPv6 the next header stands, the type of the ICMPv6 message, and the last four bytes of the
-/// address that a neighbour advertisement is about.
+/// address that a neighbour advertisement or solicitation is about.
 pub(super) const IPV6_NEXT_HEADER: u32 = 20;
 pub(super) const ICMPV6_TYPE: u32 = 54;
-pub(super) const ADVERTISED_TAIL: u32 = 74;
+pub(super) const TARGET_TAIL: u32 = 74;
 
-/// Somebody says that an address is his.
+/// Somebody and an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
     pub address: IpAddr,
     pub by: Mac,
+}
+
+/// What somebody says of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// It is his.
+    Has(Claim),
+    /// He is about to take it, and asks whether somebody has it: see [`probe`].
+    Asks(Claim),
+}
+
+impl Word {
+    pub(crate) const fn claim(&self) -> Claim {
+        match self {
+            Self::Has(claim) | Self::Asks(claim) => *claim,
+        }
+    }
 }
 
 /// The frames that tell everybody on the link that `address` is at `mac`, in the order they are sent: a
@@ -72,8 +90,9 @@ pub(crate) fn probe(address: IpAddr, mac: Mac) -> Vec<u8> {
     }
 }
 
-/// RFC 4291 section 2.7.1.
-fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+/// Where an address is asked for: who takes it has to be there before he asks (RFC 4862 section 5.4.2). RFC 4291
+/// section 2.7.1.
+pub(super) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let mut group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0).octets();
     group[13..].copy_from_slice(&address.octets()[13..]);
     group.into()
@@ -113,47 +132,72 @@ fn icmpv6_sum(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> u64 {
     checksum::add_bytes(checksum::add_bytes(sum, &destination.octets()), message)
 }
 
-/// What a frame claims, if it is ARP or a neighbour advertisement. A question in the name of nobody claims
-/// nothing: another director that asks as we do does not hold the address.
-pub(crate) fn claim(frame: &[u8]) -> Option<Claim> {
+/// What a frame says of an address, if it is ARP, a neighbour advertisement, or a question by who is about to take it.
+pub(crate) fn word(frame: &[u8]) -> Option<Word> {
     let (header, packet) = frame.split_at_checked(ETHERNET)?;
     match [header[12], header[13]] {
-        ETHERTYPE_ARP => arp_claim(packet),
-        ETHERTYPE_IPV6 => advertised(header, packet),
+        ETHERTYPE_ARP => arp_word(packet),
+        ETHERTYPE_IPV6 => discovered(header, packet),
         _ => None,
     }
 }
 
-fn arp_claim(packet: &[u8]) -> Option<Claim> {
+/// Who names himself as the sender has that address. A request in the name of nobody is a probe (RFC 5227
+/// section 1.1).
+fn arp_word(packet: &[u8]) -> Option<Word> {
     let (types, rest) = packet.split_at_checked(ARP_TYPES.len())?;
-    let sender = rest.get(2..12).filter(|_| types == ARP_TYPES)?;
-    let address = Ipv4Addr::from(<[u8; 4]>::try_from(&sender[6..]).ok()?);
-    let by = sender[..6].try_into().ok()?;
-    (!address.is_unspecified()).then_some(Claim { address: address.into(), by })
+    let fields = rest.get(..22).filter(|_| types == ARP_TYPES)?;
+    let address = |bytes: &[u8]| Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?));
+    let (by, sender) = (fields[2..8].try_into().ok()?, address(&fields[8..12])?);
+    if !sender.is_unspecified() {
+        return Some(Word::Has(Claim { address: sender.into(), by }));
+    }
+    let target = address(&fields[18..22])?;
+    (fields[..2] == [0, REQUEST]).then_some(Word::Asks(Claim { address: target.into(), by }))
 }
 
-/// Checked as RFC 4861 section 7.1.2 asks.
-fn advertised(header: &[u8], packet: &[u8]) -> Option<Claim> {
+/// An advertisement, checked as RFC 4861 section 7.1.2 asks; or a solicitation in the name of nobody, as section 7.1.1
+/// asks.
+fn discovered(header: &[u8], packet: &[u8]) -> Option<Word> {
     let (ip, rest) = packet.split_at_checked(IPV6)?;
     let message = rest.get(..usize::from(u16::from_be_bytes([ip[4], ip[5]])))?;
-    if ip[6] != ICMPV6 || ip[7] != HOPS || message.len() < 24 || message[..2] != [ADVERTISEMENT, 0] {
+    if ip[6] != ICMPV6 || ip[7] != HOPS || message.len() < 24 || message[1] != 0 {
         return None;
     }
     let address = |bytes: &[u8]| Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?));
-    if checksum::finish(icmpv6_sum(address(&ip[8..24])?, address(&ip[24..40])?, message)) != 0 {
+    let (source, destination, target) =
+        (address(&ip[8..24])?, address(&ip[24..40])?, address(&message[8..24])?);
+    if checksum::finish(icmpv6_sum(source, destination, message)) != 0 {
         return None;
     }
-    let mut by = header[6..12].try_into().ok()?;
-    let mut options = &message[24..];
+    let by = header[6..12].try_into().ok()?;
+    let option = link_layer_address(&message[24..]).ok()?;
+    let claim = |by| Claim { address: target.into(), by };
+    match message[0] {
+        ADVERTISEMENT => Some(Word::Has(claim(option.unwrap_or(by)))),
+        SOLICITATION if source.is_unspecified() && destination == solicited_node(target) => {
+            Some(Word::Asks(claim(by)))
+        }
+        _ => None,
+    }
+}
+
+/// An option that makes the whole message invalid.
+struct Invalid;
+
+/// What the options say of the target, if they do.
+fn link_layer_address(mut options: &[u8]) -> Result<Option<Mac>, Invalid> {
+    let mut found = None;
     // Units of eight bytes; one of length 0 makes the message invalid.
     while let [kind, units, ..] = *options {
-        let (option, rest) = options.split_at_checked(usize::from(units) * 8).filter(|_| units > 0)?;
+        let split = options.split_at_checked(usize::from(units) * 8).filter(|_| units > 0);
+        let (option, rest) = split.ok_or(Invalid)?;
         if kind == TARGET_LINK_LAYER_ADDRESS {
-            by = option[2..8].try_into().ok()?;
+            found = option[2..8].try_into().ok();
         }
         options = rest;
     }
-    Some(Claim { address: address(&message[8..24])?.into(), by })
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -227,36 +271,52 @@ mod tests {
     }
 
     #[test]
-    fn announcements_claim_and_probes_do_not() {
+    fn announcements_claim_and_probes_ask() {
         for address in [IpAddr::from(V4), IpAddr::from(V6)] {
             for frame in announcements(address, MAC, true) {
-                assert_eq!(claim(&frame), Some(Claim { address, by: MAC }));
+                assert_eq!(word(&frame), Some(Word::Has(Claim { address, by: MAC })));
             }
-            assert_eq!(claim(&probe(address, MAC)), None);
+            assert_eq!(word(&probe(address, MAC)), Some(Word::Asks(Claim { address, by: MAC })));
         }
     }
 
     #[test]
-    fn frames_that_are_cut_or_changed_claim_nothing() {
+    fn questions_of_others_ask_for_nothing() {
+        // Who has an address and asks for another says only that he has it.
+        let other = Ipv4Addr::new(192, 0, 2, 1);
+        let asks = arp(REQUEST, (MAC, other), (Mac::default(), V4));
+        assert_eq!(word(&asks), Some(Word::Has(Claim { address: other.into(), by: MAC })));
+        let answer = arp(REPLY, (MAC, Ipv4Addr::UNSPECIFIED), (MAC, V4));
+        assert_eq!(word(&answer), None, "nobody answers");
+        let source = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+        for (source, group) in [(source, solicited_node(V6)), (Ipv6Addr::UNSPECIFIED, ALL_NODES)] {
+            assert_eq!(word(&discovery(MAC, source, group, [SOLICITATION, 0], V6, &[])), None);
+        }
+    }
+
+    #[test]
+    fn frames_that_are_cut_or_changed_say_nothing() {
         for address in [IpAddr::from(V4), IpAddr::from(V6)] {
-            let frame = announcements(address, MAC, true).pop().unwrap();
-            let end = if address.is_ipv4() { 32 } else { frame.len() };
-            for length in 0..end {
-                assert_eq!(claim(&frame[..length]), None, "{length} bytes of {frame:?}");
+            for frame in announcements(address, MAC, true).into_iter().chain([probe(address, MAC)]) {
+                for length in 0..frame.len() {
+                    assert_eq!(word(&frame[..length]), None, "{length} bytes of {frame:?}");
+                }
             }
         }
-        let [frame] = announcements(V6.into(), MAC, true).try_into().unwrap();
-        for position in ETHERNET + 4..frame.len() {
-            let mut frame = frame.clone();
-            frame[position] ^= 0x10;
-            assert_eq!(claim(&frame), None, "byte {position}");
+        for frame in announcements(V6.into(), MAC, true).into_iter().chain([probe(V6.into(), MAC)]) {
+            for position in ETHERNET + 4..frame.len() {
+                let mut frame = frame.clone();
+                frame[position] ^= 0x10;
+                assert_eq!(word(&frame), None, "byte {position}");
+            }
         }
         // An option that claims to have no length would never end.
         let mut message = vec![ADVERTISEMENT, 0, 0, 0, OVERRIDE, 0, 0, 0];
         message.extend(V6.octets());
         let endless = discovery(MAC, V6, ALL_NODES, [ADVERTISEMENT, OVERRIDE], V6, &[3, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(claim(&endless), None);
+        assert_eq!(word(&endless), None);
         let short = discovery(MAC, V6, ALL_NODES, [ADVERTISEMENT, OVERRIDE], V6, &[]);
-        assert_eq!(claim(&short), Some(Claim { address: V6.into(), by: MAC }), "the frame's sender");
+        let claim = Claim { address: V6.into(), by: MAC };
+        assert_eq!(word(&short), Some(Word::Has(claim)), "the frame's sender");
     }
 }

@@ -1,6 +1,8 @@
 //! Everything that is counted and measured, for Prometheus. Names, types and labels are a promise to whoever has
 //! dashboards and alerts on them: docs/metrics.md, which a test compares with what is written here.
 
+mod cluster;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use super::exposition::{Exposition, Kind};
 use super::model::{Stats, Traffic};
 use super::overview::Overview;
 use super::process::Process;
+use crate::cluster::pulse::Status;
 use crate::config::model::Check;
 use crate::health::pool::{ServerView, ServiceView};
 use crate::health::watch::LATE_CLASSES;
@@ -22,6 +25,8 @@ pub(super) struct Sources<'a> {
     pub(super) checks: &'a [CheckView],
     pub(super) pace: Pace,
     pub(super) process: Process,
+    /// `None` without a cluster.
+    pub(super) cluster: Option<&'a Status>,
 }
 
 use Kind::{Counter, Gauge, Histogram};
@@ -49,6 +54,7 @@ pub(super) fn render(sources: &Sources<'_>) -> String {
     pace(&mut to, sources.pace);
     agent(&mut to, sources.overview);
     process(&mut to, sources.process);
+    cluster::render(&mut to, sources.cluster);
     to.finish()
 }
 
@@ -368,6 +374,7 @@ mod tests {
             checks: &[],
             pace: Pace { probes: 7, late: [1, 2, 3, 0, 1], ..Pace::default() },
             process: Process::read(),
+            cluster: None,
         });
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
         let rendered: BTreeSet<_> = types.collect();

@@ -1,0 +1,206 @@
+//! An attempt to take a group: what is found out before, the claim, and what ends it.
+
+use std::time::Duration;
+
+use super::{Node, Notice, Output, State, Task, Why};
+use crate::cluster::identity::GroupId;
+
+/// Something that has to be found out before a group is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    Pending,
+    Good,
+    Bad(Why),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attempt {
+    /// Names what is asked for it: no two of a director's life have the same, so that an answer to an earlier question is
+    /// not taken for this one's.
+    number: u64,
+    /// When it began to wait for what it waits for.
+    since: Duration,
+    /// The term that is claimed. Without a voter a claim waits for the checks.
+    pub(super) epoch: Option<u64>,
+    /// Nobody answers for the addresses.
+    wire: Check,
+    /// Until when that was listened for.
+    listened: Duration,
+    fence: Check,
+}
+
+/// What the wire says of a group's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Nobody answers for them.
+    Silent,
+    Answered,
+    /// Nobody answers for them, and somebody else asks.
+    Asked,
+}
+
+impl Node {
+    /// What [`Task::Probe`] has found, and until when it has listened.
+    pub fn probed(&mut self, group: GroupId, number: u64, found: Wire, until: Duration) {
+        let is_weak = self.settings.is_weak();
+        self.with_attempt(group, number, |attempt| {
+            attempt.listened = until;
+            attempt.wire = match found {
+                Wire::Answered => Check::Bad(Why::Answered),
+                // Two that are about to take it, and nothing else to keep them apart: neither may.
+                Wire::Asked if is_weak => Check::Bad(Why::Contended),
+                Wire::Silent | Wire::Asked => Check::Good,
+            };
+        });
+    }
+
+    /// Whether the program that makes sure of a silent node's death has done so.
+    pub fn fenced(&mut self, group: GroupId, number: u64, done: bool) {
+        self.with_attempt(group, number, |attempt| {
+            attempt.fence = if done { Check::Good } else { Check::Bad(Why::NotFenced) };
+        });
+    }
+
+    fn with_attempt(&mut self, group: GroupId, number: u64, note: impl FnOnce(&mut Attempt)) {
+        let Some(index) = self.index(group) else { return };
+        if let State::Asking(attempt) = &mut self.seats[index].state
+            && attempt.number == number
+        {
+            note(attempt);
+        }
+    }
+
+    const fn number_attempt(&mut self) -> u64 {
+        self.attempts += 1;
+        self.attempts
+    }
+
+    pub(super) fn ask(&mut self, index: usize, now: Duration) {
+        let node = self.settings.node;
+        let group = self.group(index);
+        let number = self.number_attempt();
+        let seat = &mut self.seats[index];
+        let last_holder = seat.last_holder(node);
+        // One that is heard has given it up by itself.
+        let silent = last_holder.filter(|holder| {
+            !self.peers.iter().any(|peer| peer.node == *holder && peer.is_heard(now, self.settings.deadtime))
+        });
+        let fenced = silent.filter(|_| self.settings.groups[index].fences);
+        seat.state = State::Asking(Attempt {
+            number,
+            since: now,
+            epoch: None,
+            wire: Check::Pending,
+            listened: now,
+            fence: if fenced.is_some() { Check::Pending } else { Check::Good },
+        });
+        let why = match (silent, last_holder) {
+            (Some(node), _) => Why::Silent(node),
+            (None, Some(node)) => Why::HandedOver(node),
+            (None, None) => Why::Vacant,
+        };
+        if seat.stood_back.is_none() {
+            self.tell(Notice::Asks { group, why });
+        }
+        self.order(Task::Probe { group, attempt: number });
+        if let Some(node) = fenced {
+            self.order(Task::Fence { group, attempt: number, node });
+        }
+        // A vote costs a way there and back, which the checks take too.
+        if !self.settings.is_weak() {
+            self.claim(index, now);
+        }
+    }
+
+    /// The answer of before is too old to rest on.
+    fn ask_again(&mut self, index: usize, now: Duration) {
+        let group = self.group(index);
+        let number = self.number_attempt();
+        if let State::Asking(attempt) = &mut self.seats[index].state {
+            *attempt = Attempt { number, since: now, wire: Check::Pending, ..*attempt };
+            self.order(Task::Probe { group, attempt: number });
+        }
+    }
+
+    fn claim(&mut self, index: usize, now: Duration) {
+        let node = self.settings.node;
+        let seat = &mut self.seats[index];
+        if let State::Asking(attempt) = &mut seat.state {
+            // A program that fences may have taken its time.
+            attempt.since = now;
+            attempt.epoch = Some(seat.ballot.take(node));
+            self.must_beat = true;
+        }
+    }
+
+    pub(super) fn ask_on(&mut self, index: usize, now: Duration) {
+        let State::Asking(attempt) = self.seats[index].state else { return };
+        let Attempt { since, epoch, wire, listened, fence, .. } = attempt;
+        if let (Check::Bad(why), _) | (_, Check::Bad(why)) = (wire, fence) {
+            return self.stand_back(index, why, now);
+        }
+        let group = self.group(index);
+        let is_checked = wire == Check::Good && fence == Check::Good;
+        // Another director may have begun to ask when this one had ceased to listen, and still waits for an answer.
+        let is_old = now.saturating_sub(listened) > self.settings.probing;
+        // A program that fences has a time limit of its own.
+        let is_overdue = now.saturating_sub(since) >= 2 * self.settings.deadtime && fence != Check::Pending;
+        let Some(epoch) = epoch else {
+            let claimed = self.alive(now).any(|peer| peer.says(group).is_some_and(|said| said.claims));
+            if claimed || !self.seats[index].ballot.is_free(now) {
+                return self.stand_back(index, Why::Superseded, now);
+            }
+            match is_checked {
+                true if is_old => self.ask_again(index, now),
+                true => self.claim(index, now),
+                false if is_overdue => self.stand_back(index, Why::NoQuorum, now),
+                false => {}
+            }
+            return;
+        };
+        // What the wire said while the other director was still heard says nothing of what it does now.
+        let alone = self.settings.alone_after();
+        let is_alone = self.settings.is_weak() && !self.peers.iter().any(|peer| peer.is_heard(now, alone));
+        if is_alone && is_old {
+            return self.stand_back(index, Why::NoQuorum, now);
+        }
+        let (ends, fresh_until) = self.lease_of(index, epoch, now);
+        if ends > now && is_checked {
+            let seat = &mut self.seats[index];
+            seat.state = State::Holding { epoch, ends, fresh_until, serves: true };
+            seat.stood_back = None;
+            seat.is_wanted = false;
+            self.outputs.push(Output::Lease { group, epoch, ends, fresh_until });
+            self.order(Task::Serve { group, epoch });
+            self.tell(Notice::Holds { group, epoch });
+            return;
+        }
+        if self.is_surpassed(index, epoch, now) {
+            return self.stand_back(index, Why::Superseded, now);
+        }
+        if is_overdue {
+            self.stand_back(index, Why::NoQuorum, now);
+        }
+    }
+
+    fn stand_back(&mut self, index: usize, why: Why, now: Duration) {
+        let group = self.group(index);
+        let rank = self.settings.rank(index, self.settings.node);
+        let wait = self.settings.deadtime * u32::try_from(1 + rank).unwrap_or(1);
+        let seat = &mut self.seats[index];
+        if seat.claim().is_some() {
+            seat.ballot.take_back(now);
+            self.must_beat = true;
+        }
+        seat.state = State::Idle;
+        seat.not_before = now + wait;
+        // Where votes were split it is still the one to try first; else somebody else may do better.
+        if !matches!(why, Why::NoQuorum | Why::Superseded | Why::Contended) {
+            seat.yields_until = seat.not_before;
+        }
+        if seat.stood_back != Some(why) {
+            seat.stood_back = Some(why);
+            self.tell(Notice::StoodBack { group, why });
+        }
+    }
+}

@@ -67,7 +67,9 @@ const FOLLOWED_AT_LEAST: Duration = Duration::from_secs(2);
 const LINGER: Duration = Duration::from_millis(1500);
 /// Between two looks at what nobody says by itself.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// How long a hold, or a handing over, is waited for in dead times.
+/// How long another director may take to have what this one hands over at its end.
+const HANDING_OVER: Duration = Duration::from_secs(2);
+/// How long a hold, or an answer of the thread that beats, is waited for in dead times.
 const PATIENCE: u32 = 2;
 
 pub(super) struct Cluster {
@@ -504,21 +506,10 @@ impl Cluster {
     /// Hands everything over, unless the others wait for the next start. When this returns, nothing comes here any
     /// more that the fence would have to stop.
     pub(super) async fn end(self) {
-        let hands_over = !self.is_held
-            && self.is_active()
-            && self.describe().await.is_some_and(|status| status.peers.iter().any(|peer| peer.is_alive));
-        let Self { pulse, takeover, steward, is_held, plan, .. } = self;
-        if !is_held {
-            let (answer, done) = oneshot::channel();
-            pulse.order(Order::Leave(answer));
-            if timeout(PATIENCE * plan.timing.deadtime, done).await.is_err() {
-                warn!("nothing was handed over: the others take it after the dead time");
-            }
+        if !self.is_held {
+            self.leave().await;
         }
-        if hands_over {
-            // It beats meanwhile: without its vote the other director would first have to miss it.
-            tokio::time::sleep(LINGER).await;
-        }
+        let Self { pulse, takeover, steward, is_held, .. } = self;
         // Joins the thread; then the steward has nobody to do anything for.
         drop(pulse);
         if let Err(error) = steward.await {
@@ -526,6 +517,32 @@ impl Cluster {
         }
         if !is_held && let Some(takeover) = Arc::into_inner(takeover) {
             takeover.close();
+        }
+    }
+
+    /// Gives everything up, and beats until others have it and are known for it: without the vote of this director
+    /// another one would first have to miss it.
+    async fn leave(&self) {
+        let is_heard =
+            self.describe().await.is_some_and(|status| status.peers.iter().any(|peer| peer.is_alive));
+        if timeout(PATIENCE * self.plan.timing.deadtime, self.ask(Order::Leave)).await.is_err() {
+            warn!("nothing was handed over: the others take it after the dead time");
+        }
+        if is_heard && self.is_active() {
+            // There may be nobody who can take it.
+            timeout(HANDING_OVER, self.taken_over()).await.ok();
+            tokio::time::sleep(LINGER).await;
+        }
+    }
+
+    /// Returns when others claim all groups that were held here.
+    async fn taken_over(&self) {
+        let is_over = |status: crate::cluster::pulse::Status| {
+            let mut groups = status.groups.iter().filter(|group| self.active.contains(&group.name));
+            groups.all(|group| group.holder.is_some())
+        };
+        while !self.describe().await.is_none_or(is_over) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 

@@ -4,22 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
 use super::Cluster;
 use super::steward::Turn;
 use crate::cluster::election::Refused;
 use crate::cluster::identity::GroupId;
-use crate::cluster::pulse::Order;
+use crate::cluster::pulse::{Order, Status};
 use crate::runtime::Error;
 
 /// How long others may still send here what is another director's now: a neighbour table takes no news for a second
 /// after the last, and the other director announces itself again after a second. Without the fence the kernel would
 /// pass a nat server's answers on as they are, and the client would reset the connection.
 const LINGER: Duration = Duration::from_millis(1500);
-/// How long a hold, or a handing over, is waited for in dead times.
+/// How long another director may take to have what this one hands over at its end.
+const HANDING_OVER: Duration = Duration::from_secs(2);
+/// How long a hold, or an answer of the thread that beats, is waited for in dead times.
 const PATIENCE: u32 = 2;
 
 impl Cluster {
@@ -73,21 +74,10 @@ impl Cluster {
     /// Hands everything over, unless the others wait for the next start. When this returns, nothing comes here any
     /// more that the fence would have to stop.
     pub(in crate::runtime) async fn end(self) {
-        let hands_over = !self.is_held
-            && self.is_active()
-            && self.describe().await.is_some_and(|status| status.peers.iter().any(|peer| peer.is_alive));
-        let Self { pulse, takeover, steward, is_held, plan, .. } = self;
-        if !is_held {
-            let (answer, done) = oneshot::channel();
-            pulse.order(Order::Leave(answer));
-            if timeout(PATIENCE * plan.timing.deadtime, done).await.is_err() {
-                warn!("nothing was handed over: the others take it after the dead time");
-            }
+        if !self.is_held {
+            self.leave().await;
         }
-        if hands_over {
-            // It beats meanwhile: without its vote the other director would first have to miss it.
-            tokio::time::sleep(LINGER).await;
-        }
+        let Self { pulse, takeover, steward, is_held, .. } = self;
         // Joins the thread; then the steward has nobody to do anything for.
         drop(pulse);
         if let Err(error) = steward.await {
@@ -95,6 +85,32 @@ impl Cluster {
         }
         if !is_held && let Some(takeover) = Arc::into_inner(takeover) {
             takeover.close();
+        }
+    }
+
+    /// Gives everything up, and beats until others have it and are known for it: without the vote of this director
+    /// another one would first have to miss it.
+    async fn leave(&self) {
+        let is_heard =
+            self.describe().await.is_some_and(|status| status.peers.iter().any(|peer| peer.is_alive));
+        if timeout(PATIENCE * self.plan.timing.deadtime, self.ask(Order::Leave)).await.is_err() {
+            warn!("nothing was handed over: the others take it after the dead time");
+        }
+        if is_heard && self.is_active() {
+            // There may be nobody who can take it.
+            timeout(HANDING_OVER, self.taken_over()).await.ok();
+            sleep(LINGER).await;
+        }
+    }
+
+    /// Returns when others claim all groups that were held here.
+    async fn taken_over(&self) {
+        let is_over = |status: Status| {
+            let mut groups = status.groups.iter().filter(|group| self.active.contains(&group.name));
+            groups.all(|group| group.holder.is_some())
+        };
+        while !self.describe().await.is_none_or(is_over) {
+            sleep(Duration::from_millis(10)).await;
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Everything that is counted and measured, for Prometheus. Names, types and labels are a promise to whoever has
 //! dashboards and alerts on them: docs/metrics.md, which a test compares with what is written here.
 
+mod vrrp;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use super::exposition::{Exposition, Kind};
 use super::model::{Stats, Traffic};
 use super::overview::Overview;
 use super::process::Process;
+use crate::cluster::vrrp::RouterStatus;
 use crate::config::model::Check;
 use crate::health::pool::{ServerView, ServiceView};
 use crate::health::watch::LATE_CLASSES;
@@ -21,6 +24,7 @@ pub(super) struct Sources<'a> {
     pub(super) services: &'a [ServiceView],
     pub(super) checks: &'a [CheckView],
     pub(super) pace: Pace,
+    pub(super) routers: &'a [RouterStatus],
     pub(super) process: Process,
 }
 
@@ -48,6 +52,7 @@ pub(super) fn render(sources: &Sources<'_>) -> String {
     checks(&mut to, sources);
     pace(&mut to, sources.pace);
     agent(&mut to, sources.overview);
+    vrrp::routers(&mut to, sources.routers);
     process(&mut to, sources.process);
     to.finish()
 }
@@ -367,6 +372,7 @@ mod tests {
             services: &[],
             checks: &[],
             pace: Pace { probes: 7, late: [1, 2, 3, 0, 1], ..Pace::default() },
+            routers: &[],
             process: Process::read(),
         });
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));

@@ -112,6 +112,10 @@ causes! {
     ProbeAnswered = 30, "probe_answered", Pass;
     /// A health probe's packet that cannot take the path of the clients' packets.
     ProbeLost = 31, "probe_lost", Drop;
+    /// Of a TCP connection with a real server that is down: its client was sent a reset.
+    Reset = 32, "reset", Answer;
+    /// Of a flow with a real server that is down, and not to be answered, or the budget for resets is spent.
+    ServerDown = 33, "server_down", Drop;
 }
 
 /// Counters in `CAUSES`; room for causes to come.

@@ -18,8 +18,8 @@ shared_pod! {
 }
 
 shared_pod! {
-    /// Value of `ERROR_BUDGET`, one per CPU: ICMP errors sent in the current second.
-    pub struct ErrorBudget [8] {
+    /// Value of `ERROR_BUDGET` and `RESET_BUDGET`, one per CPU: answers of a kind sent in the current second.
+    pub struct Budget [8] {
         /// The second, in units of 2^30 ns.
         pub second: u32,
         pub sent: u32,

@@ -22,6 +22,8 @@ pub mod destination_flags {
     pub const BEHIND_ROUTER: u8 = 1 << 1;
     /// Taken out of its service: its flows are steered anew.
     pub const REMOVED: u8 = 1 << 2;
+    /// Down: its TCP connections are reset, and all else is steered anew.
+    pub const RESETS: u8 = 1 << 3;
 }
 
 shared_pod! {

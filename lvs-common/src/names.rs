@@ -40,6 +40,7 @@ pub const TABLE: &str = "TABLE";
 pub const SCRATCH: &str = "SCRATCH";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 pub const ERROR_BUDGET: &str = "ERROR_BUDGET";
+pub const RESET_BUDGET: &str = "RESET_BUDGET";
 /// Health probes that take the path of the clients' packets, by the mark of their sockets.
 pub const PROBES: &str = "PROBES";
 /// The flows of their answers.
@@ -57,7 +58,7 @@ pub const DIRECTORS: &str = "DIRECTORS";
 pub const DECAPSULATION: &str = "DECAPSULATION";
 
 /// Every map of the director's object, in the order in which docs/bpftool.md explains them.
-pub const DIRECTOR_MAPS: [&str; 27] = [
+pub const DIRECTOR_MAPS: [&str; 28] = [
     SETTINGS,
     INTERFACES,
     SERVICES,
@@ -80,6 +81,7 @@ pub const DIRECTOR_MAPS: [&str; 27] = [
     SCRATCH,
     FRAGMENTS,
     ERROR_BUDGET,
+    RESET_BUDGET,
     PROBES,
     PROBE_FLOWS,
     EVENTS,

@@ -19,7 +19,8 @@ shared_pod! {
         pub buckets: u32,
         /// Connections that may be established at one time.
         pub connections: u32,
-        pub reserved: u32,
+        /// TCP connections reset, at the most, per second and CPU.
+        pub resets_per_second: u32,
         /// Of the hash that names a flow's bucket.
         pub seed: u64,
     }
@@ -75,7 +76,7 @@ impl Settings {
             embryonic_slots: crate::limits::EMBRYONIC,
             buckets: 0,
             connections: crate::limits::CONNECTIONS,
-            reserved: 0,
+            resets_per_second: 50_000,
             seed: 0,
         }
     }

@@ -21,7 +21,7 @@ pub(crate) struct DemoOptions {
 
 #[derive(Args)]
 pub(crate) struct LabOptions {
-    /// `up`, `exec`, `pcap` or `down` with their arguments; `--help` lists them.
+    /// `up`, `exec`, `pcap`, `down`, `scale` or `matrix` with their arguments; `--help` lists them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     arguments: Vec<String>,
 }
@@ -34,7 +34,7 @@ pub(crate) fn demo(options: &DemoOptions) -> Result<ExitCode> {
 
 pub(crate) fn run(options: &LabOptions) -> Result<ExitCode> {
     // The others act on a network that is up, with the programs it was made with.
-    if options.arguments.first().is_some_and(|action| action == "up") {
+    if options.arguments.first().is_some_and(|action| ["up", "scale", "matrix"].contains(&action.as_str())) {
         build::everything()?;
     }
     become_lab(options.arguments.iter().cloned())

@@ -25,6 +25,7 @@ pub(crate) const LAB: &[Tool] = &[
     BPFTOOL,
     tool("ip", "iproute2"),
     tool("ethtool", "ethtool"),
+    tool("nft", "nftables"),
     tool("tcpdump", "tcpdump"),
     tool("nginx", "nginx-light"),
     tool("curl", "curl"),
@@ -44,6 +45,7 @@ pub(crate) const LAB: &[Tool] = &[
     tool("mariadbd", "mariadb-server"),
     tool("/usr/lib/postgresql", "postgresql"),
     tool("slapd", "slapd"),
+    tool("/usr/lib/news/bin/nnrpd", "inn2"),
     tool("/usr/lib/dovecot/imap", "dovecot-imapd"),
     tool("/usr/lib/dovecot/pop3", "dovecot-pop3d"),
     tool("freeradius", "freeradius"),
@@ -131,7 +133,10 @@ fn update() {
 }
 
 fn apt_get() -> Command {
+    // What inn2 needs to be configured anywhere.
+    let inn = command::workspace().join("tests/fixtures/inn.conf");
     let mut command = command::as_root("env");
+    command.arg(format!("INNCONF={}", inn.display()));
     command.args([
         "DEBIAN_FRONTEND=noninteractive",
         "apt-get",

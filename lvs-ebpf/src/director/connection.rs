@@ -38,6 +38,15 @@ impl Found {
             .then_some(destination)
     }
 
+    /// The same, unless it is down as well and resets its connections.
+    #[inline(always)]
+    pub(crate) fn serving(&self) -> Option<&'static Destination> {
+        const NOT_SERVING: u8 = destination_flags::REMOVED | destination_flags::RESETS;
+        let destination = lookup::destination(self.destination)?;
+        (destination.generation == self.generation && destination.flags & NOT_SERVING == 0)
+            .then_some(destination)
+    }
+
     #[inline(always)]
     pub(crate) const fn is_expired(&self, now: u32, settings: &Settings) -> bool {
         let timeout = settings.timeouts[self.state() as usize & 15];

@@ -74,6 +74,9 @@ fn remember(network: &Network, ports: u32, destination: u32, generation: u32) ->
     0
 }
 
+/// Destinations whose flows go elsewhere, or nowhere.
+const GONE: u8 = destination_flags::REMOVED | destination_flags::RESETS;
+
 /// Answer of [`find`] for a fragment of a real server's reply.
 pub(crate) const REPLY: u32 = FragmentHead::REPLY;
 
@@ -101,7 +104,7 @@ pub(crate) fn find(scratch: &mut Scratch) -> Result<u32, Cause> {
         _ => {}
     }
     let destination = lookup::destination(head.destination).ok_or(Cause::Inconsistent)?;
-    if destination.generation != head.generation || destination.has(destination_flags::REMOVED) {
+    if destination.generation != head.generation || destination.flags & GONE != 0 {
         return Err(Cause::FragmentBeforeFirst);
     }
     Ok(Steered { index: head.destination, new: false, admit: false }.to_bits())

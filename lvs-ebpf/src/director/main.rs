@@ -77,8 +77,10 @@ fn log(packet: &Packet, fate: Result<u32, Cause>) {
 /// Tells the sender, where it is to be told; answers the packet's fate.
 #[inline(always)]
 fn told(packet: &Packet, cause: Cause) -> Cause {
-    let Some(kind) = answer::Kind::of(cause) else { return cause };
-    stages::answer(packet, kind.to_bits()).err().unwrap_or(cause)
+    if !answer::is_due(cause) {
+        return cause;
+    }
+    stages::answer(packet, cause as u32).err().unwrap_or(cause)
 }
 
 #[inline(always)]

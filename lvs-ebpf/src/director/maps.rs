@@ -7,7 +7,7 @@ use aya_ebpf::macros::btf_map;
 use lvs_common::address::Address;
 use lvs_common::cause::CAUSE_SLOTS;
 use lvs_common::connection::{BUCKETS_PER_WORD, Bucket, TableState, buckets_for};
-use lvs_common::counters::{Counters, ErrorBudget};
+use lvs_common::counters::{Budget, Counters};
 use lvs_common::destination::{Destination, Load};
 use lvs_common::flow::FlowKey;
 use lvs_common::fragment::{FragmentHead, FragmentKey};
@@ -129,7 +129,11 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentHead, { limits::FRA
 
 /// Written by the program.
 #[btf_map]
-pub(crate) static ERROR_BUDGET: PerCpuArray<ErrorBudget, 1> = PerCpuArray::new();
+pub(crate) static ERROR_BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
+
+/// Written by the program.
+#[btf_map]
+pub(crate) static RESET_BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
 
 /// Written by the agent for each connection of a probe; the program adds what it learns when packets leave.
 /// Memory as it is used.

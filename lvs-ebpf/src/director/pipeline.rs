@@ -104,7 +104,7 @@ fn key_of(network: &Network, transport: &Transport) -> FlowKey {
 fn plain<B: Bytes>(bytes: &B, network: &Network, transport: &Transport) -> Result<u32, Cause> {
     let fate = flow(bytes, network, transport);
     if let Err(cause) = fate
-        && answer::Kind::of(cause).is_some()
+        && answer::is_due(cause)
     {
         // Its sender is to be told.
         scratch()?.network = *network;

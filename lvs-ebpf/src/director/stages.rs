@@ -12,10 +12,9 @@ use aya_ebpf::programs::XdpContext;
 use lvs_common::cause::Cause;
 use lvs_ebpf::packet::Packet;
 
-use crate::answer::{self, Kind};
 use crate::scratch::scratch;
 use crate::steer::{self, Sign, Steered};
-use crate::{connection, forward, fragment, icmp, lease, probe, reply};
+use crate::{answer, connection, forward, fragment, icmp, lease, probe, reply};
 
 /// `Ok` as itself, `Err` in the upper half.
 #[inline(always)]
@@ -123,11 +122,11 @@ stage! {
 }
 
 stage! {
-    /// Turns the packet into an ICMP error to its sender. Never `Ok`.
-    lvs_answer as answer(kind: u32) = |packet, kind| {
+    /// Turns the packet into an answer to its sender about a cause, by its value. Never `Ok`.
+    lvs_answer as answer(cause: u32) = |packet, cause| {
         let scratch = scratch()?;
-        let kind = Kind::from_bits(kind);
-        let mtu = if kind == Kind::TOO_BIG { scratch.mtu } else { 0 };
-        Err(answer::send(packet, &scratch.network, kind, mtu))
+        let cause = Cause::from_value(cause).unwrap_or(Cause::Inconsistent);
+        let mtu = if matches!(cause, Cause::TooBig) { scratch.mtu } else { 0 };
+        Err(answer::send(packet, &scratch.network, cause, mtu))
     }
 }

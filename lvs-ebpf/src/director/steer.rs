@@ -3,7 +3,7 @@
 
 use lvs_common::cause::Cause;
 use lvs_common::connection::flags;
-use lvs_common::destination::{Destination, forward};
+use lvs_common::destination::{Destination, destination_flags, forward};
 use lvs_common::flow::FlowKey;
 use lvs_common::lease::standing;
 use lvs_common::ring::Slot;
@@ -107,6 +107,8 @@ enum Resumed {
     Over,
     /// Its destination was taken away: the flow may go elsewhere, where it is refused at once.
     Homeless,
+    /// Its destination is down, and has its connections reset.
+    Reset,
 }
 
 #[inline(always)]
@@ -115,7 +117,11 @@ fn resume(found: &Found, sign: Sign, settings: &Settings) -> Resumed {
     if found.is_expired(now, settings) || (sign.is_syn() && state::is_closing(found.state())) {
         return Resumed::Over;
     }
-    let Some(destination) = found.destination() else { return Resumed::Homeless };
+    let Some(destination) = found.serving() else {
+        // There is nothing to reset of what begins, nor of datagrams.
+        let is_lost = begins(sign) || found.destination().is_none();
+        return if is_lost { Resumed::Homeless } else { Resumed::Reset };
+    };
     if sign != Sign::RELATED {
         found.touch(sign.next(found.state(), seen(destination)), now);
     }
@@ -168,6 +174,13 @@ pub(crate) fn steer(key: &FlowKey, service: &Service, sign: Sign) -> Result<Stee
             Resumed::Live(index) => return Ok(Steered { index, new: false, admit: false }),
             Resumed::Over => {}
             Resumed::Homeless => homeless = true,
+            Resumed::Reset => {
+                if sign != Sign::RELATED {
+                    // It stays for a while: the reset may be lost, and the client asks again.
+                    found.touch(state::CLOSE, helpers::now());
+                }
+                return Err(Cause::ServerDown);
+            }
         }
         found.retire();
     }
@@ -189,6 +202,9 @@ pub(crate) fn steer(key: &FlowKey, service: &Service, sign: Sign) -> Result<Stee
         schedule::pick(service)?
     };
     let destination = lookup::destination(index).ok_or(Cause::Inconsistent)?;
+    if destination.has(destination_flags::RESETS) && !begins(sign) {
+        return Err(Cause::ServerDown);
+    }
     // Without entries every datagram would look like the first.
     let new = sign.is_syn() || (sign.is_udp() && store);
     let admit = store && remember(&wanted, service, index, destination, sign)?;

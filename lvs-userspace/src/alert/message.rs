@@ -1,6 +1,6 @@
 //! What is told, in a form that can be kept.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +27,16 @@ pub enum Kind {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
+    /// The service's name; [`CLUSTER`] of what is between directors.
     pub service: String,
     /// The real server, if it is not about the service as a whole.
     pub server: Option<SocketAddr>,
+    /// Between directors: the node, group or address it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
+    /// The same: names of the groups it touches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// As in `lvsctl events`.
     pub what: String,
     pub reason: String,
@@ -37,13 +44,26 @@ pub struct Item {
     pub seconds: u64,
 }
 
+/// Stands in place of a service's name where something is between directors.
+pub const CLUSTER: &str = "cluster";
+
 impl Item {
-    /// `www 192.168.0.1:80 down`
+    /// `www 192.168.0.1:80 down`, `cluster director-1 silent`
     fn subject(&self) -> String {
-        match self.server {
-            Some(server) => format!("{} {} {}", self.service, shown(server), self.what),
+        let about = self.server.map(shown).or_else(|| self.about.clone());
+        match about {
+            Some(about) => format!("{} {about} {}", self.service, self.what),
             None => format!("{} {}", self.service, self.what),
         }
+    }
+
+    pub fn is_of_the_cluster(&self) -> bool {
+        self.about.is_some()
+    }
+
+    /// What a program is told of at a time.
+    fn whole(&self) -> (&str, bool, &[String]) {
+        (&self.service, self.is_of_the_cluster(), &self.groups)
     }
 }
 
@@ -72,21 +92,16 @@ impl Message {
         })
     }
 
-    /// The messages about one service each: what speaks of one only gets.
+    /// The messages about one service each, or the same groups of the cluster: what speaks of one only gets.
     pub fn by_service(&self) -> Vec<Self> {
         let mut messages: Vec<Self> = Vec::new();
         for item in &self.items {
-            match messages.iter_mut().find(|message| message.items[0].service == item.service) {
+            match messages.iter_mut().find(|message| message.items[0].whole() == item.whole()) {
                 Some(message) => message.items.push(item.clone()),
                 None => messages.push(Self { items: vec![item.clone()], ..self.clone() }),
             }
         }
         messages
-    }
-
-    /// Addresses of the real servers it is about.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.items.iter().filter_map(|item| Some(item.server?.ip()))
     }
 }
 
@@ -105,6 +120,8 @@ pub(super) mod tests {
         Item {
             service: service.to_owned(),
             server: Some(SocketAddr::from(([192, 168, 0, last], 80))),
+            about: None,
+            groups: Vec::new(),
             what: what.to_owned(),
             reason: "http 503 after 12 ms, 3 of 3".to_owned(),
             seconds: 0,
@@ -132,5 +149,30 @@ pub(super) mod tests {
         let two = message(Kind::Up, vec![item("www", 1, "up"), item("ftp", 1, "up"), item("www", 2, "up")]);
         let services: Vec<_> = two.by_service().iter().map(|one| one.items.len()).collect();
         assert_eq!(services, [2, 1]);
+    }
+
+    #[test]
+    fn what_is_between_directors_is_named() {
+        let of = |about: &str, groups: &[&str]| Item {
+            server: None,
+            about: Some(about.to_owned()),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            ..item(CLUSTER, 1, "silent")
+        };
+        let all = message(
+            Kind::Alert,
+            vec![
+                of("director-1", &["www", "mail"]),
+                of("www", &["www"]),
+                item(CLUSTER, 1, "down"),
+                of("x", &["www"]),
+            ],
+        );
+        assert_eq!(all.subject(), "ALERT cluster director-1 silent and 3 more");
+        // A service may be called so too.
+        let parts: Vec<_> = all.by_service().iter().map(|one| one.items.len()).collect();
+        assert_eq!(parts, [1, 2, 1]);
+        let text = serde_json::to_string(&item("www", 1, "down")).unwrap();
+        assert!(!text.contains("about") && !text.contains("groups"), "{text}");
     }
 }

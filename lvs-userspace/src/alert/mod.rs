@@ -3,6 +3,7 @@
 //! [`engine`] decides which notice is told to whom and when ([`period`]); both are pure. The [`courier`]
 //! keeps messages on disk ([`queue`]) until they are delivered ([`deliver`]: IO only).
 
+pub mod concern;
 pub mod courier;
 mod deliver;
 pub mod engine;
@@ -10,6 +11,7 @@ pub mod message;
 pub mod period;
 mod queue;
 
+pub use concern::{Concern, Course, Topic};
 pub use courier::Courier;
 pub use engine::{Engine, SavedProblem};
 pub use message::Message;

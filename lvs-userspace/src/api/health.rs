@@ -36,6 +36,7 @@ fn server(view: &ServerView, checks: &BTreeMap<Arc<Check>, CheckView>) -> model:
         reason: view.reason.clone(),
         weight: view.weight,
         installed_weight: view.installed_weight,
+        resets: view.resets,
         checks: view.checks.iter().map(|definition| check(definition, checks.get(definition))).collect(),
     }
 }

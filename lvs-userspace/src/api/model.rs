@@ -52,6 +52,8 @@ pub struct Destination {
     pub behind_router: bool,
     /// Largest IP packet the way takes, in bytes; 0 = unknown.
     pub mtu: u16,
+    /// It is down, and its TCP connections are reset: nothing is sent to it.
+    pub resets: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -212,6 +214,8 @@ pub struct ServerHealth {
     pub weight: u32,
     /// As it is to be installed; `null` when the real server is left out.
     pub installed_weight: Option<u32>,
+    /// Its TCP connections are reset.
+    pub resets: bool,
     pub checks: Vec<Check>,
 }
 

@@ -126,5 +126,6 @@ fn destination(view: &DestinationView) -> model::Destination {
             .map(|hop| model::NextHop { interface: hop.interface, mac: hop.mac.clone() }),
         behind_router: view.behind_router,
         mtu: view.mtu,
+        resets: view.resets,
     }
 }

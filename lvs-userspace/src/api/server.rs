@@ -154,20 +154,15 @@ async fn measure(api: Api) -> Result<String, Problem> {
     let (checks, pace) = answer.await.map_err(|_| Problem::ending())?;
     let overview = ask(&api, Request::Describe).await?;
     let routers = ask(&api, Request::Vrrp).await?;
+    let cluster = ask(&api, Request::Cluster).await?;
     let measured = spawn_blocking(move || {
         let stats = stats::stats(&overview, &api.readback)?;
         let process = Process::read();
         let (overview, stats, services, checks) = (&overview, &stats, &services, &checks);
         let routers = &routers;
-        Ok::<_, MapError>(metrics::render(&Sources {
-            overview,
-            stats,
-            services,
-            checks,
-            pace,
-            routers,
-            process,
-        }))
+        let cluster = cluster.as_ref();
+        let sources = Sources { overview, stats, services, checks, pace, routers, process, cluster };
+        Ok::<_, MapError>(metrics::render(&sources))
     });
     Ok(measured
         .await

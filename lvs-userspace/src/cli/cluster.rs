@@ -1,5 +1,6 @@
 //! `lvsctl cluster`.
 
+use super::synchronisation;
 use super::table::table;
 use crate::cluster::pulse::{GroupStatus, Heard, PeerStatus, Status};
 
@@ -52,11 +53,12 @@ pub(super) fn render(status: &Status) -> String {
         format!("\nmessages refused: {}\n", refused.join(", "))
     };
     format!(
-        "node    {}\nrule    {rule}\n\n{}\n\n{}\n\n{}\n{refused}{drift}",
+        "node    {}\nrule    {rule}\n\n{}\n\n{}\n\n{}\n\n{}{refused}{drift}",
         status.node,
         groups.trim_fmt(),
         peers.trim_fmt(),
-        paths.trim_fmt()
+        paths.trim_fmt(),
+        synchronisation::render(status),
     )
 }
 
@@ -102,6 +104,7 @@ mod tests {
                 role: "active".to_owned(),
                 holder: Some("director-1".to_owned()),
                 epoch: 3,
+                takeovers: 1,
                 lease: Some(412),
                 is_ready: true,
                 is_fit: true,

@@ -52,11 +52,14 @@ fn server_cells(name: &str, server: &ServerHealth) -> [String; 5] {
     ]
 }
 
-/// `up`, `up (starting)`, `down (drained)`: the state, and what keeps it from meaning what it says.
+/// `up`, `up (starting)`, `down (resets)`, `down (drained)`: the state, and what keeps it from meaning what it says.
 fn state(server: &ServerHealth) -> String {
     let mut remarks = Vec::new();
     if !["serving", "out"].contains(&server.phase.as_str()) {
         remarks.push(server.phase.as_str());
+    }
+    if server.resets {
+        remarks.push("resets");
     }
     if server.mode != Mode::Enabled.word() {
         remarks.push(&server.mode);
@@ -111,19 +114,22 @@ mod tests {
             reason: String::new(),
             weight: 5,
             installed_weight,
+            resets: installed_weight == Some(0),
             checks,
         };
         let servers = vec![
             server(1, "up", Some(5), vec![check(true, "http 200", 0), check(false, "http 503", 2)]),
             server(2, "down", None, vec![]),
+            server(3, "down", Some(0), vec![]),
         ];
         let services =
             vec![ServiceHealth { name: "www".to_owned(), quorum_lost: true, checks_doubted: false, servers }];
         let expected = "\
-SERVICE            REAL SERVER     STATE                FOR  WEIGHT  CHECK                          RESULT                 LATENCY
-www (quorum lost)  192.168.0.1:80  up (starting)   00:01:01       5  http 192.168.0.1:80/.testpage  http 200                1.2 ms
-                                                                     http 192.168.0.1:80/.testpage  http 503 (2 in a row)   1.2 ms
-                   192.168.0.2:80  down (drained)  00:01:01       -";
+SERVICE            REAL SERVER     STATE                        FOR  WEIGHT  CHECK                          RESULT                 LATENCY
+www (quorum lost)  192.168.0.1:80  up (starting)           00:01:01       5  http 192.168.0.1:80/.testpage  http 200                1.2 ms
+                                                                             http 192.168.0.1:80/.testpage  http 503 (2 in a row)   1.2 ms
+                   192.168.0.2:80  down (drained)          00:01:01       -
+                   192.168.0.3:80  down (resets, drained)  00:01:01       0";
         assert_eq!(render(&Health { services, pace: Pace::default() }), expected);
     }
 }

@@ -8,6 +8,7 @@ mod health;
 mod services;
 mod stats;
 mod status;
+mod synchronisation;
 mod table;
 mod vrrp;
 
@@ -15,7 +16,8 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -84,6 +86,8 @@ enum Command {
     Check { file: PathBuf },
     /// JSON Schema of the configuration, for editors; needs no agent
     Schema,
+    /// A script that completes these commands in a shell; needs no agent
+    Completions { shell: Shell },
     /// Have the agent read its configuration again
     Reload,
     /// End the agent
@@ -216,6 +220,7 @@ async fn carry_out(arguments: Arguments) -> Result<(), Error> {
         }
         Command::Check { file } => check(&file, json),
         Command::Schema => print(&pretty(&config::schema())?),
+        Command::Completions { shell } => print(&completions(shell)),
         Command::Reload => show(json, agent.post("/v1/reload", Vec::new()).await?, status::render_reloaded),
         Command::Stop { keep_forwarding } => {
             let body = serde_json::to_vec(&model::Stop { keep_forwarding })?;
@@ -284,6 +289,12 @@ fn check(file: &std::path::Path, json: bool) -> Result<(), Error> {
     print(&if json { pretty(&summary)? } else { summary.to_string() })
 }
 
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "lvsctl", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
 fn pretty(value: &impl serde::Serialize) -> Result<String, Error> {
     Ok(serde_json::to_string_pretty(value)?)
 }
@@ -293,4 +304,26 @@ fn print(text: &str) -> Result<(), Error> {
     let mut output = io::stdout().lock();
     writeln!(output, "{}", text.trim_end())?;
     Ok(output.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// What bash itself offers after `lvsctl` and `words`.
+    fn offered(words: &str) -> String {
+        let ask = "eval \"$1\"; read -ra words <<<\"lvsctl $2\"; COMP_WORDS=(\"${words[@]}\")
+            COMP_CWORD=$((${#words[@]} - 1)); _lvsctl lvsctl \"${words[-1]}\" \"${words[-2]}\"; echo \"${COMPREPLY[@]}\"";
+        let bash = Command::new("bash").args(["-c", ask, "bash", &completions(Shell::Bash), words]).output();
+        String::from_utf8_lossy(&bash.unwrap().stdout).trim().to_owned()
+    }
+
+    #[test]
+    fn bash_completes_commands_and_what_follows_them() {
+        assert_eq!(offered("dr"), "drain");
+        assert_eq!(offered("cluster st"), "standby");
+        assert_eq!(offered("stop --keep"), "--keep-forwarding");
+    }
 }

@@ -35,6 +35,9 @@ pub(super) fn render(services: &Services) -> String {
 }
 
 fn next_hop(destination: &Destination) -> String {
+    if destination.resets {
+        return "none, resets".to_owned();
+    }
     match &destination.next_hop {
         Some(next_hop) => next_hop.mac.clone(),
         None if destination.forward == "local" => String::new(),
@@ -49,7 +52,7 @@ mod tests {
 
     #[test]
     fn services_read_like_ipvsadms() {
-        let destination = |last: u8, weight, next_hop| Destination {
+        let destination = |last: u8, weight, next_hop, resets| Destination {
             address: [192, 168, 0, last].into(),
             port: 80,
             forward: "dr".to_owned(),
@@ -59,6 +62,7 @@ mod tests {
             next_hop,
             behind_router: false,
             mtu: 1500,
+            resets,
         };
         let mac = Some(NextHop { interface: 2, mac: "02:00:00:00:00:01".to_owned() });
         let service = Service {
@@ -71,14 +75,19 @@ mod tests {
             owner: "file".to_owned(),
             ring_slots: 0,
             dual_slots: 0,
-            destinations: vec![destination(1, 5, mac), destination(2, 10, None)],
+            destinations: vec![
+                destination(1, 5, mac.clone(), false),
+                destination(2, 10, None, false),
+                destination(3, 0, mac, true),
+            ],
         };
         let services = Services { services: vec![service], interfaces: vec![] };
         let expected = "\
 NAME  VIP:PORT           PROTO  SCHED  FORWARD  WEIGHT  ACTIVE  INACTIVE  NEXT HOP
 www   10.0.0.3:80        tcp    wlc
       -> 192.168.0.1:80                dr            5       3        12  02:00:00:00:00:01
-      -> 192.168.0.2:80                dr           10       3        12  unknown";
+      -> 192.168.0.2:80                dr           10       3        12  unknown
+      -> 192.168.0.3:80                dr            0       3        12  none, resets";
         assert_eq!(render(&services), expected);
     }
 }

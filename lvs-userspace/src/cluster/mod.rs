@@ -16,6 +16,7 @@ pub mod identity;
 pub mod keys;
 pub mod message;
 pub mod pulse;
+pub mod reach;
 pub mod refusal;
 pub mod state;
 pub mod sync;

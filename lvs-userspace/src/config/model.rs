@@ -166,4 +166,6 @@ pub struct RealServer {
     pub forward: Forward,
     /// What tells whether it serves; without any it always does.
     pub checks: Vec<Arc<Check>>,
+    /// It is down and its connections are reset: never by the file, but by what the checks say.
+    pub resets: bool,
 }

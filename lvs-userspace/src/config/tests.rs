@@ -61,6 +61,7 @@ fn the_classic_site_is_read() {
         weight: 5,
         forward: Forward::Dr,
         checks: vec![Arc::new(check(text))],
+        resets: false,
     };
     let service = Service {
         name: "www".to_owned(),

@@ -269,7 +269,10 @@ fn real_server(
             Some((Checks::Own, health::checks(&templates, &server, reader)))
         })?,
     };
-    Some((model::RealServer { address, port, weight: raw.weight.value()?.0, forward, checks }, whose))
+    Some((
+        model::RealServer { address, port, weight: raw.weight.value()?.0, forward, checks, resets: false },
+        whose,
+    ))
 }
 
 /// How and where a real server or the fallback is reached.
@@ -310,7 +313,7 @@ fn fallback(
         let what = format!("{address} is a real server of this service, on line {line}");
         reader.mistake(*place, what, "expected another one, which serves when those do not");
     }
-    Some((model::RealServer { address, port, weight: 1, forward, checks: Vec::new() }, page))
+    Some((model::RealServer { address, port, weight: 1, forward, checks: Vec::new(), resets: false }, page))
 }
 
 /// A page of the director's own, which needs a port to listen on and says itself where it is.

@@ -113,6 +113,7 @@ words!(pub Require {
 words!(pub OnDown {
     Remove = "remove": "it is taken out, and its connections go to the others, which reset them";
     Quiesce = "quiesce" also "quiescent": "its weight becomes 0: no new connections, the old ones stay with it";
+    Reset = "reset": "its weight becomes 0, and the director resets its TCP connections when their clients send something";
 });
 
 words!(pub(super) Via {

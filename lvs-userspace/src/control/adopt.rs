@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lvs_common::destination::destination_flags::REMOVED;
+use lvs_common::destination::destination_flags::{REMOVED, RESETS};
 use lvs_common::ring::Slot;
 use lvs_common::service::{Service, ServiceKey, owner};
 
 use super::Snapshot;
 use super::allocate::Region;
-use super::mirror::{Mirror, Seats, hashed_ring, region_of, ring_of};
+use super::mirror::{Mirror, Seat, Seats, hashed_ring, region_of, ring_of};
 use super::plan::{Wanted, display};
 use super::rings::Ring;
 use super::state::{Capacity, Holdings, State};
@@ -48,7 +48,7 @@ impl State {
                         holdings.tracked_since.insert(*key, Duration::ZERO);
                     }
                     if service.owner != owner::FILE {
-                        plan.services.insert(*key, observed(key, service, &seats));
+                        plan.services.insert(*key, observed(kernel, key, service, &seats));
                     }
                 }
                 Err(reason) => {
@@ -129,7 +129,10 @@ fn reserve_leftovers(kernel: &Mirror, holdings: &mut Holdings) {
 }
 
 /// The plan an installed service fulfils. The kernel knows no names.
-pub(super) fn observed(key: &ServiceKey, service: &Service, seats: &Seats) -> Wanted {
+pub(super) fn observed(kernel: &Mirror, key: &ServiceKey, service: &Service, seats: &Seats) -> Wanted {
+    let resets = |seat: &&Seat| {
+        kernel.destinations.get(&seat.destination).is_some_and(|destination| destination.has(RESETS))
+    };
     Wanted {
         name: display(key),
         owner: service.owner,
@@ -137,5 +140,6 @@ pub(super) fn observed(key: &ServiceKey, service: &Service, seats: &Seats) -> Wa
         tracked: service.is_tracked(),
         probed: false,
         servers: seats.iter().flatten().map(|seat| (seat.server, seat.weight)).collect(),
+        resets: seats.iter().flatten().filter(resets).map(|seat| seat.server).collect(),
     }
 }

@@ -10,7 +10,11 @@ use std::ops::BitOr;
 use std::time::Duration;
 
 use lvs_common::address::Address;
-use lvs_common::destination::{Destination, destination_flags::REMOVED, forward};
+use lvs_common::destination::{
+    Destination,
+    destination_flags::{REMOVED, RESETS},
+    forward,
+};
 use lvs_common::lease::Lease;
 use lvs_common::ring::Slot;
 use lvs_common::service::{Service, ServiceKey, Vip, service_flags};
@@ -160,10 +164,13 @@ impl State {
                 let former = self.kernel.destinations.get(&index).copied();
                 let mut value = match former {
                     Some(former) if !target.fresh.contains(&index) => {
-                        Destination { flags: former.flags & !REMOVED, ..former }
+                        Destination { flags: former.flags & !(REMOVED | RESETS), ..former }
                     }
                     _ => new_destination(seat.server, target, former),
                 };
+                if target.wanted.resets.contains(&seat.server) {
+                    value.flags |= RESETS;
+                }
                 if let Some(report) = self.next_hops.get(&seat.server.address) {
                     value = located(value, report.as_ref());
                 }

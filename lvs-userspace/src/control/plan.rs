@@ -1,6 +1,6 @@
 //! What the owners of services want, in the terms of the data plane: no names of files, no indices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lvs_common::address::Address;
@@ -42,6 +42,8 @@ pub(super) struct Wanted {
     pub probed: bool,
     /// Weights; 0 = no new flow.
     pub servers: BTreeMap<Server, u32>,
+    /// Those of which the connections are reset.
+    pub resets: BTreeSet<Server>,
 }
 
 impl Wanted {
@@ -141,6 +143,7 @@ impl From<&model::Service> for Wanted {
             .iter()
             .map(|real_server| (Server::from(real_server), real_server.weight))
             .collect();
+        let down = service.real_servers.iter().filter(|real_server| real_server.resets);
         let translated = servers.keys().any(|server| server.forward == forward::NAT);
         Self {
             name: service.name.clone(),
@@ -149,6 +152,7 @@ impl From<&model::Service> for Wanted {
             tracked: service.track_always || translated || !service.scheduler.is_hashing(),
             probed: service.health.probes_the_path,
             servers,
+            resets: down.map(Server::from).collect(),
         }
     }
 }

@@ -55,7 +55,8 @@ impl State {
             display(&key)
         ));
         let (service, seats) = self.previous(&key)?;
-        self.admit(key, Cow::Owned(observed(&key, &service, &seats)), &Revivable::new(), now).ok()
+        self.admit(key, Cow::Owned(observed(&self.kernel, &key, &service, &seats)), &Revivable::new(), now)
+            .ok()
     }
 
     fn previous(&self, key: &ServiceKey) -> Option<(Service, Seats)> {

@@ -64,6 +64,8 @@ pub struct DestinationView {
     pub behind_router: bool,
     /// Largest IP packet the path takes, in bytes; 0 = unknown.
     pub mtu: u16,
+    /// It is down, and its connections are reset.
+    pub resets: bool,
 }
 
 /// Where a destination's frames go.
@@ -129,6 +131,7 @@ impl State {
             next_hop: next_hop_view(destination),
             behind_router: destination.has(destination_flags::BEHIND_ROUTER),
             mtu: destination.mtu,
+            resets: destination.has(destination_flags::RESETS),
         })
     }
 }

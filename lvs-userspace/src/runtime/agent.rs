@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::control::Event;
 use crate::dataplane::monotonic_nanoseconds;
 use crate::health::Evidence;
-use crate::health::pool::{Mode, Selection, What};
+use crate::health::pool::{Mode, Selection};
 use crate::network::Network;
 use lvs_common::settings::Settings;
 
@@ -296,8 +296,9 @@ impl Agent {
             }
             // Whoever asks for it waits for it.
             Some(Turn::Held { .. }) => {}
-            Some(Turn::Told(text)) => self.health.record("cluster", What::Cluster, text),
+            Some(Turn::Told(report)) => self.health.report(report),
             Some(Turn::Desired) => self.heed(),
+            Some(Turn::Others) => self.role_changed(),
             None => {
                 error!("the cluster is no longer followed: restart lvsd with --keep-forwarding");
                 self.cluster = None;
@@ -372,7 +373,7 @@ impl Agent {
     /// In force and on disk when it is answered.
     fn maintain(&mut self, selection: &Selection, mode: Mode) -> Result<model::Maintained, model::Failure> {
         if let Some(cluster) = self.cluster.as_ref().filter(|_| self.health.follows()) {
-            let active = cluster.other();
+            let active = cluster.followed();
             let error = format!("this director stands by and follows {active}: maintain real servers there");
             return Err(model::Failure::new(error));
         }

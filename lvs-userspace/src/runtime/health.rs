@@ -10,9 +10,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::cluster::{Desired, Own};
+use super::cluster::{Desired, Own, Report};
 use super::store::{State, Store};
 use crate::alert::courier::Order;
+use crate::alert::message::CLUSTER;
 use crate::alert::period::LocalTime;
 use crate::alert::{Courier, Engine, Queue};
 use crate::cluster::state::Heard;
@@ -219,9 +220,12 @@ impl Health {
         }
     }
 
-    /// Something that did not come from checks, for `lvsctl events`.
-    pub(super) fn record(&mut self, service: &str, what: What, reason: String) {
-        let notice = Notice { service: service.to_owned(), server: None, what, reason };
+    /// Something between directors, and what of it people are told.
+    pub(super) fn report(&mut self, Report { text, concerns }: Report) {
+        for concern in concerns {
+            self.engine.concern(concern, &text, now());
+        }
+        let notice = Notice { service: CLUSTER.to_owned(), server: None, what: What::Cluster, reason: text };
         self.journal.add(notice, SystemTime::now());
     }
 
@@ -235,10 +239,8 @@ impl Health {
             }
             self.journal.add(notice, SystemTime::now());
         }
-        if follows {
-            // The other one tells people.
-            return false;
-        }
+        // Then the other one tells people.
+        self.engine.stand_by(follows);
         let zoned = Zoned::now();
         let unix_seconds = u64::try_from(zoned.timestamp().as_second()).unwrap_or_default();
         let failures = |server: &ServerKey| self.pool.failures(server);

@@ -17,6 +17,32 @@ use crate::network::Network;
 const ONCE_IN: Duration = Duration::from_millis(500);
 /// Addresses asked for in that time; clients that scan must not make the agent flood the link.
 const AT_ONCE: usize = 1024;
+/// Between two looks at the requests: no packet waits longer to have its address asked for, and no flood of them has the
+/// agent do nothing else.
+const ROUND: Duration = Duration::from_millis(5);
+
+/// An address, and the interface on which it is asked for.
+type Request = (IpAddr, u32);
+
+/// What was asked for lately.
+struct Asked {
+    since: Instant,
+    requests: HashSet<Request>,
+}
+
+impl Asked {
+    fn nothing(now: Instant) -> Self {
+        Self { since: now, requests: HashSet::new() }
+    }
+
+    /// Whether it is to be asked for now.
+    fn admits(&mut self, request: Request, now: Instant) -> bool {
+        if now.duration_since(self.since) >= ONCE_IN {
+            *self = Self::nothing(now);
+        }
+        self.requests.len() < AT_ONCE && self.requests.insert(request)
+    }
+}
 
 /// Reads the data plane's requests until the agent ends.
 pub(super) async fn resolve(events: Events, network: Network) {
@@ -33,17 +59,16 @@ fn registered(events: Events) -> io::Result<AsyncFd<Events>> {
 
 async fn resolve_until_failure(events: Events, network: Network) -> io::Result<()> {
     let mut events = registered(events)?;
-    let mut asked: HashSet<(IpAddr, u32)> = HashSet::new();
+    let mut asked = Asked::nothing(Instant::now());
     loop {
         let mut guard = events.readable_mut().await?;
-        let until = Instant::now() + ONCE_IN;
+        let until = Instant::now() + ROUND;
         while let Some(request) = guard.get_inner_mut().take() {
-            let request = (IpAddr::from(request.address()), request.interface);
-            if asked.len() < AT_ONCE && asked.insert(request) {
-                let (address, interface) = request;
-                if let Err(error) = network.resolve(address, interface).await {
-                    debug!(%address, interface, %error, "not resolved");
-                }
+            let (address, interface) = (IpAddr::from(request.address()), request.interface);
+            if asked.admits((address, interface), Instant::now())
+                && let Err(error) = network.resolve(address, interface).await
+            {
+                debug!(%address, interface, %error, "not resolved");
             }
             if Instant::now() >= until {
                 break;
@@ -53,6 +78,33 @@ async fn resolve_until_failure(events: Events, network: Network) -> io::Result<(
             guard.clear_ready();
             sleep_until(until).await;
         }
-        asked.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_is_asked_for_at_once_and_then_for_a_while_not_again() {
+        let start = Instant::now();
+        let mut asked = Asked::nothing(start);
+        let request = |last: u8, interface: u32| (IpAddr::from([10, 0, 0, last]), interface);
+        assert!(asked.admits(request(1, 2), start));
+        assert!(!asked.admits(request(1, 2), start + ONCE_IN / 2));
+        // Who comes while another is waited for does not wait for that.
+        assert!(asked.admits(request(2, 2), start + ONCE_IN / 2));
+        assert!(asked.admits(request(1, 3), start + ONCE_IN / 2), "on another interface");
+        assert!(asked.admits(request(1, 2), start + ONCE_IN));
+    }
+
+    #[test]
+    fn a_scan_does_not_flood_the_link() {
+        let start = Instant::now();
+        let mut asked = Asked::nothing(start);
+        let addresses = (0..2 * AT_ONCE).map(|number| IpAddr::from((number as u32).to_be_bytes()));
+        let admitted = addresses.filter(|address| asked.admits((*address, 1), start)).count();
+        assert_eq!(admitted, AT_ONCE);
+        assert!(asked.admits((IpAddr::from([10, 0, 0, 1]), 1), start + ONCE_IN));
     }
 }

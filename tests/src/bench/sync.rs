@@ -14,7 +14,8 @@ use lvs_common::adoption::{Adoption, action, outcome};
 use lvs_common::connection::{Entry, flags};
 use lvs_common::destination::Destination;
 use lvs_common::tcp_state::state;
-use lvs_userspace::cluster::sync::link::{Link, Parts, Status};
+use lvs_userspace::cluster::reach::Addresses;
+use lvs_userspace::cluster::sync::link::{Link, Parts, PeerStatus, Status};
 use lvs_userspace::cluster::sync::{Directory, Key, Options as Pace};
 use lvs_userspace::config::model::Limits;
 use lvs_userspace::dataplane::{FlowWriter, now_ticks};
@@ -96,7 +97,7 @@ impl Pair {
 
     fn bulk(&self, case: impl Fn(&str) -> String) -> Result<Vec<Figure>> {
         let mut status = self.ends[1].status.clone();
-        wait(&mut status, |status| status.receiver.is_complete)?;
+        wait(&mut status, |status| status.peers[0].receiver.is_complete)?;
         let took = self.began.elapsed();
         let memory = anonymous_memory()? - self.memory;
         let (used, right) = ([self.ends[0].used()?, self.ends[1].used()?], self.ends[1].status());
@@ -186,9 +187,12 @@ impl End {
     ) -> Result<Self> {
         let snapshot = director.dataplane.snapshot()?;
         let (plan, directory) = watch::channel(Arc::new(Directory::of(&snapshot, |_| active)));
+        // They stay as they are: the sender may go.
+        let (_, addresses) = watch::channel(Arc::new(Addresses(vec![vec![peer.local_addr()?]])));
         let parts = Parts {
             socket: socket.try_clone()?,
-            peer: peer.local_addr()?,
+            peers: vec!["the other one".to_owned()],
+            addresses,
             seal: Key::new(b"of both directors").context("a key")?,
             reader: director.dataplane.flow_reader()?,
             writer: director.dataplane.flow_writer()?,
@@ -211,8 +215,8 @@ impl End {
         Ok(Self { status, _plan: plan, stop: Some(stop), thread: Some(thread) })
     }
 
-    fn status(&self) -> Status {
-        *self.status.borrow()
+    fn status(&self) -> PeerStatus {
+        self.status.borrow().peers[0]
     }
 
     /// Processor time of its thread.

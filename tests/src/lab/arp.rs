@@ -84,6 +84,11 @@ impl ArpWatch {
         Ok(Self { shared, thread: Some(thread) })
     }
 
+    /// What the times of claims are counted from.
+    pub fn begun(&self) -> Instant {
+        self.shared.start
+    }
+
     /// The claims so far, in order.
     pub fn claims(&self) -> Vec<Claim> {
         self.shared.claims().clone()
@@ -131,6 +136,7 @@ fn watch(mut socket: Socket, addresses: &[IpAddr], shared: &Shared) -> Result<()
                     return Ok(());
                 }
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // The interface was set down; it may come up again.
             Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
             Err(error) => return Err(error).context("listening for claims"),

@@ -1,8 +1,9 @@
 //! Configuration files for the agent, put together by tests.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use super::address::{self, Family};
 use super::network::{Network, Server};
 
 /// Written as YAML by [`fmt::Display`].
@@ -50,7 +51,7 @@ impl Configuration {
 
     /// Gives every destination on the machine the weight, in every service.
     pub fn set_weight(&mut self, server: &Server, weight: u32) {
-        let addresses = super::address::Family::BOTH.map(|family| Some(server.address(family)));
+        let addresses = Family::BOTH.map(|family| Some(server.address(family)));
         for real_server in self.services.iter_mut().flat_map(|service| &mut service.real_servers) {
             if addresses.contains(&real_server.address) {
                 real_server.weight = weight;
@@ -99,6 +100,41 @@ impl fmt::Display for Configuration {
             }
         }
         Ok(())
+    }
+}
+
+/// The first VIP of a family with a port of the lab's servers.
+pub fn dialled(family: Family, port: u16) -> SocketAddr {
+    SocketAddr::new(address::vip(family, 0), port)
+}
+
+/// All servers of the network, with weight 1 and their addresses of a family.
+pub fn real_servers(network: &Network, family: Family) -> Vec<RealServer> {
+    network
+        .servers
+        .iter()
+        .map(|server| RealServer { address: Some(server.address(family)), port: None, weight: 1 })
+        .collect()
+}
+
+/// One service on the first VIP of the family.
+pub fn service(
+    vip: Family,
+    port: u16,
+    protocol: &'static str,
+    scheduler: &'static str,
+    forward: &'static str,
+    real_servers: Vec<RealServer>,
+) -> Service {
+    Service {
+        name: format!("{protocol}-{port}-{}", if vip == Family::V4 { "v4" } else { "v6" }),
+        vip: address::vip(vip, 0),
+        port,
+        protocol,
+        scheduler,
+        forward,
+        real_servers,
+        health: String::new(),
     }
 }
 

@@ -91,6 +91,11 @@ impl Flows {
         lock(&self.report).broken
     }
 
+    /// Of the first few that broke.
+    pub fn examples(&self) -> Vec<String> {
+        lock(&self.report).examples.clone()
+    }
+
     /// Messages that have come back so far, over all connections.
     pub fn exchanges(&self) -> u64 {
         lock(&self.report).exchanges

@@ -28,6 +28,8 @@ pub struct GapReport {
     pub longest_gap: Duration,
     /// When that time begins, after the start.
     pub begins: Duration,
+    /// The same as a moment.
+    pub begins_at: Instant,
     /// Datagrams, with those that the kernel refused to send.
     pub sent: u64,
     /// Datagrams that came back; one that came back twice counts once.
@@ -83,6 +85,7 @@ impl GapProbe {
         GapReport {
             longest_gap: gap.length,
             begins: gap.begins,
+            begins_at: self.shared.start + gap.begins,
             sent: arrivals.sent,
             answered: arrivals.numbers.len() as u64,
         }

@@ -1,11 +1,12 @@
 //! A network namespace, and work inside it.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, setns};
 
 use super::address::Family;
@@ -61,6 +62,14 @@ impl Namespace {
         self.ip_batch(family.ip_name(), lines)
     }
 
+    /// The same lines later, when [`Prepared::go_together`] is called: without the time that a program takes to start.
+    pub fn prepare_links(&self, lines: &str) -> Result<Prepared> {
+        let mut ip = Command::new("ip");
+        ip.args(["-n", &self.name, "-batch", "-"]).stdin(Stdio::piped());
+        let child = ip.spawn().with_context(|| format!("cannot start ip for namespace {}", self.name))?;
+        Ok(Prepared { ip: child, lines: lines.to_owned() })
+    }
+
     fn ip_batch(&self, family: &str, lines: &str) -> Result<()> {
         run_with_input(Command::new("ip").args(["-n", &self.name, "-family", family, "-batch", "-"]), lines)
             .with_context(|| format!("in namespace {}:\n{lines}", self.name))?;
@@ -94,5 +103,40 @@ impl Namespace {
             }
             Ok(())
         })
+    }
+}
+
+/// An `ip` that has started, and waits for what it is to do. Dropped, it has done nothing.
+#[derive(Debug)]
+pub struct Prepared {
+    ip: Child,
+    lines: String,
+}
+
+impl Prepared {
+    /// Lets all of them begin at the same time, and waits until they have done it.
+    pub fn go_together<const COUNT: usize>(mut prepared: [Self; COUNT]) -> Result<()> {
+        prepared.iter_mut().try_for_each(Self::tell)?;
+        prepared.into_iter().try_for_each(Self::finish)
+    }
+
+    fn tell(&mut self) -> Result<()> {
+        // It does what it has read, and ends where its input does.
+        let mut input = self.ip.stdin.take().context("it was told before")?;
+        Ok(input.write_all(self.lines.as_bytes())?)
+    }
+
+    fn finish(mut self) -> Result<()> {
+        let status = self.ip.wait()?;
+        ensure!(status.success(), "ip failed ({status}):\n{}", self.lines);
+        Ok(())
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        drop(self.ip.stdin.take());
+        // It has ended before, or ends with its input.
+        self.ip.wait().ok();
     }
 }

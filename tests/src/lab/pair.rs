@@ -8,12 +8,16 @@
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use lvs_userspace::cluster::pulse::Status;
 
 use super::address::{self, Family, Net};
 use super::agent::{Agent, binary};
-use super::namespace::Namespace;
+use super::cable::Cable;
+use super::namespace::{Namespace, Prepared};
 use super::network::{FORWARDING, Network, Shape};
 use super::process::Process;
 use super::wait::wait_until;
@@ -26,6 +30,10 @@ const SECOND: u8 = 4;
 pub const HOSTS: [u8; 2] = [address::DIRECTOR, SECOND];
 /// The real servers' gateway with nat, which moves with the VIPs.
 const GATEWAY: u8 = 254;
+/// How long a director may take to be what is waited for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// The dead time, where a lab does not set another (`cluster.deadtime`).
+pub const DEADTIME: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub struct Pair {
@@ -36,6 +44,11 @@ pub struct Pair {
     pub network: Network,
     /// What `cluster` has besides, one line each, indented by two.
     pub options: String,
+    /// A group for each VIP number (`www0`, `www1`, …), its IPv4 and IPv6 address in it, instead of one for all (`www`).
+    pub has_group_for_each_vip: bool,
+    /// Between the directors' serial ports, if they have any: see [`Self::plug_cable`].
+    pub cable: Option<Cable>,
+    has_serial_ports: bool,
     services: String,
 }
 
@@ -86,6 +99,9 @@ impl Pair {
             directors,
             network,
             options: String::new(),
+            has_group_for_each_vip: false,
+            cable: None,
+            has_serial_ports: false,
             services: String::new(),
         })
     }
@@ -103,7 +119,21 @@ impl Pair {
     /// Waits until a director has all connections and could take over.
     pub fn wait_for_standby(&self, index: usize) -> Result<()> {
         let what = format!("{} to stand by", NODES[index]);
-        wait_until(&what, std::time::Duration::from_secs(20), || self.role(index) == "standby")
+        wait_until(&what, PATIENCE, || self.role(index) == "standby").with_context(|| self.explain())
+    }
+
+    /// Waits until a director has all connections, and both have heard each other for so long that nothing is left of
+    /// what happened to either before: neither listens nor stands back any more.
+    pub fn wait_until_settled(&self, standby: usize) -> Result<()> {
+        self.wait_for_standby(standby)?;
+        let has_settled = |index: usize| {
+            let long = u64::try_from(2 * DEADTIME.as_millis() + 100).unwrap_or(u64::MAX);
+            self.status(index).is_ok_and(|status| {
+                let mut directors = status.peers.iter().filter(|peer| NODES.contains(&peer.name.as_str()));
+                directors.all(|peer| peer.alive_for.is_some_and(|time| time > long))
+            })
+        };
+        wait_until("both directors to settle", PATIENCE, || [0, 1].into_iter().all(has_settled))
             .with_context(|| self.explain())
     }
 
@@ -125,7 +155,7 @@ impl Pair {
         command.args(["witness", "--name", "witness", "--listen", &listen, "--silence", "1", "--key-file"]);
         command.arg(directory.join("cluster.key"));
         let mut witness = Process::start("witness", &mut command, &directory)?;
-        witness.wait_for_words("votes", std::time::Duration::from_secs(10))?;
+        witness.wait_for_words("votes", PATIENCE)?;
         self.witness = Some(witness);
         self.options += &format!("  voter: {{name: witness, address: {}}}\n", address::client(Family::V4));
         Ok(())
@@ -142,11 +172,24 @@ impl Pair {
 
     /// `active`, `standby` and so on; empty if the agent does not answer.
     pub fn role(&self, index: usize) -> String {
-        let asked = || -> Result<String> {
-            let status: serde_json::Value = self.agent(index)?.control().json(&["cluster"])?;
-            Ok(status["groups"][0]["role"].as_str().unwrap_or_default().to_owned())
-        };
-        asked().unwrap_or_default()
+        self.role_for(index, 0)
+    }
+
+    /// The same for a group, by its place in the file.
+    pub fn role_for(&self, index: usize, group: usize) -> String {
+        let status = self.status(index).ok();
+        status.and_then(|status| Some(status.groups.get(group)?.role.clone())).unwrap_or_default()
+    }
+
+    /// What a director says of the cluster.
+    pub fn status(&self, index: usize) -> Result<Status> {
+        self.agent(index)?.control().json(&["cluster"])
+    }
+
+    /// How often a director has begun to hold a group, since its agent was started last.
+    pub fn times_held(&self, index: usize) -> usize {
+        let log = self.agents[index].as_ref().map_or_else(String::new, Agent::log);
+        log.lines().filter(|line| line.contains("holds group ")).count()
     }
 
     /// Terms of office so far, the first one included.
@@ -171,10 +214,30 @@ impl Pair {
         self.directors[0].links(&format!("link set hb0 {state}\nlink set hb1 {state}"))
     }
 
+    /// All cables of a director, to be pulled at once.
+    pub fn prepare_isolation(&self, index: usize) -> Result<[Prepared; 2]> {
+        let port = ["director", "director2"][index];
+        Ok([
+            self.directors[0].prepare_links("link set hb0 down\nlink set hb1 down\n")?,
+            self.network.switch.prepare_links(&format!("link set {port} down\n"))?,
+        ])
+    }
+
+    /// A serial line between the directors. The first time before they are started: their files have it then.
+    pub fn plug_cable(&mut self) -> Result<()> {
+        self.has_serial_ports = true;
+        let directory = self.network.identity.directory();
+        self.cable = Some(Cable::plug(&[self.serial_port(0), self.serial_port(1)], &directory)?);
+        Ok(())
+    }
+
+    fn serial_port(&self, index: usize) -> PathBuf {
+        self.network.identity.directory().join(format!("ttyS{index}"))
+    }
+
     pub fn wait_for_active(&self, index: usize) -> Result<()> {
         let what = format!("{} to be active", NODES[index]);
-        wait_until(&what, std::time::Duration::from_secs(20), || self.is_active(index))
-            .with_context(|| self.explain())
+        wait_until(&what, PATIENCE, || self.is_active(index)).with_context(|| self.explain())
     }
 
     /// For messages of failures.
@@ -204,13 +267,36 @@ impl Pair {
             let addresses = [0, 1].map(|number| heartbeat(number, index).to_string()).join(", ");
             text += &format!("    - {{name: {name}, addresses: [{addresses}]}}\n");
         }
-        text += "  groups:\n    - name: www\n      addresses:\n";
-        let mut add = |address: IpAddr, bits: u8| {
-            text += &format!("        - {{address: \"{address}\", prefix: {bits}, interface: eth0}}\n");
-        };
-        self.network.vips().for_each(|vip| add(vip, Family::of(vip).host_bits()));
-        Family::BOTH.iter().for_each(|family| add(gateway(*family), family.net_bits()));
+        if self.has_serial_ports {
+            let port = self.serial_port(index);
+            text += &format!("  paths:\n    - {{type: serial, device: {}, baud: 115200}}\n", port.display());
+        }
+        text += "  groups:\n";
+        for (number, group) in self.groups().into_iter().enumerate() {
+            let name = if self.has_group_for_each_vip { format!("www{number}") } else { "www".to_owned() };
+            text += &format!("    - name: {name}\n      addresses:\n");
+            for (address, bits) in group {
+                text += &format!("        - {{address: \"{address}\", prefix: {bits}, interface: eth0}}\n");
+            }
+        }
         text
+    }
+
+    /// Addresses and prefixes of each group. The gateways move with the first one.
+    fn groups(&self) -> Vec<Vec<(IpAddr, u8)>> {
+        let with_bits = |vip: IpAddr| (vip, Family::of(vip).host_bits());
+        let mut groups: Vec<Vec<(IpAddr, u8)>> = if self.has_group_for_each_vip {
+            let numbers = 0..self.network.shape.vips;
+            numbers
+                .map(|number| Family::BOTH.map(|family| with_bits(address::vip(family, number))).to_vec())
+                .collect()
+        } else {
+            vec![self.network.vips().map(with_bits).collect()]
+        };
+        if let Some(first) = groups.first_mut() {
+            first.extend(Family::BOTH.map(|family| (gateway(family), family.net_bits())));
+        }
+        groups
     }
 }
 

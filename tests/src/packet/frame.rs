@@ -177,8 +177,11 @@ impl Ip {
         let mut segment = Vec::new();
         segment.extend(tcp.source.to_be_bytes());
         segment.extend(tcp.destination.to_be_bytes());
-        segment.extend([0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88]);
-        segment.extend([((5 + tcp.options.len() / 4) << 4) as u8, tcp.flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+        segment.extend(tcp.sequence.to_be_bytes());
+        segment.extend(tcp.acknowledged.to_be_bytes());
+        segment.extend([((5 + tcp.options.len() / 4) << 4) as u8, tcp.flags]);
+        segment.extend(tcp.window.to_be_bytes());
+        segment.extend([0; 4]);
         segment.extend(&tcp.options);
         segment.extend(payload);
         let sum = self.pseudo_checksum(number::TCP, &segment);
@@ -249,13 +252,17 @@ pub struct Tcp {
     pub source: u16,
     pub destination: u16,
     pub flags: u8,
+    pub sequence: u32,
+    pub acknowledged: u32,
+    pub window: u16,
     /// A multiple of 4 bytes.
     pub options: Vec<u8>,
 }
 
 impl Tcp {
     pub fn new(source: u16, destination: u16, flags: u8) -> Self {
-        Self { source, destination, flags, options: Vec::new() }
+        let (sequence, acknowledged) = (0x1122_3344, 0x5566_7788);
+        Self { source, destination, flags, sequence, acknowledged, window: 0xfaf0, options: Vec::new() }
     }
 }
 

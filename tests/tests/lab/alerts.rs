@@ -14,6 +14,7 @@ use lvs_tests::lab::address::{self, Family};
 use lvs_tests::lab::command::run_with_input;
 use lvs_tests::lab::configuration::Configuration;
 use lvs_tests::lab::network::{Network, Shape};
+use lvs_tests::lab::pair::Pair;
 use lvs_tests::lab::realserver::{HTTP_PORT, start_web};
 use lvs_tests::lab::servers::certificates::Certificates;
 use lvs_tests::lab::servers::daemons;
@@ -306,6 +307,77 @@ fn a_webhook_is_signed_and_survives_failures_and_restarts() -> Result<()> {
     wait_until("the queue to be empty", PATIENCE, || {
         fs::read_dir(&waiting).is_ok_and(|entries| entries.count() == 0)
     })?;
+    Ok(())
+}
+
+/// A director dies and comes back: the other one tells, once, and what it has told it takes back. A program in mon's
+/// convention writes down how it is called.
+#[test]
+fn the_death_of_a_director_is_told_by_the_other() -> Result<()> {
+    let mut pair = Pair::build(Shape::default())?;
+    let lab = pair.network.identity.directory();
+    let (calls, program) = (lab.join("calls"), lab.join("tell"));
+    // One write, since two directors might call it at the same time.
+    let script = format!(
+        "#!/bin/sh\ntext=$(cat | tail -n +2)\necho \"$MON_ALERTTYPE $MON_GROUP/$MON_SERVICE|$*|$text\" >> {}\n",
+        calls.display()
+    );
+    executable(&program, &script)?;
+    let mut site = Configuration::new(
+        &pair.network,
+        vec![service(FAMILY, HTTP_PORT, "tcp", "rr", "dr", real_servers(&pair.network, FAMILY))],
+    );
+    site.alerts = format!(
+        "  - {{name: pager, type: program, command: [{0}, pager], group: 1s}}
+  - {{name: www, type: program, command: [{0}, www], services: [tcp-80-v4], group: 0}}
+",
+        program.display()
+    );
+    pair.start(site.to_string())?;
+    let called = |pair: &Pair, what: &str, count: usize| {
+        wait_for(what, PATIENCE, || {
+            let text = fs::read_to_string(&calls).unwrap_or_default();
+            (text.matches("pager|").count() >= count).then_some(text)
+        })
+        .with_context(|| pair.explain())
+    };
+    ensure!(!calls.exists(), "nothing has happened yet: {:?}", fs::read_to_string(&calls));
+
+    pair.agents[0].as_mut().context("it runs")?.kill()?;
+    pair.wait_for_active(1)?;
+    let text = called(&pair, "the takeover to be told", 1)?;
+    ensure!(text.starts_with("failure www/cluster|-s cluster -g www -h director-1 www -t "), "{text}");
+    ensure!(text.contains("cluster director-1 silent: director-1 is silent on all paths"), "{text}");
+    ensure!(
+        text.contains("cluster www taken over: director-2 holds group www for term 2: director-1 is silent"),
+        "{text}"
+    );
+
+    pair.agents[0].as_mut().context("it was there")?.start_again()?;
+    pair.wait_for_standby(0)?;
+    let text = called(&pair, "the return to be told", 2)?;
+    ensure!(text.contains("up www/cluster|-s cluster -g www -h director-1 -t "), "{text}");
+    ensure!(text.contains("cluster director-1 heard: director-1 is heard"), "{text}");
+    ensure!(text.matches(" taken over:").count() == 1 && text.matches(" silent:").count() == 1, "{text}");
+
+    // Both are cut off, and each tells what it sees; the standby, that it may not serve.
+    pair.set_heartbeat_links(false)?;
+    let told = |pair: &Pair, words: &[&str]| {
+        wait_until("what a cut tells", PATIENCE, || {
+            let text = fs::read_to_string(&calls).unwrap_or_default();
+            words.iter().all(|words| text.contains(words))
+        })
+        .with_context(|| format!("{}\n{}", fs::read_to_string(&calls).unwrap_or_default(), pair.explain()))
+    };
+    let stands_back = "cluster www not held: does not take group www: somebody answers for its addresses";
+    told(&pair, &["cluster director-2 silent: ", stands_back])?;
+    called(&pair, "all that a cut tells", 4)?;
+    pair.set_heartbeat_links(true)?;
+    told(&pair, &["cluster director-2 heard: ", "cluster www held: director-2 holds group www"])?;
+    let text = fs::read_to_string(&calls)?;
+    ensure!(!text.contains("www|cluster"), "what is about a service only: {text}");
+    let events: Events = pair.agent(1)?.control().json(&["events"])?;
+    ensure!(events.events.iter().all(|event| event.what == "cluster"), "{events:?}");
     Ok(())
 }
 

@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lvs_tests::lab::address::{self, Family};
 use lvs_tests::lab::agent::Control;
-use lvs_tests::lab::client::Exchange;
+use lvs_tests::lab::client::{Exchange, TcpFlow, UdpFlow};
 use lvs_tests::lab::configuration::Configuration;
+use lvs_tests::lab::echo::ECHO_PORT;
 use lvs_tests::lab::load::{Load, Plan};
 use lvs_tests::lab::network::{Network, Replies, Shape};
 use lvs_tests::lab::realserver::{HTTP_PORT, start_web};
 use lvs_tests::lab::scale;
 use lvs_tests::lab::wait::{wait_for, wait_until};
 use lvs_userspace::api::model::{Events, Health, ServerHealth, Services};
+
+use nix::sys::signal::Signal;
 
 use crate::setup::{Balanced, Preparation, dialled, real_servers, service};
 
@@ -149,6 +152,115 @@ fn a_quiesced_server_keeps_its_place() -> Result<()> {
         (weights[0] == 0).then_some(weights)
     })?;
     ensure!(weights == [0, 1, 1], "{weights:?}");
+    Ok(())
+}
+
+/// A server hangs, and answers nothing any more: the director ends its clients' connections, over both families, with and
+/// without entries in the table, and new ones go elsewhere. Then it is well again.
+#[test]
+fn clients_of_a_server_that_hangs_are_told_by_a_reset() -> Result<()> {
+    let balanced = Balanced::start(Shape::default(), Preparation::ByHand, |network| {
+        let services = [(Family::V4, "wlc"), (Family::V6, "mh")].map(|(family, scheduler)| {
+            ["tcp", "udp"].map(|protocol| {
+                let servers = real_servers(network, family);
+                let mut service = service(family, ECHO_PORT, protocol, scheduler, "dr", servers);
+                service.health = format!(
+                    "{{checks: [{{type: http, port: {HTTP_PORT}, path: /.testpage, {TIMING}}}], on_down: reset}}"
+                );
+                service
+            })
+        });
+        Configuration::new(network, services.concat())
+    })?;
+    let control = balanced.agent.control().clone();
+    (0..3).try_for_each(|server| wait_for_state(&control, server, "up"))?;
+    let client = &balanced.network.client;
+    let mut flows = client.enter(|| {
+        let mut flows = Vec::new();
+        for family in Family::BOTH {
+            while flows
+                .iter()
+                .filter(|(of, flow): &&(Family, TcpFlow)| *of == family && flow.server == "rs1")
+                .count()
+                < 3
+            {
+                flows.push((family, TcpFlow::open(dialled(family, ECHO_PORT))?));
+            }
+        }
+        Ok(flows)
+    })?;
+    let datagrams = client.enter(|| {
+        let mut flows = Vec::new();
+        for family in Family::BOTH {
+            // Each asks until one is with the first server.
+            loop {
+                let flow = UdpFlow::open(dialled(family, ECHO_PORT))?;
+                if flow.echo(b"who is there")? == "rs1" {
+                    flows.push(flow);
+                    break;
+                }
+            }
+        }
+        Ok(flows)
+    })?;
+    let programs = &balanced.programs[0];
+    for program in [&programs.web, &programs.echo] {
+        program.signal(Signal::SIGSTOP)?;
+    }
+    wait_for_state(&control, 0, "down")?;
+    let explained = || {
+        let ask = |what| control.run(&[what]).unwrap_or_default();
+        format!("{}\n{}", ask("health"), balanced.explain())
+    };
+    wait_until("the reset to be installed", PATIENCE, || {
+        let services: Result<Services> = control.json(&["services"]);
+        services.is_ok_and(|services| services.services.iter().all(|service| service.destinations[0].resets))
+    })
+    .with_context(explained)?;
+    for (family, flow) in &mut flows {
+        let of_the_dead = flow.server == "rs1";
+        let went_on = flow.echo(b"still there?");
+        let is_reset = went_on.as_ref().is_err_and(|error| {
+            let reason = error.root_cause().downcast_ref::<std::io::Error>();
+            reason.is_some_and(|reason| reason.kind() == std::io::ErrorKind::ConnectionReset)
+        });
+        ensure!(
+            if of_the_dead { is_reset } else { went_on.is_ok() },
+            "{family} with {}: {went_on:?}\n{}",
+            flow.server,
+            explained()
+        );
+    }
+    for flow in &datagrams {
+        let server = flow.echo(b"still there?").with_context(explained)?;
+        ensure!(server != "rs1", "a datagram was answered by the dead server");
+    }
+    let health = control.run(&["health"])?;
+    ensure!(health.contains("down (resets)"), "{health}");
+    for family in Family::BOTH {
+        for _ in 0..9 {
+            let server = client
+                .enter(|| Exchange::TcpEcho.once(dialled(family, ECHO_PORT)))
+                .with_context(explained)?;
+            ensure!(server != "rs1", "{}", explained());
+        }
+    }
+
+    for program in [&programs.web, &programs.echo] {
+        program.signal(Signal::SIGCONT)?;
+    }
+    wait_for_state(&control, 0, "up")?;
+    for family in Family::BOTH {
+        wait_until("the server to serve again", PATIENCE, || {
+            client
+                .enter(|| Exchange::TcpEcho.once(dialled(family, ECHO_PORT)))
+                .is_ok_and(|server| server == "rs1")
+        })
+        .with_context(explained)?;
+    }
+    for (family, flow) in flows.iter_mut().filter(|(_, flow)| flow.server != "rs1") {
+        flow.echo(b"all the time").with_context(|| format!("{family}: {}", explained()))?;
+    }
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use lvs_tests::lab::namespace::Namespace;
 use lvs_tests::lab::servers::certificates::Certificates;
 use lvs_tests::lab::servers::misbehaving::{self, Manner};
 use lvs_tests::lab::servers::postfix::Postfix;
-use lvs_tests::lab::servers::{self, daemons};
+use lvs_tests::lab::servers::{daemons, inn};
 use lvs_userspace::config::model::Check;
 use lvs_userspace::config::{self, Config};
 use lvs_userspace::health::probe;
@@ -394,21 +394,32 @@ fn black_hole(namespace: &Namespace) -> Result<SocketAddr> {
     Ok(SocketAddr::from(([10, 9, 9, 2], 80)))
 }
 
-/// nntp has no server in Debian that runs without its machine; the banner is what a real one says.
 #[test]
-fn a_news_server_by_its_banner() -> Result<()> {
+fn news_by_inn() -> Result<()> {
     let machine = Machine::build()?;
-    let script = machine.lab.join("nntp");
-    fs::write(
-        &script,
-        "printf '200 news.lab InterNetNews NNRP server ready\\r\\n'; read line; printf '205 Bye\\r\\n'\n",
-    )?;
-    let mut socat = machine.namespace.command("socat");
-    socat.arg("TCP-LISTEN:119,fork,reuseaddr").arg(format!("SYSTEM:sh {}", script.display()));
-    let mut process = lvs_tests::lab::process::Process::start("socat", &mut socat, &machine.lab)?;
-    process
-        .wait_until("to listen", servers::PATIENCE, || servers::listens(&machine.namespace, "tcp", 119))?;
-    machine.expect(&[("nntp", "port: 119", "+nntp 200 news.lab InterNetNews")])
+    let certificates = Certificates::make(&machine.lab)?;
+    let pair = (certificates.server.as_path(), certificates.server_key.as_path());
+    let _inn = inn::nnrpd(&machine.namespace, &machine.lab, pair)?;
+    let trust = "ca: LAB/certificates/ca.pem, server_name: www.lab";
+    let (login, wrong) = ("user: bob, password_file: LAB/password", "user: bob, password_file: LAB/wrong");
+    let greeting = "+nntp 200 news.lab InterNetNews NNRP server INN";
+    machine.expect(&[
+        ("nntp", "port: 119", greeting),
+        ("nntp", &format!("port: 119, tls: starttls, {trust}"), greeting),
+        ("nntp", &format!("port: 563, tls: tls, {trust}"), greeting),
+        ("nntp", "port: 119, tls: starttls, verify: false", greeting),
+        (
+            "nntp",
+            "port: 119, tls: starttls, ca: LAB/certificates/ca.pem, server_name: other.lab",
+            "-nntp: TLS: ",
+        ),
+        ("nntp", "port: 119, tls: starttls", "-nntp: TLS: "),
+        ("nntp", &format!("port: 119, tls: tls, {trust}"), "-nntp: TLS: "),
+        ("nntp", &format!("port: 119, {login}"), "+nntp 281 "),
+        ("nntp", &format!("port: 119, tls: starttls, {trust}, {login}"), "+nntp 281 "),
+        ("nntp", &format!("port: 119, tls: starttls, {trust}, {wrong}"), "-nntp answered \"481 "),
+        ("smtp", "port: 119", "-smtp answered \"200 news.lab"),
+    ])
 }
 
 #[test]

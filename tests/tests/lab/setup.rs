@@ -1,11 +1,12 @@
 //! A balancer in a network, as most tests want it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 use lvs_tests::lab::address::{self, Family, Net};
 use lvs_tests::lab::agent::{Agent, start_realserver};
 use lvs_tests::lab::configuration::{Configuration, RealServer, Service};
+pub(crate) use lvs_tests::lab::configuration::{dialled, real_servers, service};
 use lvs_tests::lab::echo::{DNS_PORT, ECHO_PORT};
 use lvs_tests::lab::network::{Network, Server, Shape};
 use lvs_tests::lab::process::Process;
@@ -88,41 +89,6 @@ pub(crate) fn prepare_ipip(network: &Network, server: &Server) -> Result<Process
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     start_realserver(network, server, &arguments)
-}
-
-/// The first VIP of a family with a port of the lab's servers.
-pub(crate) fn dialled(family: Family, port: u16) -> SocketAddr {
-    SocketAddr::new(address::vip(family, 0), port)
-}
-
-/// All servers of the network, with weight 1 and their addresses of a family.
-pub(crate) fn real_servers(network: &Network, family: Family) -> Vec<RealServer> {
-    network
-        .servers
-        .iter()
-        .map(|server| RealServer { address: Some(server.address(family)), port: None, weight: 1 })
-        .collect()
-}
-
-/// One service on the first VIP of the family.
-pub(crate) fn service(
-    vip: Family,
-    port: u16,
-    protocol: &'static str,
-    scheduler: &'static str,
-    forward: &'static str,
-    real_servers: Vec<RealServer>,
-) -> Service {
-    Service {
-        name: format!("{protocol}-{port}-{}", if vip == Family::V4 { "v4" } else { "v6" }),
-        vip: address::vip(vip, 0),
-        port,
-        protocol,
-        scheduler,
-        forward,
-        real_servers,
-        health: String::new(),
-    }
 }
 
 /// Services for everything the lab's servers run, all with one method. `inner` is the family of the

@@ -15,6 +15,7 @@ mod malformed;
 mod methods;
 mod probes;
 mod replication;
+mod resets;
 mod schedulers;
 mod steering;
 mod traffic;

@@ -8,7 +8,8 @@ use std::thread::{self, JoinHandle};
 use lvs_common::flow::FlowKey;
 use lvs_tests::packet::frame::{Ip, Tcp, tcp_flag};
 use lvs_tests::packet::{Side, World};
-use lvs_userspace::cluster::sync::link::{Link, Parts, Status};
+use lvs_userspace::cluster::reach::Addresses;
+use lvs_userspace::cluster::sync::link::{Link, Parts, PeerStatus, Status};
 use lvs_userspace::cluster::sync::{Directory, Key, Options};
 use tokio::sync::{oneshot, watch};
 
@@ -28,9 +29,13 @@ struct End {
 impl End {
     fn start(world: &World, socket: &UdpSocket, peer: &UdpSocket, active: bool) -> Self {
         let (plan, directory) = watch::channel(Arc::new(Directory::of(&world.snapshot(), |_| active)));
+        let peer = peer.local_addr().expect("an address");
+        // It stays as it is: the sender may go.
+        let (_, addresses) = watch::channel(Arc::new(Addresses(vec![vec![peer]])));
         let parts = Parts {
             socket: socket.try_clone().expect("a socket"),
-            peer: peer.local_addr().expect("an address"),
+            peers: vec!["the other one".to_owned()],
+            addresses,
             seal: Key::new(b"of both directors").expect("a key"),
             reader: world.flow_reader(),
             writer: world.flow_writer(),
@@ -52,7 +57,11 @@ impl End {
     }
 
     fn status(&self) -> Status {
-        *self.status.borrow()
+        self.status.borrow().clone()
+    }
+
+    fn other(&self) -> PeerStatus {
+        self.status().peers[0]
     }
 
     fn is_active(&self, world: &World, active: bool) {
@@ -147,10 +156,10 @@ fn two_directors_hold_the_same() {
         End::start(&right, &sockets[1], &sockets[0], false),
     ];
     let [active, standby] = &ends;
-    right.wait_for("the bulk", |_| standby.status().receiver.is_complete);
+    right.wait_for("the bulk", |_| standby.other().receiver.is_complete);
     let wanted = table(&left);
     right.equal("tables after the bulk", table(&right) == wanted, true);
-    right.equal("strangers removed", standby.status().receiver.removed, 200);
+    right.equal("strangers removed", standby.other().receiver.removed, 200);
 
     // It goes on: connections begin, are established, end.
     for flow in 200..500 {
@@ -193,7 +202,8 @@ fn two_directors_hold_the_same() {
         right.equal("nothing is counted", (load.active, load.inactive), (0, 0));
     }
     for status in [active.status(), standby.status()] {
-        let wrong = (status.unauthentic, status.malformed, status.failures, status.receiver.unresolved);
+        let other = status.peers[0];
+        let wrong = (status.unauthentic, status.malformed, other.failures, other.receiver.unresolved);
         right.equal("nothing went wrong", wrong, (0, 0, 0, 0));
     }
 }
@@ -224,7 +234,7 @@ fn directors_change_places() {
     right.equal("connections", right.connections().len(), 800);
     let wanted = table(&right);
     left.wait_for("in step the other way round", |left| table(left) == wanted);
-    assert!(ends[0].status().receiver.is_complete);
+    assert!(ends[0].other().receiver.is_complete);
 }
 
 /// Nobody without the key is heard.
@@ -238,5 +248,5 @@ fn a_stranger_is_not_heard() {
         sockets[1].send_to(&vec![0x4c; length], address).expect("sent");
     }
     world.wait_for("seven datagrams", |_| end.status().unauthentic >= 7);
-    world.equal("no session", end.status().sender.is_followed, false);
+    world.equal("no session", end.other().sender.is_followed, false);
 }

@@ -2,13 +2,14 @@
 //! standard input, its first line the summary. What mon's own alerts do with it was observed with mon 1.3.6.
 
 use super::Failure;
-use crate::alert::message::{Kind, Message};
+use crate::alert::message::{CLUSTER, Item, Kind, Message};
 use crate::config::model::ProgramAlert;
 use crate::program::{Program, run};
 
 /// Of the output, for the log.
 const KEPT: usize = 4_096;
-/// mon's "service" is what is watched of a group of hosts; ours has one name for it.
+/// mon's "service" is what is watched of a group of hosts: ours has one name for it, and another ([`CLUSTER`]) for what is
+/// between directors, where mon's "group" is a group of addresses.
 const SERVICE: &str = "health";
 
 /// Once for each service: mon's arguments name one group.
@@ -28,10 +29,10 @@ pub(super) async fn deliver(alert: &ProgramAlert, message: &Message) -> Result<(
 
 async fn call(alert: &ProgramAlert, message: &Message) -> Result<(), String> {
     let hosts = hosts(message);
-    let group = message.items[0].service.clone();
+    let (service, group) = names(&message.items[0]);
     let mut command = vec![alert.command[0].clone()];
     let time = message.unix_seconds.to_string();
-    for (flag, value) in [("-s", SERVICE), ("-g", &group), ("-h", &hosts), ("-t", &time)] {
+    for (flag, value) in [("-s", service), ("-g", &group), ("-h", &hosts), ("-t", &time)] {
         command.extend([flag.to_owned(), value.to_owned()]);
     }
     if message.kind == Kind::Up {
@@ -56,9 +57,18 @@ async fn call(alert: &ProgramAlert, message: &Message) -> Result<(), String> {
     Err(format!("{} ended with {}: {said}", alert.command[0], finished.status))
 }
 
+/// mon's names for what is watched, and of whom.
+fn names(item: &Item) -> (&'static str, String) {
+    match item.is_of_the_cluster() {
+        true => (CLUSTER, item.groups.join(" ")),
+        false => (SERVICE, item.service.clone()),
+    }
+}
+
 /// The convention: hosts that failed, apart by blanks. What is about the service as a whole names it.
 fn hosts(message: &Message) -> String {
-    let mut addresses: Vec<String> = message.addresses().map(|address| address.to_string()).collect();
+    let of = |item: &Item| item.server.map(|server| server.ip().to_string()).or_else(|| item.about.clone());
+    let mut addresses: Vec<String> = message.items.iter().filter_map(of).collect();
     addresses.dedup();
     match addresses.is_empty() {
         true => message.items[0].service.clone(),
@@ -73,10 +83,11 @@ fn environment(message: &Message, hosts: &str, details: &str) -> Vec<(&'static s
         Kind::Alert => ("failure", "0", "1"),
         Kind::Up => ("up", "1", "0"),
     };
+    let (service, group) = names(item);
     let since = message.unix_seconds.saturating_sub(item.seconds).to_string();
     vec![
-        ("MON_GROUP", item.service.clone()),
-        ("MON_SERVICE", SERVICE.to_owned()),
+        ("MON_GROUP", group),
+        ("MON_SERVICE", service.to_owned()),
         ("MON_ALERTTYPE", kind.to_owned()),
         ("MON_OPSTATUS", status.to_owned()),
         ("MON_RETVAL", result.to_owned()),

@@ -9,6 +9,7 @@ fn alert(name: &str) -> Alert {
         name: name.to_owned(),
         services: Vec::new(),
         real_servers: Vec::new(),
+        cluster: true,
         period: Period::default(),
         after: Duration::ZERO,
         failures: 1,
@@ -257,4 +258,104 @@ fn a_restart_changes_nothing() {
     assert_eq!(sent(&mut next, 5_050), ["a Alert ftp www.1"], "a minute after the first");
     next.note(&notice("www", 1, What::Up), second(5_051));
     assert_eq!(sent(&mut next, 5_051), ["a Up www.1"]);
+}
+
+fn silent(node: &str, course: Course) -> Concern {
+    Concern { topic: Topic::Peer, about: node.to_owned(), groups: vec!["www".to_owned()], course }
+}
+
+/// An engine in a file with a cluster.
+fn director(alerts: Vec<Alert>) -> Engine {
+    let mut engine = Engine::default();
+    let text = "{version: 1, interfaces: [eth0], services: [], cluster: {node: a, key_file: /k, nodes: [{name: a, \
+                addresses: [10.9.0.1]}, {name: b, addresses: [10.9.0.2]}], groups: [{name: www, addresses: \
+                [{address: 10.0.0.3, prefix: 24, interface: eth0}]}]}}";
+    let file = crate::config::parse(text, "test").unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    engine.configure(&Config { alerts, ..file });
+    engine
+}
+
+#[test]
+fn what_is_between_directors_begins_and_ends_as_problems_do() {
+    let services = Alert { cluster: false, ..alert("services") };
+    let late = Alert { after: second(60), ..alert("late") };
+    let mut engine = director(vec![alert("all"), services, late]);
+    engine.concern(silent("b", Course::Begins), "b is silent", second(0));
+    engine.concern(silent("b", Course::Begins), "b is silent", second(1));
+    assert_eq!(sent(&mut engine, 1), ["all Alert cluster"]);
+    assert_eq!(sent(&mut engine, 2), NOTHING);
+    engine.concern(silent("voter", Course::Ends), "voter is heard", second(3));
+    engine.concern(silent("b", Course::Ends), "b is heard", second(3));
+    assert_eq!(sent(&mut engine, 3), ["all Up cluster"]);
+    let text = serde_json::to_string(&engine.save(second(3))).unwrap();
+    assert_eq!(text, "[]");
+}
+
+#[test]
+fn what_has_happened_is_told_once_and_has_no_end() {
+    let takeover =
+        || Concern { topic: Topic::Takeover, about: "www".to_owned(), ..silent("", Course::Happens) };
+    let day = Alert { period: Period::parse("hr {9am-5pm}").unwrap(), ..alert("day") };
+    let mut engine = director(vec![Alert { every: Some(second(10)), after: second(5), ..alert("a") }, day]);
+    engine.concern(takeover(), "b holds www", second(0));
+    assert_eq!(sent_at(&mut engine, 0, 3), ["a Alert cluster"]);
+    assert_eq!(sent_at(&mut engine, 100, 4), NOTHING);
+    assert_eq!(sent_at(&mut engine, 200, 9), ["day Alert cluster"]);
+    assert_eq!(engine.save(second(200)), []);
+    // Another one is news again; a day later it is not.
+    engine.concern(takeover(), "b holds www", second(300));
+    assert_eq!(sent_at(&mut engine, 300, 3), ["a Alert cluster"]);
+    engine.concern(takeover(), "a holds www", second(400));
+    assert_eq!(sent_at(&mut engine, 400, 3), ["a Alert cluster"]);
+    assert_eq!(sent_at(&mut engine, 400 + 90_000, 4), NOTHING);
+    assert_eq!(engine.save(second(400 + 90_000)), []);
+}
+
+/// Of two directors that see the same, the active one tells it.
+#[test]
+fn who_stands_by_tells_only_what_nobody_else_knows() {
+    let (mut active, mut standby) = (director(vec![alert("a")]), director(vec![alert("a")]));
+    standby.stand_by(true);
+    for engine in [&mut active, &mut standby] {
+        engine.concern(silent("voter", Course::Begins), "voter is silent", second(0));
+    }
+    let state = Concern { topic: Topic::State, ..silent("b", Course::Begins) };
+    standby.concern(state, "not all has come", second(0));
+    assert_eq!(sent(&mut active, 0), ["a Alert cluster"]);
+    assert_eq!(sent(&mut standby, 0), ["a Alert cluster"]);
+    // What it is told of the other one's state is kept apart from what it sees itself.
+    let saved = active.save(second(1));
+    let text = serde_json::to_string(&saved).unwrap();
+    assert_eq!(serde_json::from_str::<Vec<SavedProblem>>(&text).unwrap(), saved, "{text}");
+    standby.follow(saved, second(1));
+    standby.concern(silent("a", Course::Begins), "a is silent", second(2));
+    assert_eq!(sent(&mut standby, 2), NOTHING);
+    // It takes over: the voter was told of, the other director was not.
+    standby.stand_by(false);
+    let messages = standby.due(second(3), 1_000_003, &AT_NINE, |_| 1);
+    let abouts: Vec<_> = messages.iter().flat_map(|message| &message.items).map(|item| &item.about).collect();
+    assert_eq!(abouts, [&Some("a".to_owned())]);
+    standby.concern(silent("voter", Course::Ends), "voter is heard", second(4));
+    assert_eq!(sent(&mut standby, 4), ["a Up cluster"]);
+}
+
+/// A problem that both have told of has one end; one that only this director has seen, it ends itself.
+#[test]
+fn who_stands_by_tells_the_end_of_what_the_other_one_does_not_know() {
+    let (mut active, mut standby) = (director(vec![alert("a")]), director(vec![alert("a")]));
+    for engine in [&mut active, &mut standby] {
+        engine.concern(silent("voter", Course::Begins), "voter is silent", second(0));
+        assert_eq!(sent(engine, 0), ["a Alert cluster"], "they are cut off from each other");
+    }
+    standby.concern(silent("a", Course::Begins), "a is silent", second(0));
+    assert_eq!(sent(&mut standby, 0), ["a Alert cluster"]);
+    standby.follow(active.save(second(1)), second(1));
+    standby.stand_by(true);
+    standby.concern(silent("a", Course::Ends), "a is heard", second(2));
+    assert_eq!(sent(&mut standby, 2), ["a Up cluster"]);
+    for engine in [&mut active, &mut standby] {
+        engine.concern(silent("voter", Course::Ends), "voter is heard", second(3));
+    }
+    assert_eq!(sent(&mut active, 3), ["a Up cluster"]);
+    assert_eq!(sent(&mut standby, 3), NOTHING);
 }

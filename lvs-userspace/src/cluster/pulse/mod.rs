@@ -5,6 +5,7 @@
 //! the lease ends by itself, and others see a dead director, which is what it is.
 
 mod detector;
+mod outlook;
 mod status;
 mod thread;
 
@@ -14,7 +15,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::beat::Fitness;
 use super::election::{Inherited, Refused, Settings, Task, Wire};
@@ -24,7 +25,8 @@ use super::transport::{Transport, Waker};
 use super::vrrp::Progress;
 use crate::dataplane::LeaseWriter;
 
-pub use status::{GroupStatus, Heard, PathStatus, PeerStatus, Status};
+pub use outlook::Outlook;
+pub use status::{DesiredStatus, GroupStatus, Heard, PathStatus, PeerStatus, Status};
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -76,7 +78,7 @@ pub enum Order {
     },
     Keys(Keyring),
     Describe(oneshot::Sender<Status>),
-    /// Gives everything up and ends.
+    /// Gives everything up, and from then on only votes.
     Leave(oneshot::Sender<()>),
     /// Ends, and leaves leases as they are.
     Stop,
@@ -104,6 +106,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Pulse {
     orders: mpsc::Sender<Order>,
+    outlook: watch::Receiver<Outlook>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
 }
@@ -113,9 +116,10 @@ impl Pulse {
     pub fn start(parts: Parts) -> io::Result<Self> {
         let (orders, received) = mpsc::channel();
         let waker = parts.transport.waker();
-        let thread = thread::Thread::new(parts, received);
+        let (told, outlook) = watch::channel(Outlook::default());
+        let thread = thread::Thread::new(parts, received, told);
         let thread = std::thread::Builder::new().name("pulse".to_owned()).spawn(move || thread.run())?;
-        Ok(Self { orders, waker, thread: Some(thread) })
+        Ok(Self { orders, outlook, waker, thread: Some(thread) })
     }
 
     pub fn order(&self, order: Order) {
@@ -123,6 +127,11 @@ impl Pulse {
             tracing::error!("the thread that beats has ended");
         }
         self.waker.wake();
+    }
+
+    /// What is known of the others at any time.
+    pub fn outlook(&self) -> watch::Receiver<Outlook> {
+        self.outlook.clone()
     }
 
     /// For those who only give orders.

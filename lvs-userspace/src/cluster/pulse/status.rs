@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::sync::view::View;
+
 /// The cluster as this director sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -18,6 +20,23 @@ pub struct Status {
     pub refused: Vec<(String, u64)>,
     /// The longest time between two rounds of the thread that beats, in microseconds.
     pub longest_round: u64,
+    /// Connections, with each other director; `null` where there is no way to tell them.
+    #[serde(default)]
+    pub synchronisation: Option<Vec<View>>,
+    /// Which desired state is in force, if it is one that the cluster shares.
+    #[serde(default)]
+    pub desired: Option<DesiredStatus>,
+}
+
+/// A desired state: verdicts of checks, maintenance, what people were told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredStatus {
+    /// Whose it is; `null`: this director's own, which others follow.
+    pub node: Option<String>,
+    /// Counts the states of that director, in its present life.
+    pub version: u64,
+    /// Since it was told.
+    pub age_milliseconds: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +48,9 @@ pub struct GroupStatus {
     pub holder: Option<String>,
     /// The term of office.
     pub epoch: u64,
+    /// How often this director has become active for it since the agent's start; one that goes on with a lease has too.
+    #[serde(default)]
+    pub takeovers: u64,
     /// Milliseconds that the lease still lasts without a further beat.
     pub lease: Option<u64>,
     pub is_ready: bool,

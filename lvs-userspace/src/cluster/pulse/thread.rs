@@ -9,6 +9,7 @@ use lvs_common::lease::Lease;
 use nix::time::{ClockId, clock_gettime};
 
 use super::detector::Detector;
+use super::outlook::{Outlook, Sources};
 use super::status::{self, GroupStatus, Heard, PathStatus, PeerStatus, Status};
 use super::{Order, Parts};
 use crate::cluster::beat::Beat;
@@ -17,7 +18,7 @@ use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::keys::{Keyring, Kind};
 use crate::cluster::message;
 use crate::cluster::refusal::Refusals;
-use crate::cluster::transport::Transport;
+use crate::cluster::transport::{Kind as PathKind, Transport};
 use crate::cluster::urgency::be_urgent;
 use crate::cluster::vrrp::Progress;
 use crate::dataplane::LeaseWriter;
@@ -41,6 +42,8 @@ pub(super) struct Thread {
     transport: Transport,
     keys: Keyring,
     detector: Detector,
+    sources: Sources,
+    outlook: tokio::sync::watch::Sender<Outlook>,
     watchdog: Duration,
     progress: Arc<Progress>,
     tasks: tokio::sync::mpsc::UnboundedSender<Task>,
@@ -56,7 +59,11 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    pub(super) fn new(parts: Parts, orders: Receiver<Order>) -> Self {
+    pub(super) fn new(
+        parts: Parts,
+        orders: Receiver<Order>,
+        outlook: tokio::sync::watch::Sender<Outlook>,
+    ) -> Self {
         let now = monotonic();
         Self {
             node: Node::new(parts.settings, &parts.inherited, now),
@@ -67,6 +74,8 @@ impl Thread {
             transport: parts.transport,
             keys: parts.keys,
             detector: Detector::new(parts.warntime),
+            sources: Sources::default(),
+            outlook,
             watchdog: parts.watchdog,
             progress: parts.progress,
             tasks: parts.tasks,
@@ -99,6 +108,7 @@ impl Thread {
             self.last_round = now;
             self.node.tick(now);
             self.carry_out();
+            self.look_out(now);
         }
     }
 
@@ -115,8 +125,20 @@ impl Thread {
 
     fn listen(&mut self, timeout: Duration) {
         let Self {
-            transport, keys, node, detector, refusals, replayed, strangers, unproved, is_hung, ..
+            transport,
+            keys,
+            node,
+            detector,
+            sources,
+            refusals,
+            replayed,
+            strangers,
+            unproved,
+            is_hung,
+            ..
         } = self;
+        let reaches_all = |kind: PathKind| matches!(kind, PathKind::Multicast | PathKind::Broadcast);
+        let open: Vec<bool> = transport.paths().map(|path| reaches_all(path.kind)).collect();
         let polled = transport.poll(timeout, |source, datagram| {
             if *is_hung {
                 return;
@@ -134,7 +156,12 @@ impl Thread {
                 Received::Stranger => *strangers += 1,
                 Received::Unproved => *unproved += 1,
                 // The same message on another path, mostly; how each path works is the detector's to know.
-                Received::Accepted => detector.hear(beat.sender, source.path, beat.life, beat.sequence, now),
+                Received::Accepted => {
+                    detector.hear(beat.sender, source.path, beat.life, beat.sequence, now);
+                    if let (Some(true), Some(from)) = (open.get(source.path), source.address) {
+                        sources.hear(beat.sender, source.path, from, now);
+                    }
+                }
                 Received::Old => {
                     if node.knows_life(beat.sender, beat.life) {
                         detector.hear(beat.sender, source.path, beat.life, beat.sequence, now);
@@ -148,6 +175,30 @@ impl Thread {
             tracing::error!(%error, "cannot wait for beats");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Tells the rest of the agent what is known of the others, if that is something else than before.
+    fn look_out(&self, now: Duration) {
+        let settings = self.node.settings();
+        let groups = settings.groups.iter().map(|group| group.group);
+        let outlook = Outlook {
+            holders: groups.filter_map(|group| Some((group, self.node.holder(group, now)?))).collect(),
+            alive: settings
+                .peers
+                .iter()
+                .chain(&settings.voter)
+                .copied()
+                .filter(|peer| self.node.alive_since(*peer, now).is_some())
+                .collect(),
+            sources: settings.peers.iter().map(|peer| (*peer, self.sources.of(*peer, now))).collect(),
+        };
+        self.outlook.send_if_modified(|former| {
+            let is_new = *former != outlook;
+            if is_new {
+                *former = outlook;
+            }
+            is_new
+        });
     }
 
     fn carry_out(&mut self) {
@@ -189,9 +240,8 @@ impl Thread {
                 Ok(Order::Leave(answer)) => {
                     self.node.leave(now);
                     self.carry_out();
-                    // Whoever asked may have given up waiting.
+                    // Whoever asked may have given up waiting. It beats on: another director needs its vote.
                     answer.send(()).ok();
-                    return true;
                 }
                 Ok(order) => self.obey(order, now),
             }
@@ -266,6 +316,9 @@ impl Thread {
                 .collect(),
             refused,
             longest_round: u64::try_from(self.longest_round.as_micros()).unwrap_or(u64::MAX),
+            // What this thread does not know.
+            synchronisation: None,
+            desired: None,
         }
     }
 
@@ -289,6 +342,7 @@ impl Thread {
             role: role.to_owned(),
             holder: self.node.holder(group, now).map(|node| self.name(node)),
             epoch: view.epoch,
+            takeovers: 0,
             lease: ends.map(|ends| status::milliseconds(ends.saturating_sub(now))),
             is_ready: view.is_ready,
             is_fit: view.fitness.is_fit,

@@ -1,11 +1,12 @@
-//! The desired state of the active director, told to the other one.
+//! The desired state of the active director, told to all others.
 //!
 //! Each director listens, over TCP, at the address and port where it tells connections by UDP; and each that is active
-//! for no group asks the other one. The asked one tells all of its state, again whenever that has changed, and in any
+//! for no group asks all others. The asked one tells all of its state, again whenever that has changed, and in any
 //! case that it is still there. What the bytes mean is in [`wire`]; who has no key learns nothing new from asking, since
 //! nothing between directors is secret, but cannot make a director believe anything.
 
 mod ask;
+mod choice;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -19,25 +20,29 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::keys::Keyring;
+use super::reach::{Addresses, Peer};
+pub use choice::choose;
 use wire::Nonce;
 
 /// From the beginning of a connection until somebody has asked, and for connecting.
 const GREETING: Duration = Duration::from_secs(2);
-/// Until the other one is asked again after a connection has ended: the director that was started first has heard of
+/// Until another one is asked again after a connection has ended: the director that was started first has heard of
 /// the second one as soon as that one of it.
 const AGAIN: Duration = Duration::from_millis(100);
-/// The other one hears at least so often that this one is there.
+/// Who asks hears at least so often that this one is there.
 const BEAT: Duration = Duration::from_millis(500);
 /// Between two states.
 const BETWEEN: Duration = Duration::from_millis(100);
 /// For one frame to be taken by the one who asked.
 const WRITE: Duration = Duration::from_secs(10);
-/// Connections at a time.
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 16;
+/// Connections of each director at a time.
 const MOST: usize = 4;
 
 /// The keys in force; others may come with a reload.
@@ -47,10 +52,12 @@ pub type Keys = Arc<dyn Fn() -> Keyring + Send + Sync>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dated<T> {
     pub state: T,
+    /// Counts the states of the one who tells, in its present life.
+    pub version: u64,
     pub at: Instant,
 }
 
-/// What is known of the other director.
+/// What is known of another director.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Heard<T> {
     /// Nothing, or nothing any more; also while this director tells its own.
@@ -65,35 +72,56 @@ pub enum Heard<T> {
 #[derive(Clone)]
 pub struct Settings {
     pub here: SocketAddr,
-    pub there: SocketAddr,
+    /// The other directors' names, for people.
+    pub peers: Vec<String>,
+    /// Where they are reached; it may change.
+    pub addresses: watch::Receiver<Arc<Addresses>>,
     pub keys: Keys,
-    /// When the other one was not heard for so long, nothing is known of it any more.
+    /// When another one was not heard for so long, nothing is known of it any more.
     pub patience: Duration,
 }
 
-/// Tells this director's state and hears the other's, until it is dropped.
+impl Settings {
+    /// Bound to the own address, by which others know this director.
+    fn socket(&self, port: u16) -> io::Result<TcpSocket> {
+        let socket = if self.here.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::new(self.here.ip(), port))?;
+        Ok(socket)
+    }
+}
+
+/// Tells this director's state and hears those of others, until it is dropped.
 #[derive(Debug)]
 pub struct Exchange<T> {
     own: watch::Sender<Option<Arc<Dated<T>>>>,
-    heard: watch::Receiver<Heard<T>>,
+    /// By peer.
+    heard: watch::Receiver<Vec<Heard<T>>>,
     _tasks: JoinSet<()>,
 }
 
-impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Exchange<T> {
+impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Exchange<T> {
     /// Within a tokio runtime. Begins as one who is active for nothing.
-    pub async fn start(settings: Settings) -> io::Result<Self> {
-        let listener = TcpListener::bind(settings.here).await?;
-        Ok(Self::with(listener, settings))
+    pub fn start(settings: &Settings) -> io::Result<Self> {
+        let listener = settings.socket(settings.here.port())?.listen(BACKLOG)?;
+        let (own, own_seen) = watch::channel(None);
+        let (told, heard) = watch::channel(vec![Heard::Unknown; settings.peers.len()]);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(tell::tell(listener, settings.clone(), own_seen.clone()));
+        for peer in Peer::all(settings.peers.len()) {
+            tasks.spawn(ask::ask(settings.clone(), peer, own_seen.clone(), told.clone()));
+        }
+        Ok(Self { own, heard, _tasks: tasks })
     }
 
-    fn with(listener: TcpListener, settings: Settings) -> Self {
-        let (own, own_seen) = watch::channel(None);
-        let (heard_told, heard) = watch::channel(Heard::Unknown);
-        let mut tasks = JoinSet::new();
-        let (peer, keys) = (settings.there.ip(), Arc::clone(&settings.keys));
-        tasks.spawn(tell::tell(listener, peer, keys, own_seen.clone()));
-        tasks.spawn(ask::ask(settings, own_seen, heard_told));
-        Self { own, heard, _tasks: tasks }
+    /// What is known of each of the others.
+    pub fn heard(&mut self) -> Vec<Heard<T>> {
+        self.heard.borrow_and_update().clone()
+    }
+
+    /// As [`Self::heard`], and it stays new to [`Self::changed`].
+    pub fn look(&self) -> Vec<Heard<T>> {
+        self.heard.borrow().clone()
     }
 }
 
@@ -103,24 +131,12 @@ impl<T> Exchange<T> {
         self.own.clone()
     }
 
-    /// Whether anything is known of the other director.
-    pub fn hears(&self) -> bool {
-        !matches!(*self.heard.borrow(), Heard::Unknown)
-    }
-
     /// Returns when [`Self::heard`] is something else than it was when it was asked for last.
     pub async fn changed(&mut self) {
         if self.heard.changed().await.is_err() {
-            // The task that asks has ended, which it does not do by itself: nothing changes any more.
+            // The tasks that ask have ended, which they do not do by themselves: nothing changes any more.
             std::future::pending().await
         }
-    }
-
-    pub fn heard(&mut self) -> Heard<T>
-    where
-        T: Clone,
-    {
-        self.heard.borrow_and_update().clone()
     }
 }
 
@@ -128,6 +144,9 @@ impl<T> Exchange<T> {
 #[derive(Debug, Serialize, Deserialize)]
 struct Aged<S> {
     milliseconds: u64,
+    /// Earlier releases do not count.
+    #[serde(default)]
+    version: u64,
     state: S,
 }
 

@@ -1,7 +1,6 @@
 //! The asked director.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -15,31 +14,44 @@ use tracing::{debug, warn};
 use crate::cluster::keys::Keyring;
 
 use super::wire::{self, LARGEST_HELLO, LARGEST_STATE, Nonce, Told};
-use super::{AGAIN, Aged, BEAT, BETWEEN, Dated, GREETING, Keys, MOST, WRITE, invalid, nonce, read};
+use super::{
+    AGAIN, Aged, BEAT, BETWEEN, Dated, GREETING, Keys, MOST, Peer, Settings, WRITE, invalid, nonce, read,
+};
 
 type Own<T> = watch::Receiver<Option<Arc<Dated<T>>>>;
 
-/// Answers `peer`, for as long as it is polled.
+/// Answers the other directors, for as long as it is polled.
 pub(super) async fn tell<T: Serialize + Send + Sync + 'static>(
     listener: TcpListener,
-    peer: IpAddr,
-    keys: Keys,
+    settings: Settings,
     own: Own<T>,
 ) {
     let mut connections = JoinSet::new();
+    let mut open = vec![0; settings.peers.len()];
     loop {
         tokio::select! {
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => {
+                if let Ok(peer) = ended {
+                    open[peer] -= 1;
+                }
+            }
             accepted = listener.accept() => match accepted {
-                Ok((_, from)) if from.ip() != peer => debug!(%from, "asks for the desired state and is no director"),
-                // The next attempt comes soon.
-                Ok((_, from)) if connections.len() >= MOST => debug!(%from, "one connection too many"),
                 Ok((stream, from)) => {
-                    let (keys, own) = (Arc::clone(&keys), own.clone());
-                    connections.spawn(async move {
-                        let Err(reason) = attend(stream, &keys, own).await;
-                        debug!(%from, %reason, "the desired state is told no more");
-                    });
+                    let peer = settings.addresses.borrow().host(from).map(Peer::index);
+                    match peer.and_then(|peer| Some((peer, open.get_mut(peer)?))) {
+                        None => debug!(%from, "asks for the desired state and is no director"),
+                        // The next attempt comes soon.
+                        Some((_, open)) if *open >= MOST => debug!(%from, "one connection too many"),
+                        Some((peer, open)) => {
+                            *open += 1;
+                            let (keys, own) = (Arc::clone(&settings.keys), own.clone());
+                            connections.spawn(async move {
+                                let Err(reason) = attend(stream, &keys, own).await;
+                                debug!(%from, %reason, "the desired state is told no more");
+                                peer
+                            });
+                        }
+                    }
                 }
                 Err(reason) => {
                     warn!(%reason, "nobody can ask for the desired state");
@@ -89,17 +101,17 @@ fn frame<T: Serialize>(
     number: u64,
     own: Option<&Dated<T>>,
 ) -> io::Result<Vec<u8>> {
-    let Some(Dated { state, at }) = own else {
+    let Some(Dated { state, version, at }) = own else {
         return Ok(wire::told(keys, asking, number, Told::Nothing));
     };
     let milliseconds = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let json = serde_json::to_vec(&Aged { milliseconds, state })?;
+    let json = serde_json::to_vec(&Aged { milliseconds, version: *version, state })?;
     if json.len() > LARGEST_STATE {
         let length = json.len();
         warn!(
             length,
             most = LARGEST_STATE,
-            "the desired state has too many bytes to be told to the other director"
+            "the desired state has too many bytes to be told to other directors"
         );
         return Err(io::ErrorKind::FileTooLarge.into());
     }

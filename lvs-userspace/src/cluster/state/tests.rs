@@ -4,7 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::wire::{Fault, LARGEST_FRAME, LARGEST_HELLO, Told, hello, open_hello, open_told, told};
@@ -101,12 +101,25 @@ proptest! {
     }
 }
 
-/// A director at its own loopback address.
-async fn director(host: u8, other: u8, port: u16, keys: Keyring) -> Exchange<String> {
+/// A director at its own loopback address, and the others at theirs.
+fn director_among(host: u8, others: &[u8], port: u16, keys: Keyring) -> Exchange<String> {
     let socket = |host| SocketAddr::from(([127, 0, 9, host], port));
-    let patience = Duration::from_secs(2);
-    let keys: Keys = Arc::new(move || keys.clone());
-    Exchange::start(Settings { here: socket(host), there: socket(other), keys, patience }).await.unwrap()
+    let addresses = others.iter().map(|other| vec![socket(*other)]).collect();
+    // What it was at the beginning is enough: the sender may go.
+    let (_, addresses) = watch::channel(Arc::new(Addresses(addresses)));
+    let settings = Settings {
+        here: socket(host),
+        peers: others.iter().map(ToString::to_string).collect(),
+        addresses,
+        keys: Arc::new(move || keys.clone()),
+        patience: Duration::from_secs(2),
+    };
+    Exchange::start(&settings).unwrap()
+}
+
+/// One of two.
+fn director(host: u8, other: u8, port: u16, keys: Keyring) -> Exchange<String> {
+    director_among(host, &[other], port, keys)
 }
 
 /// One that is free at all addresses, most likely.
@@ -115,16 +128,20 @@ async fn free_port() -> u16 {
 }
 
 fn dated(state: &str) -> Option<Arc<Dated<String>>> {
-    Some(Arc::new(Dated { state: state.to_owned(), at: Instant::now() }))
+    Some(Arc::new(Dated { state: state.to_owned(), version: 7, at: Instant::now() }))
 }
 
-async fn wait_for(exchange: &mut Exchange<String>, expected: impl Fn(&Heard<String>) -> bool) {
+async fn wait_for_all(exchange: &mut Exchange<String>, expected: impl Fn(&[Heard<String>]) -> bool) {
     let seen = timeout(LIMIT, async {
         while !expected(&exchange.heard()) {
             exchange.changed().await;
         }
     });
     seen.await.unwrap();
+}
+
+async fn wait_for(exchange: &mut Exchange<String>, expected: impl Fn(&Heard<String>) -> bool) {
+    wait_for_all(exchange, |heard| expected(&heard[0])).await;
 }
 
 fn says(state: &'static str) -> impl Fn(&Heard<String>) -> bool {
@@ -134,14 +151,14 @@ fn says(state: &'static str) -> impl Fn(&Heard<String>) -> bool {
 #[tokio::test]
 async fn the_standby_hears_each_state_of_the_active_one() {
     let port = free_port().await;
-    let mut standby = director(1, 2, port, right()).await;
-    let mut active = director(2, 1, port, right()).await;
+    let mut standby = director(1, 2, port, right());
+    let mut active = director(2, 1, port, right());
     wait_for(&mut standby, |heard| *heard == Heard::Nothing).await;
     wait_for(&mut active, |heard| *heard == Heard::Nothing).await;
     let then = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
-    active.own().send_replace(Some(Arc::new(Dated { state: "first".to_owned(), at: then })));
+    active.own().send_replace(Some(Arc::new(Dated { state: "first".to_owned(), version: 1, at: then })));
     wait_for(&mut standby, says("first")).await;
-    let Heard::State(heard) = standby.heard() else { panic!("it was heard") };
+    let [Heard::State(heard)] = &standby.heard()[..] else { panic!("it was heard") };
     let age = heard.at.elapsed();
     assert!(age >= Duration::from_secs(59) && age < Duration::from_secs(60) + LIMIT, "{age:?}");
     active.own().send_replace(dated("second"));
@@ -156,11 +173,33 @@ async fn the_standby_hears_each_state_of_the_active_one() {
     wait_for(&mut active, |heard| *heard == Heard::Unknown).await;
 }
 
+/// All standbys hear the active one, whichever that is, and one that is dead holds nobody up.
+#[tokio::test]
+async fn every_standby_hears_the_active_one_and_its_successor() {
+    let port = free_port().await;
+    let [first, mut second, mut third] = [(13, [14, 15, 16]), (14, [13, 15, 16]), (15, [13, 14, 16])]
+        .map(|(own, others)| director_among(own, &others, port, right()));
+    first.own().send_replace(dated("of the first"));
+    let of_first = says("of the first");
+    for standby in [&mut second, &mut third] {
+        wait_for_all(standby, |heard| {
+            of_first(&heard[0]) && heard[1] == Heard::Nothing && heard[2] == Heard::Unknown
+        })
+        .await;
+    }
+    drop(first);
+    second.own().send_replace(dated("of the second"));
+    let of_second = says("of the second");
+    wait_for_all(&mut third, |heard| heard[0] == Heard::Unknown && of_second(&heard[1])).await;
+    let Heard::State(told) = &third.heard()[1] else { panic!("it was heard") };
+    assert_eq!(told.version, 7);
+}
+
 #[tokio::test]
 async fn a_state_of_a_megabyte_comes_whole_and_a_silent_peer_is_forgotten() {
     let port = free_port().await;
-    let mut standby = director(3, 4, port, right()).await;
-    let active = director(4, 3, port, right()).await;
+    let mut standby = director(3, 4, port, right());
+    let active = director(4, 3, port, right());
     let long: &'static str = "x".repeat(1 << 20).leak();
     active.own().send_replace(dated(long));
     wait_for(&mut standby, says(long)).await;
@@ -183,7 +222,7 @@ async fn answer(stream: &mut TcpStream) -> Option<Vec<u8>> {
 }
 
 async fn connect(from: u8, to: SocketAddr) -> TcpStream {
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from(([127, 0, 9, from], 0))).unwrap();
     socket.connect(to).await.unwrap()
 }
@@ -191,7 +230,7 @@ async fn connect(from: u8, to: SocketAddr) -> TcpStream {
 #[tokio::test]
 async fn who_has_no_key_repeats_or_says_too_much_gets_no_answer() {
     let port = free_port().await;
-    let told = director(5, 6, port, right()).await;
+    let told = director(5, 6, port, right());
     told.own().send_replace(dated("state"));
     let there = SocketAddr::from(([127, 0, 9, 5], port));
     let (answered, recorded) = ask_as(&right(), 6, there).await;
@@ -222,7 +261,7 @@ type Attempt<'a> = &'a dyn Fn(&Nonce) -> Vec<u8>;
 async fn a_forged_a_recorded_and_a_cut_state_are_not_believed() {
     let port = free_port().await;
     let listener = TcpListener::bind(("127.0.9.8", port)).await.unwrap();
-    let mut standby = director(10, 8, port, right()).await;
+    let mut standby = director(10, 8, port, right());
     let json = br#"{"milliseconds": 0, "state": "forged"}"#;
     let attempts: [Attempt<'_>; 5] = [
         &|own| told(&wrong(), own, 1, Told::State(json)),
@@ -243,7 +282,7 @@ async fn a_forged_a_recorded_and_a_cut_state_are_not_believed() {
         stream.shutdown().await.unwrap();
         // It hangs up; then it has looked at what came.
         assert_eq!(answer(&mut stream).await, None);
-        assert_eq!(standby.heard(), Heard::Unknown, "attempt {number}");
+        assert_eq!(standby.heard(), [Heard::Unknown], "attempt {number}");
     }
     let mut stream = greeted(&listener).await;
     let asks = read(&mut stream, LARGEST_HELLO).await.unwrap();
@@ -262,7 +301,7 @@ async fn greeted(listener: &TcpListener) -> TcpStream {
 #[tokio::test]
 async fn there_are_no_more_than_a_few_connections() {
     let port = free_port().await;
-    let told = director(11, 12, port, right()).await;
+    let told = director(11, 12, port, right());
     told.own().send_replace(dated("state"));
     let there = SocketAddr::from(([127, 0, 9, 11], port));
     let mut open = Vec::new();

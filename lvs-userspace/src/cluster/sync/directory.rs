@@ -7,6 +7,7 @@ use lvs_common::destination::destination_flags::REMOVED;
 use lvs_common::service::ServiceKey;
 use lvs_common::settings::Settings;
 
+use super::Peer;
 use crate::control::Snapshot;
 
 /// A destination, as the wire names it.
@@ -35,6 +36,14 @@ pub(super) struct Known {
     pub(super) is_mine: bool,
 }
 
+/// Which director is active for a service, as far as is known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Active {
+    Here,
+    At(Peer),
+    Unknown,
+}
+
 /// What this director's maps hold, by index and by key. To be made anew with every change of the plan or of who is
 /// active for what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,22 +51,33 @@ pub struct Directory {
     /// By index.
     destinations: Vec<Option<Known>>,
     by_key: HashMap<DestinationKey, u32>,
-    /// Indices of the services that this director is active for, and of the others.
+    /// Indices of the services that this director is active for,
     mine: HashSet<u32>,
-    theirs: HashSet<u32>,
+    /// and of the others, with who is, if that is known.
+    theirs: HashMap<u32, Option<Peer>>,
     timeouts: [u32; 16],
 }
 
 impl Directory {
-    /// Of what the maps hold. `is_mine` says for which services this director is active.
+    /// Of what the maps hold, where nothing is known of other directors but that they are active for what is not
+    /// `is_mine`.
     pub fn of(snapshot: &Snapshot, is_mine: impl Fn(&ServiceKey) -> bool) -> Self {
+        Self::with(snapshot, |key| if is_mine(key) { Active::Here } else { Active::Unknown })
+    }
+
+    /// Of what the maps hold. `active` says who is active for a service.
+    pub fn with(snapshot: &Snapshot, active: impl Fn(&ServiceKey) -> Active) -> Self {
         let settings = snapshot.settings.unwrap_or_else(Settings::defaults);
         let mut directory = Self { timeouts: settings.timeouts, ..Self::default() };
         let mut services = HashMap::new();
         for (key, service) in &snapshot.services {
-            let is_mine = is_mine(key);
-            if is_mine { &mut directory.mine } else { &mut directory.theirs }.insert(service.index);
-            services.insert(service.index, (*key, service.is_tracked(), is_mine));
+            let active = active(key);
+            match active {
+                Active::Here => drop(directory.mine.insert(service.index)),
+                Active::At(peer) => drop(directory.theirs.insert(service.index, Some(peer))),
+                Active::Unknown => drop(directory.theirs.insert(service.index, None)),
+            }
+            services.insert(service.index, (*key, service.is_tracked(), active == Active::Here));
         }
         let length = snapshot.destinations.last_key_value().map_or(0, |(index, _)| *index as usize + 1);
         directory.destinations = vec![None; length];
@@ -93,14 +113,30 @@ impl Directory {
         self.destinations.iter().flatten().filter(|known| known.is_mine)
     }
 
-    /// Whether the other director tells of this service's connections. Nobody does of one that is gone.
+    /// Whether this director is active for anything.
+    pub(super) fn is_active(&self) -> bool {
+        !self.mine.is_empty()
+    }
+
+    /// Whether another director tells of this service's connections. Nobody does of one that is gone.
     pub(super) fn is_theirs(&self, service: u32) -> bool {
-        self.theirs.contains(&service)
+        self.theirs.contains_key(&service)
+    }
+
+    /// Whether it is `peer` who tells of them. One that has been replaced may not know it yet, and what it says of
+    /// connections that go on elsewhere is wrong.
+    pub(super) fn is_told_by(&self, service: u32, peer: Peer) -> bool {
+        self.theirs.get(&service).is_some_and(|active| active.is_none_or(|active| active == peer))
     }
 
     /// Whether this director was active for a service, by `former`, that it is not active for any more.
     pub(super) fn has_given_up(&self, former: &Self) -> bool {
-        former.mine.iter().any(|service| self.theirs.contains(service))
+        former.mine.iter().any(|service| self.theirs.contains_key(service))
+    }
+
+    /// Whether this director is active for a service that it was not active for by `former`.
+    pub(super) fn has_taken(&self, former: &Self) -> bool {
+        !self.mine.is_subset(&former.mine)
     }
 
     /// Idle time after which a connection in this state is over, in ticks.

@@ -4,6 +4,7 @@
 #[derive(Clone, Debug)]
 pub(super) struct Marks {
     words: Vec<u64>,
+    buckets: u32,
     count: u32,
 }
 
@@ -14,7 +15,12 @@ impl Marks {
         if let (true, Some(last), rest @ 1..) = (all, words.last_mut(), buckets % 64) {
             *last = (1 << rest) - 1;
         }
-        Self { words, count: if all { buckets } else { 0 } }
+        Self { words, buckets, count: if all { buckets } else { 0 } }
+    }
+
+    /// Buckets that may be in the set.
+    pub(super) const fn len(&self) -> u32 {
+        self.buckets
     }
 
     /// Buckets in the set.

@@ -1,8 +1,9 @@
-//! The connection table, kept in step by two directors.
+//! The connection table, kept in step by all directors.
 //!
-//! Each is a [`Sender`] of the connections of the services it is active for, and a [`Receiver`] of those the other is
-//! active for. Both are pure: datagrams, the time and a door to the table ([`Source`], [`Target`]) go in, datagrams
-//! come out. [`link`] puts a socket and the data plane to them.
+//! Each tells all others of the connections of the services it is active for ([`Senders`]), and takes over those of the
+//! services that others are active for ([`Receivers`]): a session with each, in either direction. Both are pure:
+//! datagrams, the time and a door to the table ([`Source`], [`Target`]) go in, datagrams come out. [`link`] puts a
+//! socket and the data plane to them.
 //!
 //! # How the receiver comes to hold what the sender holds
 //! The sender's table is an array of *cells* ([`ENTRIES_PER_BUCKET`] to a bucket). It tells what stands in a cell, or
@@ -13,6 +14,13 @@
 //! A *session* begins when the receiver asks for one, and begins with all there is (*bulk*); its end costs no more than
 //! another bulk. Services and destinations are named by numbers of the session, which the sender explains by their keys
 //! first; neither side's indices cross the wire.
+//!
+//! # Several directors
+//! What has changed is marked for each session by itself, a bit for each bucket: one that is slow, or dead, keeps its
+//! marks, and costs the others nothing. All sessions share what may be sent in a second, datagram by datagram in turn.
+//!
+//! A connection belongs to the director that told of it last, and is taken away only by that one. Who is active for a
+//! service is known from the election ([`Active`]): what others say of it is left out of account.
 
 mod directory;
 mod kernel;
@@ -23,18 +31,20 @@ mod seal;
 mod sender;
 #[cfg(test)]
 mod tests;
+pub mod view;
 pub mod wire;
 
-pub use directory::{DestinationKey, Directory};
-pub use receiver::{Receiver, ReceiverStats};
+pub use directory::{Active, DestinationKey, Directory};
+pub use receiver::{ReceiverStats, Receivers};
 pub use seal::{Key, Seal};
-pub use sender::{Options, Sender, SenderStats, Step};
+pub use sender::{Options, SenderStats, Senders, Step};
 
 use std::time::Duration;
 
 use lvs_common::adoption::Adoption;
 use lvs_common::connection::{ENTRIES_PER_BUCKET, Entry, ticks};
 
+use super::reach::Peer;
 use crate::dataplane::MapError;
 
 /// The sender's table.

@@ -48,16 +48,23 @@ pub enum Notice {
     Restored { group: String, address: IpAddr },
 }
 
-/// Says in the log what is noticed, until the [`Takeover`] is gone.
-pub async fn log(mut notices: mpsc::Receiver<Notice>) {
-    while let Some(notice) = notices.recv().await {
-        match notice {
-            Notice::Conflict { group, address, by } => {
+impl Notice {
+    /// Says it in the log.
+    pub fn log(&self) {
+        match self {
+            Self::Conflict { group, address, by } => {
                 let by = by.map(|byte| format!("{byte:02x}")).join(":");
                 warn!(group, %address, by, "another machine claims an address that this one holds");
             }
-            Notice::Restored { group, address } => info!(group, %address, "was put back on its interface"),
+            Self::Restored { group, address } => info!(group, %address, "was put back on its interface"),
         }
+    }
+}
+
+/// Says in the log what is noticed, until the [`Takeover`] is gone.
+pub async fn log(mut notices: mpsc::Receiver<Notice>) {
+    while let Some(notice) = notices.recv().await {
+        notice.log();
     }
 }
 

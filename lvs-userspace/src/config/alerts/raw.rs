@@ -43,6 +43,7 @@ pub(super) struct Common<'a> {
     pub(super) name: &'a Field<ServiceName>,
     pub(super) services: &'a Field<Names>,
     pub(super) real_servers: &'a Field<Addresses>,
+    pub(super) cluster: &'a Field<Switch>,
     pub(super) period: &'a Field<PeriodText>,
     pub(super) after: &'a Field<Delay>,
     pub(super) failures: &'a Field<Count>,
@@ -64,6 +65,8 @@ macro_rules! alert {
                 default services: Names = json!([]);
                 /// Addresses of the real servers it is about. `[]` for all.
                 default real_servers: Addresses = json!([]);
+                /// Whether it is about what happens between directors too. If left out: unless it is about some services or real servers only.
+                optional cluster: Switch;
                 /// When it may be told, in mon's grammar: `wd {Mon-Fri} hr {9am-6pm}`.
                 default period: PeriodText = "";
                 /// How long it must have been wrong.
@@ -81,8 +84,10 @@ macro_rules! alert {
 
         impl $name {
             fn common(&self) -> Common<'_> {
-                let Self { name, services, real_servers, period, after, failures, every, up, group, .. } = self;
-                Common { name, services, real_servers, period, after, failures, every, up, group }
+                let Self {
+                    name, services, real_servers, cluster, period, after, failures, every, up, group, ..
+                } = self;
+                Common { name, services, real_servers, cluster, period, after, failures, every, up, group }
             }
         }
     };

@@ -85,10 +85,15 @@ fn known_servers<const L: usize, const M: usize>(
 fn alert(raw: &raw::Alert, reader: &mut Reader) -> Option<Alert> {
     let common = raw.common();
     let channel = channel(raw, reader);
+    let services: Vec<_> = common.services.value()?.iter().map(|(_, name)| name.value.0.clone()).collect();
+    let real_servers: Vec<_> =
+        common.real_servers.value()?.iter().map(|(_, address)| address.value.0).collect();
+    let is_about_all = services.is_empty() && real_servers.is_empty();
     Some(Alert {
         name: common.name.value()?.0.clone(),
-        services: common.services.value()?.iter().map(|(_, name)| name.value.0.clone()).collect(),
-        real_servers: common.real_servers.value()?.iter().map(|(_, address)| address.value.0).collect(),
+        cluster: common.cluster.optional()?.map_or(is_about_all, |switch| switch.0),
+        services,
+        real_servers,
         period: common.period.value()?.0.clone(),
         after: common.after.value()?.0,
         failures: common.failures.value()?.0,

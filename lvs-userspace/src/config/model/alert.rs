@@ -17,6 +17,8 @@ pub struct Alert {
     pub services: Vec<String>,
     /// Addresses of real servers; empty = all, and what is about a service as a whole.
     pub real_servers: Vec<IpAddr>,
+    /// Whether it is about what happens between directors too.
+    pub cluster: bool,
     /// When it may be told.
     pub period: Period,
     /// How long it must have been wrong.

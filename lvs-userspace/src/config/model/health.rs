@@ -72,6 +72,8 @@ pub enum OnDown {
     Remove,
     /// Weight 0: it keeps its flows.
     Quiesce,
+    /// Weight 0: its TCP connections are reset by the director, and datagrams are steered anew.
+    Reset,
 }
 
 /// One check of one address. Its definition is its identity: equal ones are one check, whatever services

@@ -25,12 +25,13 @@ fn every_kind_of_alert_is_read() {
     let text = file(
         "  - {name: a, type: program, command: [/bin/alert, -x], services: [www], real_servers: [192.168.0.1]}
   - {name: b, type: mail, to: [a@b.c], from: 'Me <d@e.f>', server: mail, tls: starttls, user: me, verify: false}
-  - {name: c, type: webhook, url: 'https://[2001:db8::1]/x?y', after: 1m, failures: 10, every: 1h, up: false, group: 0}
+  - {name: c, type: webhook, url: 'https://[2001:db8::1]/x?y', after: 1m, failures: 10, every: 1h, up: false, group: 0, cluster: false}
   - {name: d, type: syslog, facility: local0, period: 'hr {9am-5pm}'}",
     );
     let alerts = parse(&text, "lvs.yaml").unwrap().alerts;
     assert_eq!(alerts[0].services, ["www"]);
     assert_eq!(alerts[0].real_servers, [address("192.168.0.1")]);
+    assert_eq!(alerts.iter().map(|alert| alert.cluster).collect::<Vec<_>>(), [false, true, false, true]);
     let AlertChannel::Program(program) = &alerts[0].channel else { panic!("{:?}", alerts[0]) };
     assert_eq!(program.command, ["/bin/alert", "-x"]);
     let AlertChannel::Mail(mail) = &alerts[1].channel else { panic!("{:?}", alerts[1]) };

@@ -70,6 +70,7 @@ fn every_key_of_a_service_is_read() {
         weight: 1,
         forward: Forward::Local,
         checks: Vec::new(),
+        resets: false,
     };
     let expected = Health {
         probes_the_path: false,
@@ -307,6 +308,6 @@ const ROWS: &[(&str, &[&str])] = &[
     ]),
     ("{require: most, on_down: quiescent}", &[
         "8:23: \"most\" is not known, at services[0].health.require; expected one of all, any",
-        "8:38: \"quiescent\" is not known, at services[0].health.on_down; did you mean `quiesce`? expected one of remove, quiesce",
+        "8:38: \"quiescent\" is not known, at services[0].health.on_down; did you mean `quiesce`? expected one of remove, quiesce, reset",
     ]),
 ];

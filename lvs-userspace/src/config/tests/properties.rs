@@ -33,7 +33,7 @@ fn written(config: &Config) -> String {
              track: {track}, real_servers: ["
         )
         .unwrap();
-        for RealServer { address, port, weight, forward, checks: _ } in real_servers {
+        for RealServer { address, port, weight, forward, checks: _, resets: _ } in real_servers {
             write!(text, "{{address: \"{address}\", weight: {weight}, forward: {forward}").unwrap();
             if *forward == Forward::Nat && *port != 0 {
                 write!(text, ", port: {port}").unwrap();
@@ -88,7 +88,7 @@ prop_compose! {
                 Forward::Dr | Forward::Nat => numbered(v6, false, index as u16),
             };
             let port = if forward == Forward::Nat && port != 0 { own_port } else { port };
-            RealServer { address, port, weight, forward, checks: Vec::new() }
+            RealServer { address, port, weight, forward, checks: Vec::new(), resets: false }
         });
         let name = format!("s{number}");
         Service {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lvs_common::address::Address;
 use lvs_common::connection::ticks;
-use lvs_common::destination::destination_flags::{BEHIND_ROUTER, NEXT_HOP_KNOWN, REMOVED};
+use lvs_common::destination::destination_flags::{BEHIND_ROUTER, NEXT_HOP_KNOWN, REMOVED, RESETS};
 use lvs_common::ring::Slot;
 use lvs_common::service::{owner, service_flags};
 use lvs_common::settings::{Settings, flags};
@@ -153,6 +153,52 @@ fn a_neighbour_is_one_write_for_each_destination_and_survives_a_restart() {
     director.load(&file);
     let (index, _) = director.destinations(3)[0];
     assert_eq!(director.model.snapshot.destinations[&index].mtu, 1400);
+}
+
+/// As one of weight 0 it stays base of its slots; only its destination says more, and says so first.
+#[test]
+fn a_server_that_resets_keeps_its_slots_and_its_next_hop() {
+    let down = |resets| {
+        let mut servers = pool(&[1, 1, 1]);
+        if resets {
+            (servers[1].weight, servers[1].resets) = (0, true);
+        }
+        one(Scheduler::Mh, servers)
+    };
+    let mut director = Director::new(&down(false));
+    let address = IpAddr::from([10, 0, 0, 2]);
+    let next_hop = |last| NextHop {
+        interface: 2,
+        source_mac: [2, 0, 0, 0, 0, 1],
+        next_hop_mac: Some([2, 0, 0, 0, 0, last]),
+        behind_router: false,
+        mtu: 1500,
+        source_address: None,
+    };
+    director.handle(Event::NextHop { address, next_hop: Some(next_hop(2)) });
+    let (index, generation) = director.destinations(1)[1];
+    let bases: Vec<u16> = director.slots(1).iter().map(Slot::base).collect();
+    let commands = director.load(&down(true));
+    let Command::SetDestination { index: first, value } = commands[0] else { panic!("{commands:?}") };
+    assert_eq!((first, value.generation, value.flags), (index, generation, NEXT_HOP_KNOWN | RESETS));
+    assert_eq!(director.slots(1).iter().map(Slot::base).collect::<Vec<_>>(), bases);
+    assert!(director.slots(1).iter().all(|slot| slot.current() != 1));
+    assert_eq!(director.state.describe().services[0].destinations.iter().filter(|one| one.resets).count(), 1);
+    let mut heir = State::adopt(director.model.snapshot.clone());
+    assert_eq!(heir.handle(Event::Desired(down(true)), director.now), []);
+
+    // Its neighbour is one thing, its health another.
+    let commands = director.handle(Event::NextHop { address, next_hop: Some(next_hop(3)) });
+    let [Command::SetDestination { value, .. }] = commands[..] else { panic!("{commands:?}") };
+    assert_eq!((value.flags, value.next_hop[5]), (NEXT_HOP_KNOWN | RESETS, 3));
+    director.load(&down(false));
+    assert_eq!(director.model.snapshot.destinations[&index].flags, NEXT_HOP_KNOWN);
+    // Taken out it is removed, and nothing else.
+    director.load(&down(true));
+    director.load(&one(Scheduler::Mh, vec![server(1, 1), server(3, 1)]));
+    assert!(director.model.snapshot.destinations[&index].has(REMOVED));
+    director.load(&down(false));
+    assert_eq!(director.model.snapshot.destinations[&index].flags, NEXT_HOP_KNOWN);
 }
 
 /// The program writes it into the answers.

@@ -88,5 +88,6 @@ fn server(host: u8, weight: u32) -> RealServer {
         weight,
         forward: Forward::Dr,
         checks: Vec::new(),
+        resets: false,
     }
 }

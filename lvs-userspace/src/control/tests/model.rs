@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lvs_common::address::Address;
-use lvs_common::destination::{destination_flags::REMOVED, forward};
+use lvs_common::destination::{
+    destination_flags::{REMOVED, RESETS},
+    forward,
+};
 use lvs_common::ring::Slot;
 use lvs_common::service::{MEMBERS_PER_CHUNK, Member, Service, ServiceKey, service_flags};
 use lvs_common::settings::flags;
@@ -206,6 +209,11 @@ impl Model {
                 .map(|seat| Server::of(&self.snapshot.destinations[&seat.destination]))
                 .collect();
             assert_eq!(servers, wanted.servers.keys().copied().collect());
+            for seat in seats.iter().flatten() {
+                let destination = &self.snapshot.destinations[&seat.destination];
+                let resets = wanted.resets.contains(&Server::of(destination));
+                assert_eq!(destination.has(RESETS), resets, "{destination:?}");
+            }
             let (nat, routed) = answers(servers.iter().map(|server| server.forward));
             assert_eq!(service.flags & service_flags::ANSWERS_ROUTED != 0, routed);
             needed |= flags_for(key, nat, routed);

@@ -51,7 +51,8 @@ fn servers() -> impl Strategy<Value = Vec<RealServer>> {
                 2 => Forward::Local,
                 _ => Forward::Dr,
             };
-            RealServer { forward, ..server(host, weight) }
+            let resets = weight == 0 && kind % 2 == 1;
+            RealServer { forward, resets, ..server(host, weight) }
         };
         servers.into_iter().map(real_server).collect()
     })
@@ -103,6 +104,7 @@ fn edited() -> impl Strategy<Value = Vec<Config>> {
                     0 | 1 if !pool.is_empty() => {
                         let number = whom.index(pool.len());
                         pool[number].weight = weight;
+                        pool[number].resets = weight == 0 && kind == 1;
                     }
                     2 if !pool.is_empty() => drop(pool.remove(whom.index(pool.len()))),
                     3 if pool.iter().all(|other| other.address != IpAddr::from([10, 0, 0, host])) => {

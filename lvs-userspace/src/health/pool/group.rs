@@ -101,7 +101,8 @@ impl Group {
                 weight if takes_new && weight > 0 => (weight * finer * tenths).div_ceil(FINER),
                 _ => 0,
             };
-            real_servers.push(RealServer { weight, checks: Vec::new(), ..real_server.clone() });
+            let resets = member.phase == Phase::Out && service.health.on_down == OnDown::Reset;
+            real_servers.push(RealServer { weight, checks: Vec::new(), resets, ..real_server.clone() });
         }
         real_servers.extend(fallback.cloned());
         Service { real_servers, ..service.clone() }

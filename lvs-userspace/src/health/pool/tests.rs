@@ -29,7 +29,14 @@ fn check(host: u8, port: u16) -> Arc<Check> {
 /// Checked on its port 80.
 fn real_server(host: u8, weight: u32) -> RealServer {
     let address = IpAddr::from([10, 0, 0, host]);
-    RealServer { address, port: 80, weight, forward: Forward::Dr, checks: vec![check(host, 80)] }
+    RealServer {
+        address,
+        port: 80,
+        weight,
+        forward: Forward::Dr,
+        checks: vec![check(host, 80)],
+        resets: false,
+    }
 }
 
 fn service(name: &str, port: u16, hosts: &[u8]) -> Service {
@@ -136,6 +143,46 @@ fn a_quiesced_server_stays_with_weight_0() {
     let mut pool = Pool::new(config(vec![www]), second(0));
     pool.checked([change(2, 80, Standing::Down)], second(1));
     assert_eq!(installed(&pool), [[(1, 1), (2, 0)]]);
+}
+
+#[test]
+fn a_server_that_resets_stays_with_weight_0_until_it_passes_again() {
+    let mut www = service("www", 80, &[1, 2]);
+    www.health.on_down = OnDown::Reset;
+    www.health.recovery_delay = second(10);
+    let mut pool = Pool::new(config(vec![www]), second(0));
+    let resets = |pool: &Pool| {
+        let servers = pool.desired().services.remove(0).real_servers;
+        let seen: Vec<bool> =
+            pool.describe(second(1))[0].servers.iter().map(|server| server.resets).collect();
+        assert_eq!(seen, servers.iter().map(|server| server.resets).collect::<Vec<_>>());
+        servers.into_iter().map(|server| (server.weight, server.resets)).collect::<Vec<_>>()
+    };
+    assert_eq!(resets(&pool), [(1, false), (2, false)]);
+    pool.checked([change(2, 80, Standing::Down)], second(1));
+    assert_eq!(resets(&pool), [(1, false), (0, true)]);
+    pool.checked([change(2, 80, Standing::Up)], second(2));
+    assert_eq!(
+        resets(&pool),
+        [(1, false), (0, false)],
+        "it returns later, but nothing of it is dead any more"
+    );
+    pool.tick(second(12));
+    assert_eq!(resets(&pool), [(1, false), (2, false)]);
+}
+
+#[test]
+fn who_serves_on_in_doubt_or_is_taken_out_resets_nothing() {
+    let mut www = service("www", 80, &[1, 2]);
+    www.health.on_down = OnDown::Reset;
+    www.health.panic_threshold = 60;
+    let mut pool = Pool::new(config(vec![www]), second(0));
+    pool.checked([change(2, 80, Standing::Down)], second(1));
+    assert_eq!(installed(&pool), [[(1, 1), (2, 2)]]);
+    assert!(pool.desired().services[0].real_servers.iter().all(|server| !server.resets));
+    let selection = Selection::parse("10.0.0.2", None).unwrap();
+    pool.maintain(&selection, Mode::Disabled, second(2));
+    assert_eq!(installed(&pool), [[(1, 1)]]);
 }
 
 #[test]

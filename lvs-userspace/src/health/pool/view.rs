@@ -35,6 +35,8 @@ pub struct ServerView {
     pub weight: u32,
     /// As installed; `None` when it is not.
     pub installed_weight: Option<u32>,
+    /// Its connections are reset.
+    pub resets: bool,
     pub checks: Vec<Arc<Check>>,
 }
 
@@ -55,6 +57,7 @@ impl Pool {
                     mode: member.mode,
                     weight: real_server.weight,
                     installed_weight: installed.map(|serving| serving.weight),
+                    resets: installed.is_some_and(|serving| serving.resets),
                     checks: real_server.checks.clone(),
                 })
             });

@@ -12,13 +12,15 @@ use crate::config::model::Check;
 use crate::health::{Change, Pool};
 use crate::runtime::store::State;
 
-/// Through which the other director is told; `None`: this one is active for nothing.
+/// Through which the others are told; `None`: this one is active for nothing.
 pub(in crate::runtime) type Own = watch::Sender<Option<Arc<Dated<State>>>>;
 
 #[derive(Debug, Default)]
 pub(in crate::runtime) struct Desired {
     /// `None` without a cluster.
     own: Option<Own>,
+    /// States that were told.
+    version: u64,
     role: Role,
 }
 
@@ -29,7 +31,7 @@ enum Role {
     Alone,
     /// It is active, and tells.
     Leads,
-    /// The other one's checks count. What its own have found out is kept until they count again.
+    /// Another one's checks count. What its own have found out is kept until they count again.
     Follows { latest: Arc<Dated<State>>, evidence: BTreeMap<Arc<Check>, Change> },
 }
 
@@ -95,12 +97,14 @@ impl Desired {
         }
     }
 
-    /// Tells the other director, if it is to follow this one.
-    pub(in crate::runtime) fn publish(&self, state: impl FnOnce() -> State) {
+    /// Tells the other directors, if they are to follow this one.
+    pub(in crate::runtime) fn publish(&mut self, state: impl FnOnce() -> State) {
         let Some(own) = &self.own else { return };
         match self.role {
             Role::Leads => {
-                let dated = Dated { state: state(), at: std::time::Instant::now() };
+                self.version += 1;
+                let (version, at) = (self.version, std::time::Instant::now());
+                let dated = Dated { state: state(), version, at };
                 own.send_replace(Some(Arc::new(dated)));
             }
             Role::Alone | Role::Follows { .. } => {
@@ -163,7 +167,7 @@ services:
 
     fn says(pool: &Pool) -> Heard<State> {
         let state = State { pool: pool.save(at(0)), problems: Vec::new() };
-        Heard::State(Arc::new(Dated { state, at: std::time::Instant::now() }))
+        Heard::State(Arc::new(Dated { state, version: 1, at: std::time::Instant::now() }))
     }
 
     #[test]

@@ -1,11 +1,17 @@
 //! The cluster, where the configuration has one: the thread that beats, and the tasks that do its work.
 
+mod conflicts;
+mod describe;
 mod desired;
+mod others;
+mod readiness;
 mod replication;
+mod report;
 mod steward;
 mod terms;
+mod watched;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use lvs_common::address::Address;
 use lvs_common::lease::Lease;
 use lvs_common::limits;
+use lvs_common::service::ServiceKey;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -26,10 +33,11 @@ use crate::cluster::election::{GroupSettings, Inherited, Refused, Settings};
 use crate::cluster::fitness::Tracker;
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::keys::Keyring;
-use crate::cluster::pulse::{Order, Parts, Pulse, Status};
-use crate::cluster::state::{self, Exchange, Heard};
-use crate::cluster::sync::Directory;
-use crate::cluster::takeover::{self, Takeover, Timing};
+use crate::cluster::pulse::{Order, Parts, Pulse};
+use crate::cluster::reach::Peer;
+use crate::cluster::state::{self, Exchange, Heard, choose};
+use crate::cluster::sync::{Active, Directory};
+use crate::cluster::takeover::{Takeover, Timing};
 use crate::cluster::transport::Transport;
 use crate::cluster::vrrp::Progress;
 use crate::config::model::{Cluster as Plan, Failback, Service};
@@ -38,12 +46,16 @@ use crate::dataplane::{FlowReader, FlowWriter, LeaseWriter};
 use crate::network::Network;
 
 pub(super) use desired::{Desired, Own};
+use others::Others;
+use readiness::Come;
 use replication::{Keys, Replication};
+pub(super) use report::Report;
 pub(super) use steward::Turn;
 use steward::{Charge, Steward, probing};
 use terms::Terms;
+use watched::Watched;
 
-/// How long the connections and the desired state of another director are waited for, after the time in which it should have been heard.
+/// How long the connections and the desired state of others are waited for, after the time in which it should have been heard.
 const STATE_LIMIT: Duration = Duration::from_secs(60);
 /// The desired state of another director is in force for so many dead times after it was heard last.
 const FOLLOWED: u32 = 4;
@@ -53,6 +65,8 @@ const FOLLOWED_AT_LEAST: Duration = Duration::from_secs(2);
 /// after the last, and the other director announces itself again after a second. Without the fence the kernel would
 /// pass a nat server's answers on as they are, and the client would reset the connection.
 const LINGER: Duration = Duration::from_millis(1500);
+/// Between two looks at what nobody says by itself.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How long a hold, or a handing over, is waited for in dead times.
 const PATIENCE: u32 = 2;
 
@@ -65,16 +79,17 @@ pub(super) struct Cluster {
     tracker: Tracker,
     turns: mpsc::UnboundedReceiver<Turn>,
     keys: Keys,
-    /// `None` where the directors have no addresses to tell each other connections at.
+    others: Others,
+    /// `None` where there is no way to tell others of connections.
     replication: Option<Replication>,
     /// The same for the desired state.
     exchange: Option<Exchange<State>>,
-    /// Something was heard of the other director's desired state, be it that it has none.
-    has_heard: bool,
-    /// The name of the node that may be followed.
-    other: String,
+    /// Whose desired state is in force here.
+    followed: Option<Peer>,
     /// Names of the groups that this director is active for.
     active: BTreeSet<String>,
+    /// How often it has become so, by group.
+    takeovers: BTreeMap<String, u64>,
     /// Not before all connections have come may a group be asked for, unless nobody tells any.
     is_ready: bool,
     ready_at_last: tokio::time::Instant,
@@ -84,6 +99,10 @@ pub(super) struct Cluster {
     healthy: u16,
     /// A planned restart was granted.
     is_held: bool,
+    look: tokio::time::Interval,
+    watched: Watched,
+    /// What was seen, and is yet to be said.
+    reports: VecDeque<Report>,
 }
 
 /// What an earlier life has left, looked at before packets meet this one's configuration.
@@ -198,7 +217,10 @@ impl Cluster {
         });
         let pulse =
             pulse.map_err(|error| Error::Cluster(format!("cannot start the thread that beats: {error}")))?;
+        tokio::spawn(conflicts::follow(notices, turns_sender.clone()));
         let steward = Steward {
+            own: node.name.clone(),
+            asks: BTreeMap::new(),
             takeover: Arc::clone(&takeover),
             pulse: pulse.handle(),
             charges,
@@ -208,40 +230,33 @@ impl Cluster {
             turns: turns_sender,
         };
         let keys = Keys::new(keyring);
-        let ends = replication::ends(&plan, node);
-        let exchange = match ends {
-            Some((here, there)) => {
-                let keys = keys.clone();
-                let patience = (FOLLOWED * plan.timing.deadtime).max(FOLLOWED_AT_LEAST);
-                let settings =
-                    state::Settings { here, there, keys: Arc::new(move || keys.current()), patience };
-                let started = Exchange::start(settings).await;
-                Some(started.map_err(|error| {
-                    Error::Cluster(format!("cannot tell the desired state at {here}, over TCP: {error}"))
-                })?)
-            }
-            None => None,
-        };
-        let replication = match ends {
-            Some(ends) => {
-                let directory = Directory::of(snapshot, |_| false);
-                let started = Replication::start(ends, keys.clone(), flows, directory);
-                Some(started.map_err(|error| {
-                    Error::Cluster(format!("cannot tell connections at {}: {error}", ends.0))
-                })?)
-            }
-            None => {
-                warn!(
-                    "the nodes have no addresses (`cluster.nodes`): connections and the desired state are not told to the other director: it takes over without them"
-                );
-                None
-            }
-        };
+        let others = Others::new(&plan, node, pulse.outlook());
+        others.warn();
+        let exchange = others.here().map(|here| {
+            let keys = keys.clone();
+            let settings = state::Settings {
+                here,
+                peers: others.names(),
+                addresses: others.addresses(),
+                keys: Arc::new(move || keys.current()),
+                patience: (FOLLOWED * plan.timing.deadtime).max(FOLLOWED_AT_LEAST),
+            };
+            Exchange::start(&settings).map_err(|error| {
+                Error::Cluster(format!("cannot tell the desired state at {here}, over TCP: {error}"))
+            })
+        });
+        let exchange = exchange.transpose()?;
+        let replication = others.here().map(|here| {
+            let directory = Directory::of(snapshot, |_| false);
+            let peers = (others.names(), others.addresses());
+            Replication::start(here, peers, keys.clone(), flows, directory)
+                .map_err(|error| Error::Cluster(format!("cannot tell connections at {here}: {error}")))
+        });
+        let replication = replication.transpose()?;
         let ready_at_last = tokio::time::Instant::now() + plan.timing.initdead;
         let steward = tokio::spawn(async move { steward.run(received, &held).await });
-        tokio::spawn(takeover::log(notices));
-        let other = plan.nodes.iter().map(|other| &other.name).find(|other| **other != name);
-        let other = other.cloned().unwrap_or_default();
+        let watched =
+            Watched::new(name.clone(), plan.groups.iter().map(|group| group.name.clone()).collect());
         let mut cluster = Self {
             plan,
             pulse,
@@ -251,16 +266,20 @@ impl Cluster {
             tracker,
             turns,
             keys,
+            others,
             replication,
             exchange,
-            has_heard: false,
-            other,
+            followed: None,
             active: BTreeSet::new(),
+            takeovers: BTreeMap::new(),
             is_ready: false,
             ready_at_last,
             not_after: ready_at_last + STATE_LIMIT,
             healthy,
             is_held: false,
+            look: look_again(),
+            watched,
+            reports: VecDeque::new(),
         };
         cluster.tell_fitness();
         if cluster.replication.is_none() {
@@ -283,28 +302,60 @@ impl Cluster {
     pub(super) async fn changed(&mut self) -> Option<Turn> {
         loop {
             let waits = !self.is_ready;
-            // Who holds a group already follows nobody.
-            let has_state = self.has_heard || self.is_active();
+            if let Some(report) = self.reports.pop_front() {
+                return Some(Turn::Told(report));
+            }
             tokio::select! {
                 // The desired state is taken in before this director is ready to be active.
                 biased;
                 turn = self.turns.recv() => {
                     match &turn {
-                        Some(Turn::Active { group, .. }) => drop(self.active.insert(group.clone())),
+                        Some(Turn::Active { group, .. }) => {
+                            self.active.insert(group.clone());
+                            *self.takeovers.entry(group.clone()).or_default() += 1;
+                        }
                         Some(Turn::Standby { group }) => drop(self.active.remove(group)),
-                        Some(Turn::Held { .. } | Turn::Told(_) | Turn::Desired) | None => {}
+                        Some(Turn::Told(report)) => self.watched.hear(report),
+                        Some(Turn::Held { .. } | Turn::Desired | Turn::Others) | None => {}
                     }
                     return turn;
                 }
-                () = changed(self.exchange.as_mut()) => {
-                    self.has_heard = true;
-                    return Some(Turn::Desired);
+                () = self.others.changed() => {
+                    if self.others.learn() {
+                        return Some(Turn::Others);
+                    }
                 }
+                () = changed(self.exchange.as_mut()) => return Some(Turn::Desired),
                 () = self.tracker.changed() => self.tell_fitness(),
-                () = complete(self.replication.as_mut()), if waits && has_state => self.be_ready(),
+                _ = self.look.tick() => self.look_around().await,
+                () = told(self.replication.as_mut()), if waits => {}
                 () = tokio::time::sleep_until(self.ready_at_last), if waits => self.be_ready_at_last(),
             }
+            if !self.is_ready && readiness::is_complete(&self.come(), self.is_active()) {
+                self.be_ready();
+            }
         }
+    }
+
+    /// What has come from the others.
+    fn come(&self) -> Vec<Come> {
+        let heard = self.exchange.as_ref().map(Exchange::look).unwrap_or_default();
+        let told = self.replication.as_ref().map(|replication| replication.status.borrow().clone());
+        let peers = Peer::all(self.others.count());
+        let come = peers.map(|peer| {
+            let receiver =
+                told.as_ref().and_then(|told| told.peers.get(peer.index())).map(|peer| peer.receiver);
+            let receiver = receiver.unwrap_or_default();
+            let heard = heard.get(peer.index()).unwrap_or(&Heard::Unknown);
+            Come {
+                holds: self.others.holds_anything(peer),
+                is_followed: receiver.is_following,
+                has_connections: receiver.is_complete,
+                is_known: !matches!(heard, Heard::Unknown),
+                has_state: matches!(heard, Heard::State(_)),
+            }
+        });
+        come.collect()
     }
 
     fn be_ready(&mut self) {
@@ -317,49 +368,63 @@ impl Cluster {
     /// The state is not complete after the time in which others would have been heard. Another director that is
     /// telling it takes the time it takes, within limits; one that has died meanwhile is not waited for.
     fn be_ready_at_last(&mut self) {
-        let receiver = self.replication.as_ref().map(|replication| replication.status.borrow().receiver);
-        let is_told = receiver.is_some_and(|receiver| receiver.is_following);
-        let is_heard = self.exchange.as_ref().is_some_and(Exchange::hears);
         let now = tokio::time::Instant::now();
-        if (is_told || is_heard) && now < self.not_after {
+        let is_coming = readiness::is_coming(&self.come());
+        if is_coming && now < self.not_after {
             self.ready_at_last = now + Duration::from_secs(1);
             return;
         }
-        if is_heard || receiver.is_some_and(|receiver| receiver.sessions > 0) {
-            warn!(
-                "not all connections, or not the desired state, have come in time: this director would serve without the rest"
-            );
+        if is_coming {
+            let text = "not all connections, or not the desired state, have come in time: this director would serve without the rest";
+            warn!("{text}");
+            self.reports.push_back(self.watched.is_incomplete(text));
         }
         self.be_ready();
+    }
+
+    /// Sees what changes without a notice.
+    async fn look_around(&mut self) {
+        // A thread that does not answer has a watchdog.
+        let Ok(Some(status)) = timeout(LOOK_AGAIN, self.describe()).await else { return };
+        let is_complete = readiness::is_complete(&self.come(), self.is_active());
+        self.reports.extend(self.watched.look(&status, is_complete));
     }
 
     /// What the maps hold has changed, or who is active.
     pub(super) fn replan(&self, snapshot: &Snapshot) {
         let Some(replication) = &self.replication else { return };
-        let mine: BTreeSet<Address> = self
-            .plan
-            .groups
-            .iter()
-            .filter(|group| self.active.contains(&group.name))
-            .flat_map(|group| &group.addresses)
-            .map(|address| Address::from(address.address))
-            .collect();
-        replication.replan(Directory::of(snapshot, |service| mine.contains(&service.address)));
+        let mut active = BTreeMap::new();
+        for group in &self.plan.groups {
+            let who = match self.others.holder(GroupId::of(&group.name)) {
+                _ if self.active.contains(&group.name) => Active::Here,
+                Some(peer) => Active::At(peer),
+                None => Active::Unknown,
+            };
+            active.extend(group.addresses.iter().map(|address| (Address::from(address.address), who)));
+        }
+        let who = |service: &ServiceKey| active.get(&service.address).copied().unwrap_or(Active::Unknown);
+        replication.replan(Directory::with(snapshot, who));
     }
 
-    /// Through which the other director is told this one's desired state, if it can be.
+    /// Through which the others are told this one's desired state, if they can be.
     pub(super) fn own(&self) -> Option<Own> {
         self.exchange.as_ref().map(Exchange::own)
     }
 
-    /// What is known of the other director's desired state.
+    /// The desired state of the director that is to be followed, as far as it is known.
     pub(super) fn heard(&mut self) -> Heard<State> {
-        self.exchange.as_mut().map_or(Heard::Unknown, Exchange::heard)
+        let Some(exchange) = &mut self.exchange else { return Heard::Unknown };
+        let groups = self.plan.groups.iter();
+        let holders: Vec<Peer> =
+            groups.filter_map(|group| self.others.holder(GroupId::of(&group.name))).collect();
+        let (followed, heard) = choose(&exchange.heard(), &holders, self.followed);
+        self.followed = followed;
+        heard
     }
 
-    /// The name of the node whose desired state may be in force here.
-    pub(super) fn other(&self) -> &str {
-        &self.other
+    /// The name of the node whose desired state is in force here.
+    pub(super) fn followed(&self) -> &str {
+        self.followed.map_or("", |peer| self.others.name(peer))
     }
 
     /// What is served for each group, in a number, so that each director sees where another's differs.
@@ -387,10 +452,6 @@ impl Cluster {
     pub(super) fn use_keys(&self, keys: Keyring) {
         self.keys.set(keys.clone());
         self.pulse.order(Order::Keys(keys));
-    }
-
-    pub(super) async fn describe(&self) -> Option<Status> {
-        self.ask(Order::Describe).await
     }
 
     /// `None`: all groups.
@@ -454,13 +515,14 @@ impl Cluster {
                 warn!("nothing was handed over: the others take it after the dead time");
             }
         }
+        if hands_over {
+            // It beats meanwhile: without its vote the other director would first have to miss it.
+            tokio::time::sleep(LINGER).await;
+        }
         // Joins the thread; then the steward has nobody to do anything for.
         drop(pulse);
         if let Err(error) = steward.await {
             error!(%error, "addresses may be left behind");
-        }
-        if hands_over {
-            tokio::time::sleep(LINGER).await;
         }
         if !is_held && let Some(takeover) = Arc::into_inner(takeover) {
             takeover.close();
@@ -481,6 +543,14 @@ impl Cluster {
     }
 }
 
+/// The first look comes when there may be something to see.
+fn look_again() -> tokio::time::Interval {
+    let first = tokio::time::Instant::now() + LOOK_AGAIN;
+    let mut look = tokio::time::interval_at(first, LOOK_AGAIN);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    look
+}
+
 async fn changed(exchange: Option<&mut Exchange<State>>) {
     match exchange {
         Some(exchange) => exchange.changed().await,
@@ -488,13 +558,13 @@ async fn changed(exchange: Option<&mut Exchange<State>>) {
     }
 }
 
-/// Returns when all connections that another director had have come.
-async fn complete(replication: Option<&mut Replication>) {
-    let complete = match replication {
-        Some(replication) => replication.status.wait_for(|status| status.receiver.is_complete).await.is_ok(),
+/// Returns when something has come from another director.
+async fn told(replication: Option<&mut Replication>) {
+    let is_there = match replication {
+        Some(replication) => replication.status.changed().await.is_ok(),
         None => false,
     };
-    if !complete {
+    if !is_there {
         std::future::pending::<()>().await;
     }
 }

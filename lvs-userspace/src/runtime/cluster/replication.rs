@@ -1,4 +1,4 @@
-//! The connections of the active director, held by the standby: a thread of its own for each pair of directors.
+//! The connections of the active director, held by the others: a thread of its own.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -9,9 +9,9 @@ use tokio::sync::{oneshot, watch};
 use tracing::error;
 
 use crate::cluster::keys::{Keyring, Kind, OVERHEAD};
+use crate::cluster::reach::Addresses;
 use crate::cluster::sync::link::{Link, Parts, Status};
 use crate::cluster::sync::{Directory, Options, Seal};
-use crate::config::model::{Cluster as Plan, Node};
 use crate::dataplane::{FlowReader, FlowWriter};
 
 /// Seals with the keys that are in force; others may come with a reload.
@@ -56,19 +56,11 @@ pub(super) struct Replication {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Where connections are told: the first addresses of both nodes, at the port behind that of the beats.
-pub(super) fn ends(plan: &Plan, own: &Node) -> Option<(SocketAddr, SocketAddr)> {
-    let other = plan.nodes.iter().find(|node| node.name != own.name)?;
-    let port = plan.port.checked_add(1)?;
-    let mut pairs = own.addresses.iter().zip(&other.addresses);
-    let (here, there) = pairs.find(|(here, there)| here.is_ipv4() == there.is_ipv4())?;
-    Some((SocketAddr::new(*here, port), SocketAddr::new(*there, port)))
-}
-
 impl Replication {
     /// In the network namespace of the calling thread.
     pub(super) fn start(
-        (here, there): (SocketAddr, SocketAddr),
+        here: SocketAddr,
+        (peers, addresses): (Vec<String>, watch::Receiver<Arc<Addresses>>),
         keys: Keys,
         (reader, writer): (FlowReader, FlowWriter),
         directory: Directory,
@@ -83,7 +75,8 @@ impl Replication {
                 runtime.block_on(async {
                     let parts = Parts {
                         socket,
-                        peer: there,
+                        peers,
+                        addresses,
                         seal: keys,
                         reader,
                         writer,

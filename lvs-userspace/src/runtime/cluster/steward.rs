@@ -8,7 +8,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use super::report::{Names, Report, concerns, happens};
 use super::terms::{Term, Terms};
+use crate::alert::Topic;
 use crate::cluster::election::{Notice, Task, Why, Wire};
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::pulse::{Handle, Order};
@@ -35,9 +37,11 @@ pub(in crate::runtime) enum Turn {
         group: String,
     },
     /// For people.
-    Told(String),
-    /// The other director's desired state is another one: see [`Cluster::heard`](super::Cluster::heard).
+    Told(Report),
+    /// Another director's desired state is another one: see [`Cluster::heard`](super::Cluster::heard).
     Desired,
+    /// Others hold something else than before: see [`Cluster::replan`](super::Cluster::replan).
+    Others,
 }
 
 /// One group, as the steward needs it.
@@ -47,6 +51,10 @@ pub(super) struct Charge {
 }
 
 pub(super) struct Steward {
+    /// This director's name.
+    pub(super) own: String,
+    /// Why each group was last asked for.
+    pub(super) asks: BTreeMap<GroupId, Why>,
     pub(super) takeover: Arc<Takeover>,
     pub(super) pulse: Handle,
     pub(super) charges: BTreeMap<GroupId, Charge>,
@@ -112,8 +120,13 @@ impl Steward {
                         self.charges.get(&group).and_then(|charge| charge.group.fence.clone())
                     {
                         let (node, pulse) = (self.node(node), self.pulse.clone());
+                        let (name, turns) = (self.name(group), self.turns.clone());
                         running.spawn(async move {
-                            let done = run_fence(&fence, &node).await || fence.take_on_failure;
+                            let is_fenced = run_fence(&fence, &node).await;
+                            if !is_fenced && fence.take_on_failure {
+                                turns.send(Turn::Told(taken_unfenced(&name, &node))).ok();
+                            }
+                            let done = is_fenced || fence.take_on_failure;
                             pulse.order(Order::Fenced { group, attempt, done });
                         });
                     }
@@ -150,28 +163,36 @@ impl Steward {
         self.nodes.get(&node).cloned().unwrap_or_else(|| format!("{:016x}", node.0))
     }
 
-    fn tell(&self, notice: &Notice) {
-        let why = |why: &Why| match why {
+    fn why(&self, why: Why) -> String {
+        match why {
             Why::Vacant => "nobody has it".to_owned(),
-            Why::Silent(node) => format!("{} is silent", self.node(*node)),
-            Why::HandedOver(node) => format!("{} has handed it over", self.node(*node)),
+            Why::Silent(node) => format!("{} is silent", self.node(node)),
+            Why::HandedOver(node) => format!("{} has handed it over", self.node(node)),
             Why::Operator => "an operator wants it so".to_owned(),
-            Why::Fitter(node) => format!("{} is fitter", self.node(*node)),
-            Why::Preferred(node) => format!("{} asks for it", self.node(*node)),
+            Why::Fitter(node) => format!("{} is fitter", self.node(node)),
+            Why::Preferred(node) => format!("{} asks for it", self.node(node)),
             Why::Superseded => "another director has it for a later term".to_owned(),
             Why::Answered => "somebody answers for its addresses".to_owned(),
             Why::Contended => "somebody else asks for its addresses too".to_owned(),
             Why::NotFenced => "the program that fences has failed".to_owned(),
             Why::NoQuorum => "no majority votes for it".to_owned(),
             Why::Resource => "it cannot be served here".to_owned(),
-        };
+        }
+    }
+
+    fn tell(&mut self, notice: &Notice) {
+        let why = |reason: &Why| self.why(*reason);
         let text = match notice {
             Notice::Dead { node } => format!("{} is silent on all paths", self.node(*node)),
             Notice::Alive { node } => format!("{} is heard", self.node(*node)),
             Notice::Asks { group, why: reason } => {
                 format!("asks for group {}: {}", self.name(*group), why(reason))
             }
-            Notice::Holds { group, epoch } => format!("holds group {} for term {epoch}", self.name(*group)),
+            Notice::Holds { group, epoch } => {
+                let asked =
+                    self.asks.get(group).map_or_else(String::new, |reason| format!(": {}", why(reason)));
+                format!("{} holds group {} for term {epoch}{asked}", self.own, self.name(*group))
+            }
             Notice::Lapsed { group } => {
                 format!("the lease of group {} has ended: no majority is heard", self.name(*group))
             }
@@ -197,7 +218,16 @@ impl Steward {
         if let Notice::Held { group, .. } = notice {
             self.turns.send(Turn::Held { group: self.name(*group) }).ok();
         }
-        self.turns.send(Turn::Told(text)).ok();
+        if let Notice::Asks { group, why } = notice {
+            self.asks.insert(*group, *why);
+        }
+        let names = Names {
+            group: &|group| self.name(group),
+            node: &|node| self.node(node),
+            groups: &self.charges.values().map(|charge| charge.group.name.clone()).collect::<Vec<_>>(),
+        };
+        let concerns = concerns(notice, &self.asks, &names);
+        self.turns.send(Turn::Told(Report { text, concerns })).ok();
     }
 }
 
@@ -283,6 +313,13 @@ async fn run_fence(fence: &Fence, node: &str) -> bool {
             error!(seconds = fence.timeout.as_secs(), node, "the program that fences took too long");
             false
         }
+    }
+}
+
+fn taken_unfenced(group: &str, node: &str) -> Report {
+    Report {
+        text: format!("takes group {group}, though the program that fences {node} has failed"),
+        concerns: vec![happens((Topic::Fence, node.to_owned(), vec![group.to_owned()]))],
     }
 }
 

@@ -96,6 +96,9 @@ const DR: Scene = Scene { forward: "dr", ..RING };
 const NAT: Scene = Scene { forward: "nat", servers: 1, ..RING };
 const TRACKED: Scene = Scene { scheduler: "rr", ..RING };
 
+/// What is said of cases with [`Scene::clustered`].
+const CLUSTERED: &str = "one of two directors";
+
 /// The cases of the goals, then the rest of what there is to compare.
 pub(super) fn all(options: &Options) -> Vec<Case> {
     use Traffic::{Existing, New, NewIntoFull, NoService};
@@ -112,6 +115,12 @@ pub(super) fn all(options: &Options) -> Vec<Case> {
         Case::new(TRACKED, Existing, 100_000).quick(),
         Case::new(TRACKED, New, 1).quick(),
         Case::new(Scene { connections: 100_000, ..TRACKED }, NewIntoFull, 100_000).quick(),
+        Case::new(Scene { clustered: true, ..RING }, NoService, 1).named(CLUSTERED),
+        Case::new(Scene { clustered: true, ..RING }, Existing, 1).named(CLUSTERED).quick(),
+        Case::new(Scene { clustered: true, ..NAT }, Existing, 100_000).named(CLUSTERED),
+        Case::new(Scene { clustered: true, ..NAT }, Traffic::Answers, 100_000).named(CLUSTERED),
+        Case::new(Scene { clustered: true, ..TRACKED }, Existing, 100_000).named(CLUSTERED),
+        Case::new(Scene { clustered: true, ..TRACKED }, New, 1).named(CLUSTERED).quick(),
         Case::new(Scene { services: 100, ..RING }, Existing, 1).named("to one of 100 services"),
         Case::new(Scene { services: 10_000, ..RING }, Existing, 1).named("to one of 10 000 services").quick(),
         Case::new(Scene { services: 100, spread: true, ..RING }, Existing, 1).named("over 100 services"),

@@ -1,8 +1,10 @@
 //! The director and the packets of one case.
 
 use lvs_common::limits;
+use lvs_common::settings::flags;
 
-use crate::packet::frame::{Ip, Link, Tcp, tcp_flag};
+use crate::cluster::{HELD, of_groups};
+use crate::packet::frame::{Ip, Link, Tcp, address, tcp_flag};
 use crate::packet::{Side, World, mac};
 
 const DIRECTOR: [u8; 6] = Side::Front.mac();
@@ -36,6 +38,8 @@ pub(super) struct Scene {
     pub(super) dual: bool,
     /// The packets go to any of the services, else to the first.
     pub(super) spread: bool,
+    /// The VIP is of a group: its lease is looked at, and what changes in the table is marked for the other director.
+    pub(super) clustered: bool,
 }
 
 /// Servers with a weight.
@@ -58,6 +62,7 @@ impl Scene {
         connections: limits::CONNECTIONS,
         dual: false,
         spread: false,
+        clustered: false,
     };
 
     fn vip(&self, service: u32) -> String {
@@ -119,7 +124,15 @@ impl Scene {
             self.connections,
             self.connections.next_power_of_two().min(32_768)
         );
-        World::with_limits(&self.yaml(if self.dual { Takers::First } else { Takers::All }), &limits)
+        let services = self.yaml(if self.dual { Takers::First } else { Takers::All });
+        if !self.clustered {
+            return World::with_limits(&services, &limits);
+        }
+        let vips = (0..self.services).map(|service| address(&self.vip(service))).collect();
+        let mut world = World::with_cluster(&services, &limits, of_groups([vips]));
+        world.lease(1, HELD);
+        world.settings(|settings| settings.flags |= flags::FOLLOWED);
+        world
     }
 
     /// Moves every slot of a dual scene's rings.

@@ -4,10 +4,12 @@ mod record;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use lvs_tests::bench::baseline;
+use lvs_tests::bench::figure::Figure;
 use lvs_tests::bench::machine::Machine;
 use lvs_tests::bench::report::{Form, Report};
 use lvs_tests::bench::{Options, Section};
@@ -48,6 +50,12 @@ fn main() -> ExitCode {
     }
 }
 
+/// On a thread of its own: a section binds its thread to a processor, or takes it into another network namespace.
+fn measure(section: Section, options: &Options) -> Result<Vec<Figure>> {
+    thread::scope(|scope| scope.spawn(|| section.measure(options)).join())
+        .unwrap_or_else(|_| Err(anyhow!("its thread has panicked")))
+}
+
 fn run(arguments: &Arguments) -> Result<()> {
     let mut sections = arguments.sections.clone();
     if sections.is_empty() {
@@ -63,7 +71,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let options = Options { quick: arguments.quick, smoke: false };
     for section in sections {
         println!("=== {section}");
-        let figures = section.measure(&options).with_context(|| format!("section {section}"))?;
+        let figures = measure(section, &options).with_context(|| format!("section {section}"))?;
         report.figures.extend(figures);
         println!("\n{}", report.table(section.name(), Form::Terminal));
     }

@@ -2,6 +2,7 @@
 
 mod demo;
 mod kept;
+mod matrix;
 mod setting;
 mod table;
 mod takeover;
@@ -57,6 +58,8 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         seconds: u64,
     },
+    /// Let the active of two directors fail in every way, under load, with every method and scheduler.
+    Matrix(matrix::Options),
     /// Remove the lab that is up, and whatever killed runs left.
     Down,
     /// Serve the lab's TCP and UDP echo and its name server (the lab starts this itself).
@@ -106,6 +109,7 @@ fn run() -> Result<()> {
             println!("{}", scale::measure(tcp, http, Duration::from_secs(seconds))?);
             Ok(())
         }),
+        Command::Matrix(options) => clean_up_on_interrupt(|| matrix::run(&options)),
         Command::Down => kept::down(),
         Command::Echo { name, addresses } => echo::serve(&name, &addresses),
     }

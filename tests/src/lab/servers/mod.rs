@@ -3,6 +3,7 @@
 
 pub mod certificates;
 pub mod daemons;
+pub mod inn;
 pub mod misbehaving;
 pub mod postfix;
 pub mod rsyslog;

@@ -4,14 +4,28 @@ use super::super::marks::Marks;
 
 #[derive(Debug)]
 pub(super) struct Bulk {
+    /// Counts the bulks of a session: what was told during an earlier one is no part of this one.
+    number: u32,
     left: Marks,
     /// Of those that are left: told, and neither acknowledged nor lost.
     under_way: Marks,
 }
 
 impl Bulk {
-    pub(super) fn new(buckets: u32) -> Self {
-        Self { left: Marks::new(buckets, true), under_way: Marks::new(buckets, false) }
+    pub(super) fn new(buckets: u32, number: u32) -> Self {
+        Self { number, left: Marks::new(buckets, true), under_way: Marks::new(buckets, false) }
+    }
+
+    pub(super) fn next(&self, buckets: u32) -> Self {
+        Self::new(buckets, self.number.wrapping_add(1))
+    }
+
+    pub(super) const fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) const fn is(&self, number: u32) -> bool {
+        self.number == number
     }
 
     pub(super) const fn left(&self) -> u32 {
@@ -31,9 +45,12 @@ impl Bulk {
         }
     }
 
-    pub(super) fn acknowledged(&mut self, bucket: u32) {
-        self.left.clear(bucket);
-        self.under_way.clear(bucket);
+    /// What was told during bulk `number` has arrived.
+    pub(super) fn acknowledged(&mut self, bucket: u32, number: u32) {
+        if self.is(number) {
+            self.left.clear(bucket);
+            self.under_way.clear(bucket);
+        }
     }
 
     /// It will be told again.

@@ -12,11 +12,23 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// What a datagram said, so that it can be said again as it is then.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// Buckets, and of each a bit for every cell that was spoken of.
-    Cells(Vec<(u32, u8)>),
+    /// Buckets, and of each a bit for every cell that was spoken of; during which bulk, and when the oldest of them may
+    /// have changed.
+    Cells { buckets: Vec<(u32, u8)>, bulk: u32, since: Duration },
     /// Destinations, by index and generation.
     Names(Vec<(u32, u32)>),
-    Progress,
+    /// How far this bulk is.
+    Progress { bulk: u32 },
+}
+
+impl Content {
+    /// Since when the oldest change may have been waiting that it tells of.
+    pub(super) const fn since(&self) -> Option<Duration> {
+        match self {
+            Self::Cells { since, .. } => Some(*since),
+            Self::Names(_) | Self::Progress { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -51,9 +63,9 @@ impl Flights {
         self.flights.push_back(Flight { sequence, sent, content });
     }
 
-    /// From sending to acknowledgement, of late.
-    pub(super) const fn round_trip(&self) -> Duration {
-        self.round_trip
+    /// Since when the oldest change may have been waiting of those that are under way.
+    pub(super) fn since(&self) -> Option<Duration> {
+        self.flights.iter().filter_map(|flight| flight.content.since()).min()
     }
 
     /// The receiver takes datagrams in the order of their numbers: one that is not among those up to `highest`

@@ -1,21 +1,27 @@
-//! Tells the other director of the connections of the services this one is active for.
+//! Tells all other directors of the connections of the services this one is active for.
 
 mod bulk;
 mod flight;
 mod names;
+mod one;
 mod pace;
+mod rate;
 mod session;
+mod sweep;
+mod waiting;
 
 use std::time::Duration;
 
-use super::wire::{self, Body, Header};
-use super::{Directory, SILENCE, Source};
-use session::Session;
+use super::wire::{Body, Header};
+use super::{Directory, Peer, Source};
+use one::Sender;
+use pace::Pace;
+use sweep::Sweep;
 
-/// How a sender works.
+/// How a director tells.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Bytes a second at the most, so that what is more important on the link is not delayed.
+    /// Bytes a second at the most, to all others together, so that what is more important on the link is not delayed.
     pub bytes_per_second: u64,
     /// Whether connections are told of which only one packet was seen. During a flood of SYNs most are.
     pub embryonic: bool,
@@ -30,7 +36,7 @@ impl Default for Options {
     }
 }
 
-/// Since its start, but for the last five, which are of now.
+/// Of one receiver: since the start, but for the last seven, which are of now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SenderStats {
     pub sessions: u64,
@@ -52,15 +58,17 @@ pub struct SenderStats {
     pub bulk_left: u32,
     /// Buckets that wait to be looked at.
     pub waiting: u32,
-    /// How long a change waits until it is acknowledged, of late.
+    /// How long ago the oldest change was made that is not acknowledged.
     pub lag: Duration,
+    /// Bytes of the last second.
+    pub rate: u64,
 }
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Send this, its proof yet to be added, and ask again.
-    Send(Vec<u8>),
+    Send(Peer, Vec<u8>),
     /// There is more to do: ask again.
     Again,
     /// There is more to say, which would be too much at once: ask again in a millisecond.
@@ -69,106 +77,86 @@ pub enum Step {
     Wait,
 }
 
-/// Follows marks, answers a receiver.
+/// Follows marks, answers receivers.
 #[derive(Debug)]
-pub struct Sender {
-    options: Options,
-    buckets: u32,
-    /// The next session. Never one of before, or old datagrams would do as new ones.
-    offer: u64,
-    answer: Option<Vec<u8>>,
-    session: Option<Session>,
-    stats: SenderStats,
+pub struct Senders {
+    /// By peer.
+    senders: Vec<Sender>,
+    /// The one whose turn it is.
+    turn: usize,
+    pace: Pace,
+    sweep: Sweep,
+    /// This director is active for something.
+    is_active: bool,
 }
 
-impl Sender {
-    /// For a table of so many buckets. `life` is random: no earlier sender had one near it.
-    pub fn new(options: Options, buckets: u32, life: u64) -> Self {
-        let offer = life.max(1);
-        Self { options, buckets, offer, answer: None, session: None, stats: SenderStats::default() }
+impl Senders {
+    /// For a table of so many buckets, and a receiver for each of `lives`, which are random: no earlier sender had one
+    /// near it.
+    pub fn new(options: Options, buckets: u32, lives: impl IntoIterator<Item = u64>) -> Self {
+        let senders = (0..u8::MAX).zip(lives);
+        Self {
+            senders: senders.map(|(peer, life)| Sender::new(Peer(peer), options, buckets, life)).collect(),
+            turn: 0,
+            pace: Pace::new(options.bytes_per_second, Duration::ZERO),
+            sweep: Sweep::new(buckets),
+            is_active: true,
+        }
     }
 
-    /// Whether a receiver follows: else no marks are wanted.
-    pub const fn is_followed(&self) -> bool {
-        self.session.is_some()
+    /// Whether anybody wants to know of changes. Without a receiver, and without a service to tell of, marks may stay
+    /// where they are: when that changes all buckets are looked at anyway.
+    pub fn wants_marks(&self) -> bool {
+        self.is_active && self.senders.iter().any(Sender::is_followed)
     }
 
     /// A bucket has changed.
-    pub fn mark(&mut self, bucket: u32) {
-        if let Some(session) = &mut self.session {
-            session.pending.set(bucket);
-        }
+    pub fn mark(&mut self, now: Duration, bucket: u32) {
+        self.senders.iter_mut().for_each(|sender| sender.mark(now, bucket));
     }
 
-    /// The directory has taken the place of `former`: everything is compared with what was told. Where this director has
-    /// given services up, another session tells what it still is active for.
-    pub fn plan_changed(&mut self, former: &Directory, directory: &Directory) {
-        if directory.has_given_up(former) {
-            self.session = None;
-        }
-        if let Some(session) = &mut self.session {
-            session.begin_again(directory);
-        }
+    /// The directory has taken the place of `former`: everything is compared with what was told. Where this director
+    /// has given services up, other sessions tell what it still is active for.
+    pub fn plan_changed(&mut self, now: Duration, former: &Directory, directory: &Directory) {
+        self.is_active = directory.is_active();
+        self.senders.iter_mut().for_each(|sender| sender.plan_changed(now, former, directory));
     }
 
     /// A receiver's datagram: Join or Report.
-    pub fn receive(&mut self, now: Duration, header: &Header, body: &Body, directory: &Directory) {
-        match body {
-            Body::Join { oldest, newest } => self.join(now, header, (*oldest, *newest), directory),
-            Body::Report { highest, bits } => {
-                if let Some(session) = self.session.as_mut().filter(|session| session.is_of(header)) {
-                    session.report(now, *highest, *bits, &mut self.stats);
-                }
-            }
-            _ => {}
+    pub fn receive(
+        &mut self,
+        now: Duration,
+        from: Peer,
+        header: &Header,
+        body: &Body,
+        directory: &Directory,
+    ) {
+        if let Some(sender) = self.senders.get_mut(from.index()) {
+            sender.receive(now, header, body, directory);
         }
-    }
-
-    fn join(&mut self, now: Duration, header: &Header, (oldest, newest): (u8, u8), directory: &Directory) {
-        if self.session.as_ref().is_some_and(|session| session.is_of(header)) {
-            // Sent before our first datagram came.
-            return;
-        }
-        let version = newest.min(*wire::VERSIONS.end());
-        if version < oldest.max(*wire::VERSIONS.start()) {
-            self.stats.incompatible += 1;
-            return;
-        }
-        if header.session != self.offer {
-            // An old datagram, or one who does not know the offer yet. Only who reads this answer knows the next one.
-            let header = Header { version, session: self.offer, receiver: header.receiver, sequence: 0 };
-            self.answer = Some(wire::encode(&header, &Body::Offer { buckets: self.buckets }));
-            return;
-        }
-        let mut session = Session::new(self.options, self.buckets, version, header, now);
-        session.begin_again(directory);
-        self.session = Some(session);
-        self.stats.sessions += 1;
-        self.offer = self.offer.wrapping_add(1).max(1);
     }
 
     /// What to do now. `directory` names what the source's entries refer to.
     pub fn poll(&mut self, now: Duration, source: &impl Source, directory: &Directory) -> Step {
-        if let Some(answer) = self.answer.take() {
-            return Step::Send(answer);
+        if self.wants_marks() {
+            self.sweep.go_on(now, source, directory, &mut self.senders);
         }
-        let Some(session) = &mut self.session else { return Step::Wait };
-        if now.saturating_sub(session.heard) > SILENCE || session.names.are_used_up() {
-            self.session = None;
-            return Step::Wait;
+        let mut next = Step::Wait;
+        let count = self.senders.len();
+        for _ in 0..count {
+            let sender = &mut self.senders[self.turn];
+            self.turn = (self.turn + 1) % count;
+            match (sender.poll(now, source, directory, &mut self.pace), &next) {
+                (step @ Step::Send(..), _) => return step,
+                (step @ Step::Again, _) | (step @ Step::Pause, Step::Wait) => next = step,
+                (Step::Pause | Step::Wait, _) => {}
+            }
         }
-        session.poll(now, source, directory, &mut self.stats)
+        next
     }
 
-    pub fn stats(&self) -> SenderStats {
-        let Some(session) = &self.session else { return self.stats };
-        SenderStats {
-            is_followed: true,
-            bulk_total: self.buckets,
-            bulk_left: session.left(),
-            waiting: session.pending.count(),
-            lag: session.lag(),
-            ..self.stats
-        }
+    /// `None` of a director that is none.
+    pub fn stats(&self, now: Duration, of: Peer) -> Option<SenderStats> {
+        self.senders.get(of.index()).map(|sender| sender.stats(now))
     }
 }

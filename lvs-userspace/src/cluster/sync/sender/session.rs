@@ -6,13 +6,13 @@ use std::time::Duration;
 use lvs_common::connection::{Control, ENTRIES_PER_BUCKET, Entry, flags, ticks};
 
 use super::super::directory::Known;
-use super::super::marks::Marks;
 use super::super::wire::{self, Body, Cell, CellEntry, CellsWriter, Header, Told};
-use super::super::{Directory, SWEEP, Source, refreshed_after, to_ticks};
+use super::super::{Directory, Peer, Source, refreshed_after, to_ticks};
 use super::bulk::Bulk;
 use super::flight::{Content, Flights, Landed};
 use super::names::Names;
 use super::pace::Pace;
+use super::waiting::Waiting;
 use super::{Options, SenderStats, Step};
 
 /// Something is said at least so often, so that silence has a meaning.
@@ -27,6 +27,7 @@ const UNKNOWN: u64 = u64::MAX;
 
 #[derive(Debug)]
 pub(super) struct Session {
+    peer: Peer,
     options: Options,
     buckets: u32,
     version: u8,
@@ -38,10 +39,10 @@ pub(super) struct Session {
     /// When it was told how far the bulk is.
     progressed: Option<Duration>,
     /// Buckets to be looked at.
-    pub(super) pending: Marks,
-    cursor: u32,
-    pub(super) bulk: Bulk,
-    /// The receiver was told that the bulk is complete.
+    pub(super) waiting: Waiting,
+    bulk: Bulk,
+    /// The receiver knows that there is a bulk, and was told that it is complete.
+    is_announced: bool,
     is_complete: bool,
     /// By cell: the control word of the entry that was told.
     told: Vec<u64>,
@@ -49,9 +50,6 @@ pub(super) struct Session {
     flights: Flights,
     /// What is made and not sent.
     outbox: VecDeque<(Parcel, Content)>,
-    pace: Pace,
-    sweep: Sweep,
-    round: Round,
 }
 
 #[derive(Debug)]
@@ -60,24 +58,17 @@ enum Parcel {
     Cells(CellsWriter),
 }
 
-/// Looks through the whole table for connections whose packets the receiver should know of.
-#[derive(Debug)]
-struct Sweep {
-    began: Duration,
-    /// The next bucket.
-    at: u32,
-}
-
-/// How long it takes to get through all that is marked.
-#[derive(Debug)]
-struct Round {
-    began: Duration,
-    took: Duration,
-}
-
 impl Session {
-    pub(super) fn new(options: Options, buckets: u32, version: u8, join: &Header, now: Duration) -> Self {
+    pub(super) fn new(
+        peer: Peer,
+        options: Options,
+        buckets: u32,
+        version: u8,
+        join: &Header,
+        now: Duration,
+    ) -> Self {
         Self {
+            peer,
             options,
             buckets,
             version,
@@ -86,17 +77,15 @@ impl Session {
             sequence: 0,
             heard: now,
             progressed: None,
-            pending: Marks::new(buckets, true),
-            cursor: 0,
-            bulk: Bulk::new(buckets),
+            waiting: Waiting::all(buckets, now),
+            bulk: Bulk::new(buckets, 0),
+            // Who begins a session expects one.
+            is_announced: true,
             is_complete: false,
             told: vec![NOTHING; buckets as usize * ENTRIES_PER_BUCKET],
             names: Names::default(),
             flights: Flights::default(),
             outbox: VecDeque::new(),
-            pace: Pace::new(options.bytes_per_second, now),
-            sweep: Sweep { began: now, at: 0 },
-            round: Round { began: now, took: Duration::ZERO },
         }
     }
 
@@ -105,18 +94,31 @@ impl Session {
     }
 
     /// Everything is to be compared with what was told, by another directory.
-    pub(super) fn begin_again(&mut self, directory: &Directory) {
-        self.pending = Marks::new(self.buckets, true);
+    pub(super) fn begin_again(&mut self, now: Duration, directory: &Directory) {
+        self.waiting.mark_all(now);
         self.names.explain_all(directory);
     }
 
-    /// Buckets and explanations that the receiver has yet to acknowledge for the first time.
-    pub(super) fn left(&self) -> u32 {
-        self.bulk.left().saturating_add(self.names.left())
+    /// The receiver is to know when it has heard of everything once more: it then holds nothing else of the services
+    /// that this director has become active for.
+    pub(super) fn tell_all_again(&mut self) {
+        self.bulk = self.bulk.next(self.buckets);
+        self.is_announced = false;
+        self.is_complete = false;
+        self.progressed = None;
     }
 
-    pub(super) fn lag(&self) -> Duration {
-        self.round.took + self.flights.round_trip()
+    /// Buckets and explanations that the receiver has yet to acknowledge for the first time. Explanations after the end
+    /// of the bulk are no part of it.
+    pub(super) fn left(&self) -> u32 {
+        let names = if self.is_complete { 0 } else { self.names.left() };
+        self.bulk.left().saturating_add(names)
+    }
+
+    pub(super) fn lag(&self, now: Duration) -> Duration {
+        let said = self.outbox.iter().filter_map(|(_, content)| content.since());
+        let oldest = self.waiting.since().into_iter().chain(said).chain(self.flights.since()).min();
+        oldest.map_or(Duration::ZERO, |oldest| now.saturating_sub(oldest))
     }
 
     pub(super) fn report(&mut self, now: Duration, highest: u64, bits: u64, stats: &mut SenderStats) {
@@ -131,27 +133,31 @@ impl Session {
     fn settle(&mut self, landed: Landed, stats: &mut SenderStats) {
         for content in landed.acknowledged {
             match content {
-                Content::Cells(buckets) => {
-                    buckets.iter().for_each(|(bucket, _)| self.bulk.acknowledged(*bucket));
+                Content::Cells { buckets, bulk, .. } => {
+                    buckets.iter().for_each(|(bucket, _)| self.bulk.acknowledged(*bucket, bulk));
                 }
                 Content::Names(_) => self.names.acknowledged(),
-                Content::Progress => {}
+                Content::Progress { bulk } => self.is_announced |= self.bulk.is(bulk),
             }
         }
         stats.lost += landed.lost.len() as u64;
         for content in landed.lost {
             match content {
-                Content::Cells(buckets) => {
+                Content::Cells { buckets, since, .. } => {
                     for (bucket, said) in buckets {
                         self.bulk.lost(bucket);
-                        self.pending.set(bucket);
+                        self.waiting.mark_again(since, bucket);
                         for cell in (0..ENTRIES_PER_BUCKET).filter(|cell| said & 1 << cell != 0) {
                             self.told[bucket as usize * ENTRIES_PER_BUCKET + cell] = UNKNOWN;
                         }
                     }
                 }
                 Content::Names(names) => self.names.lost(&names),
-                Content::Progress => {}
+                Content::Progress { bulk } => {
+                    if self.bulk.is(bulk) && !self.is_announced {
+                        self.progressed = None;
+                    }
+                }
             }
         }
     }
@@ -161,17 +167,17 @@ impl Session {
         now: Duration,
         source: &impl Source,
         directory: &Directory,
+        pace: &mut Pace,
         stats: &mut SenderStats,
     ) -> Step {
         let landed = self.flights.time_out(now);
         self.settle(landed, stats);
-        self.sweep(now, source, directory);
         let mut has_more = false;
         if !self.flights.has_room() {
             return Step::Wait;
         }
-        if !self.pace.allows(now) {
-            return if self.outbox.is_empty() && self.pending.count() == 0 {
+        if !pace.allows(now) {
+            return if self.outbox.is_empty() && self.waiting.count() == 0 {
                 Step::Wait
             } else {
                 Step::Pause
@@ -179,17 +185,19 @@ impl Session {
         }
         if self.outbox.is_empty() {
             if self.has_to_progress(now) {
-                let (total, left) = (self.buckets, self.left());
-                let progress = Body::Progress { total, left, waiting: self.pending.count() };
+                let (total, waiting) = (self.buckets, self.waiting.count());
+                // Until the receiver has said that it knows of the bulk, this does not say that it has ended.
+                let left = self.left().max(u32::from(!self.is_announced));
                 self.is_complete = left == 0;
                 self.progressed = Some(now);
-                self.outbox.push_back((Parcel::Body(progress), Content::Progress));
+                let content = Content::Progress { bulk: self.bulk.number() };
+                self.outbox.push_back((Parcel::Body(Body::Progress { total, left, waiting }), content));
             } else {
                 has_more = self.fill(now, source, directory, stats);
             }
         }
         match self.outbox.pop_front() {
-            Some((parcel, content)) => Step::Send(self.send(now, &parcel, content, stats)),
+            Some((parcel, content)) => Step::Send(self.peer, self.send(now, &parcel, content, pace, stats)),
             None if has_more => Step::Again,
             None => Step::Wait,
         }
@@ -197,11 +205,18 @@ impl Session {
 
     /// Whether the receiver should hear how far the bulk is.
     fn has_to_progress(&self, now: Duration) -> bool {
-        let has_ended = self.left() == 0 && !self.is_complete;
+        let has_ended = self.left() == 0 && self.is_announced && !self.is_complete;
         has_ended || self.progressed.is_none_or(|last| now.saturating_sub(last) >= KEEPALIVE)
     }
 
-    fn send(&mut self, now: Duration, parcel: &Parcel, content: Content, stats: &mut SenderStats) -> Vec<u8> {
+    fn send(
+        &mut self,
+        now: Duration,
+        parcel: &Parcel,
+        content: Content,
+        pace: &mut Pace,
+        stats: &mut SenderStats,
+    ) -> Vec<u8> {
         self.sequence += 1;
         let (version, session, receiver) = (self.version, self.id, self.receiver);
         let header = Header { version, session, receiver, sequence: self.sequence };
@@ -212,7 +227,7 @@ impl Session {
         let bytes = datagram.len() + self.options.overhead;
         stats.datagrams += 1;
         stats.bytes += bytes as u64;
-        self.pace.sent(bytes);
+        pace.sent(bytes);
         self.flights.add(self.sequence, now, content);
         datagram
     }
@@ -228,18 +243,13 @@ impl Session {
         let room = wire::room(self.options.overhead);
         let mut cells = CellsWriter::new(room);
         let (mut said, mut names, mut looked) = (Vec::new(), Vec::new(), 0);
+        let since = self.waiting.since().unwrap_or(now);
         while looked < LOOKS && cells.has_room() {
-            let Some(bucket) = self.pending.next(self.cursor) else {
-                self.round.took = now.saturating_sub(self.round.began);
-                self.round.began = now;
-                self.cursor = 0;
-                break;
-            };
+            let Some(bucket) = self.waiting.next() else { break };
             looked += 1;
-            self.cursor = bucket + 1;
             // What changes too fast stays marked.
             let Some(entries) = source.read(bucket) else { continue };
-            self.pending.clear(bucket);
+            self.waiting.clear(bucket);
             let told = self.compare(now, bucket, &entries, directory, &mut names, stats);
             let spoken = (0..).zip(&told.cells).filter(|(_, cell)| **cell != Cell::Unsaid);
             let mask = spoken.fold(0_u8, |mask, (cell, _)| mask | 1 << cell);
@@ -261,9 +271,10 @@ impl Session {
             self.outbox.push_back((Parcel::Body(Body::Names(explained)), Content::Names(content)));
         }
         if !cells.is_empty() {
-            self.outbox.push_back((Parcel::Cells(cells), Content::Cells(said)));
+            let content = Content::Cells { buckets: said, bulk: self.bulk.number(), since };
+            self.outbox.push_back((Parcel::Cells(cells), content));
         }
-        self.pending.count() > 0 || self.names.has_waiting()
+        self.waiting.count() > 0 || self.names.has_waiting()
     }
 
     /// What of a bucket the receiver does not know.
@@ -308,26 +319,22 @@ impl Session {
         told
     }
 
-    /// A part of the table, as large as the time that has passed is of [`SWEEP`].
-    fn sweep(&mut self, now: Duration, source: &impl Source, directory: &Directory) {
-        let passed = now.saturating_sub(self.sweep.began);
-        let due = u128::from(self.buckets) * passed.as_nanos() / SWEEP.as_nanos();
-        let end = u32::try_from(due).unwrap_or(u32::MAX).min(self.buckets);
-        for bucket in self.sweep.at..end {
-            let Some(entries) = source.read(bucket) else { continue };
-            let former = &self.told[bucket as usize * ENTRIES_PER_BUCKET..];
-            let is_old = |(entry, former): (&Option<Entry>, &u64)| {
-                let Some(entry) = entry else { return false };
-                let former = Control(*former);
-                former.0 != NOTHING && former.0 != UNKNOWN && !is_known(former, entry.control(), directory)
-            };
-            if entries.iter().zip(former).any(is_old) {
-                self.pending.set(bucket);
-            }
-        }
-        self.sweep.at = self.sweep.at.max(end);
-        if self.sweep.at == self.buckets {
-            self.sweep = Sweep { began: now, at: 0 };
+    /// Marks a bucket whose connections have had packets that the receiver should know of.
+    pub(super) fn compare_times(
+        &mut self,
+        now: Duration,
+        bucket: u32,
+        entries: &[Option<Entry>; ENTRIES_PER_BUCKET],
+        directory: &Directory,
+    ) {
+        let former = &self.told[bucket as usize * ENTRIES_PER_BUCKET..];
+        let is_old = |(entry, former): (&Option<Entry>, &u64)| {
+            let Some(entry) = entry else { return false };
+            let former = Control(*former);
+            former.0 != NOTHING && former.0 != UNKNOWN && !is_known(former, entry.control(), directory)
+        };
+        if entries.iter().zip(former).any(is_old) {
+            self.waiting.mark(now, bucket);
         }
     }
 }

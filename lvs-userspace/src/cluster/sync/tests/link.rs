@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::{Directory, Options, Receiver, Sender, Step, wire};
+use super::super::{Directory, Options, Peer, ReceiverStats, Receivers, SenderStats, Senders, Step, wire};
 use super::model::{DESTINATIONS, LEFT, RIGHT, SERVICES, Table};
 
 /// What the link does to datagrams, in thousandths.
@@ -14,6 +14,9 @@ pub(super) struct Weather {
     pub(super) doubled: u64,
     pub(super) late: u64,
 }
+
+/// The other one of two.
+pub(super) const ONLY: Peer = Peer(0);
 
 /// A datagram under way.
 #[derive(Clone, Debug)]
@@ -27,8 +30,8 @@ pub(super) struct Pair {
     pub(super) now: Duration,
     pub(super) left: Table,
     pub(super) right: Table,
-    pub(super) sender: Sender,
-    pub(super) receiver: Receiver,
+    pub(super) sender: Senders,
+    pub(super) receiver: Receivers,
     pub(super) left_directory: Directory,
     pub(super) right_directory: Directory,
     pub(super) weather: Weather,
@@ -45,8 +48,8 @@ impl Pair {
             now: Duration::from_secs(100_000),
             left: Table::new(LEFT, buckets, seed),
             right: Table::new(RIGHT, buckets * 2, seed ^ 1),
-            sender: Sender::new(Options::default(), buckets, seed | 1),
-            receiver: Receiver::new(seed),
+            sender: Senders::new(Options::default(), buckets, [seed | 1]),
+            receiver: Receivers::new([seed]),
             left_directory: LEFT.directory(|_| true),
             right_directory: RIGHT.directory(|_| false),
             weather: Weather::default(),
@@ -81,11 +84,11 @@ impl Pair {
     pub(super) fn deliver(&mut self, to_receiver: bool, datagram: &[u8]) {
         let (header, body) = wire::decode(datagram).expect("our own datagram");
         if to_receiver {
-            let taken =
-                self.receiver.receive(self.now, &header, &body, &mut self.right, &self.right_directory);
+            let (right, directory) = (&mut self.right, &self.right_directory);
+            let taken = self.receiver.receive(self.now, ONLY, (&header, &body), right, directory);
             taken.expect("a table that takes it");
         } else {
-            self.sender.receive(self.now, &header, &body, &self.left_directory);
+            self.sender.receive(self.now, ONLY, &header, &body, &self.left_directory);
         }
     }
 
@@ -100,16 +103,16 @@ impl Pair {
             self.deliver(letter.to_receiver, &letter.datagram);
         }
         for bucket in std::mem::take(&mut self.left.marked) {
-            self.sender.mark(bucket);
+            self.sender.mark(now, bucket);
         }
         loop {
             match self.sender.poll(self.now, &self.left, &self.left_directory) {
-                Step::Send(datagram) => self.post(true, datagram),
+                Step::Send(_, datagram) => self.post(true, datagram),
                 Step::Again => {}
                 Step::Pause | Step::Wait => break,
             }
         }
-        if let Some(datagram) = self.receiver.poll(self.now) {
+        while let Some((_, datagram)) = self.receiver.poll(self.now) {
             self.post(false, datagram);
         }
     }
@@ -139,13 +142,21 @@ impl Pair {
     /// Another plan or another role of the left director.
     pub(super) fn left_is(&mut self, directory: Directory) {
         let former = std::mem::replace(&mut self.left_directory, directory);
-        self.sender.plan_changed(&former, &self.left_directory);
+        self.sender.plan_changed(self.now, &former, &self.left_directory);
     }
 
     /// The same of the right one.
     pub(super) fn right_is(&mut self, directory: Directory) {
         let former = std::mem::replace(&mut self.right_directory, directory);
         self.receiver.plan_changed(&former, &self.right_directory);
+    }
+
+    pub(super) fn sent(&self) -> SenderStats {
+        self.sender.stats(self.now, ONLY).expect("the other one")
+    }
+
+    pub(super) fn received(&self) -> ReceiverStats {
+        self.receiver.stats(ONLY).expect("the other one")
     }
 
     pub(super) fn agree(&self) -> bool {
@@ -174,13 +185,13 @@ proptest! {
             pair.step();
         }
         pair.weather = Weather::default();
-        let agreed = pair.run_until(|pair| pair.receiver.is_complete() && pair.agree());
-        prop_assert!(agreed, "{:?} {:?}", pair.sender.stats(), pair.receiver.stats());
+        let agreed = pair.run_until(|pair| pair.received().is_complete && pair.agree());
+        prop_assert!(agreed, "{:?} {:?}", pair.sent(), pair.received());
         pair.run(2000);
         prop_assert!(pair.agree(), "and it stays so");
-        prop_assert_eq!(pair.sender.stats().waiting, 0);
+        prop_assert_eq!(pair.sent().waiting, 0);
         // What stands behind a lost explanation is refused, and told again.
-        let stats = pair.receiver.stats();
+        let stats = pair.received();
         prop_assert!(stats.unresolved == 0 && (stats.refused == 0 || stats.gaps > 0), "{stats:?}");
     }
 
@@ -192,8 +203,8 @@ proptest! {
         let there = pair.left.flows();
         prop_assert!(there.len() > 50);
         pair.weather = Weather { lost, late, doubled: 0 };
-        prop_assert!(pair.run_until(|pair| pair.receiver.is_complete()));
+        prop_assert!(pair.run_until(|pair| pair.received().is_complete));
         prop_assert_eq!(pair.right.flows(), there);
-        prop_assert_eq!(pair.sender.stats().bulk_left, 0);
+        prop_assert_eq!(pair.sent().bulk_left, 0);
     }
 }

@@ -1,4 +1,5 @@
 mod link;
 mod model;
 mod ordinary;
+mod several;
 mod wire;

@@ -7,8 +7,8 @@ use lvs_common::connection::flags;
 use lvs_common::settings::Settings;
 use lvs_common::tcp_state::state;
 
-use super::super::{Options, Receiver, Sender, to_ticks, wire};
-use super::link::{Pair, Weather};
+use super::super::{Options, Receivers, Senders, Step, to_ticks, wire};
+use super::link::{ONLY, Pair, Weather};
 use super::model::{LEFT, RIGHT, SERVICES, Table};
 
 fn busy_pair(seed: u64) -> Pair {
@@ -18,11 +18,7 @@ fn busy_pair(seed: u64) -> Pair {
 }
 
 fn in_step(pair: &mut Pair) {
-    assert!(
-        pair.run_until(|pair| pair.receiver.stats().is_current && pair.agree()),
-        "{:?}",
-        pair.receiver.stats()
-    );
+    assert!(pair.run_until(|pair| pair.received().is_current && pair.agree()), "{:?}", pair.received());
 }
 
 #[test]
@@ -30,19 +26,19 @@ fn a_receiver_that_begins_anew_and_a_sender_that_does() {
     let mut pair = busy_pair(1);
     in_step(&mut pair);
     // The receiver's agent restarts: its table is still there.
-    pair.receiver = Receiver::new(99);
+    pair.receiver = Receivers::new([99]);
     (0..50).for_each(|_| pair.traffic(1000));
     pair.left.marked.clear();
     in_step(&mut pair);
-    assert_eq!(pair.sender.stats().sessions, 2);
+    assert_eq!(pair.sent().sessions, 2);
     // The sender's does: it knows nothing of what it told, nor what has ended meanwhile.
-    pair.sender = Sender::new(Options::default(), 64, 77);
+    pair.sender = Senders::new(Options::default(), 64, [77]);
     (0..500).for_each(|_| pair.left.live(pair.now));
     pair.left.marked.clear();
     in_step(&mut pair);
-    assert_eq!(pair.receiver.stats().sessions, 2);
-    assert!(pair.receiver.stats().removed > 0);
-    assert!(pair.receiver.is_complete());
+    assert_eq!(pair.received().sessions, 2);
+    assert!(pair.received().removed > 0);
+    assert!(pair.received().is_complete);
 }
 
 #[test]
@@ -58,12 +54,8 @@ fn old_datagrams_change_nothing() {
         pair.deliver(true, datagram);
     }
     assert_eq!(pair.right.flows(), flows, "in the same session");
-    assert_eq!(
-        pair.receiver.stats().stale,
-        old.len() as u64 - 1,
-        "all but the offer, which nobody waits for"
-    );
-    pair.receiver = Receiver::new(12345);
+    assert_eq!(pair.received().stale, old.len() as u64 - 1, "all but the offer, which nobody waits for");
+    pair.receiver = Receivers::new([12345]);
     for datagram in &old {
         pair.deliver(true, datagram);
     }
@@ -75,15 +67,15 @@ fn old_datagrams_change_nothing() {
 #[test]
 fn an_old_join_is_answered_and_no_more() {
     let mut pair = busy_pair(3);
-    let join = pair.receiver.poll(pair.now).expect("a join");
+    let (_, join) = pair.receiver.poll(pair.now).expect("a join");
     in_step(&mut pair);
-    let sessions = pair.sender.stats().sessions;
-    pair.receiver = Receiver::new(4);
+    let sessions = pair.sent().sessions;
+    pair.receiver = Receivers::new([4]);
     in_step(&mut pair);
     pair.deliver(false, &join);
     pair.run(10);
-    assert_eq!(pair.sender.stats().sessions, sessions + 1);
-    assert!(pair.receiver.stats().is_current);
+    assert_eq!(pair.sent().sessions, sessions + 1);
+    assert!(pair.received().is_current);
 }
 
 /// The standby reads a new file before or after the active director.
@@ -91,12 +83,12 @@ fn an_old_join_is_answered_and_no_more() {
 fn what_the_plan_does_not_know_yet_comes_later() {
     let mut pair = busy_pair(5);
     pair.right_directory = RIGHT.directory_of(1, |_| false);
-    assert!(pair.run_until(|pair| pair.receiver.is_complete()));
+    assert!(pair.run_until(|pair| pair.received().is_complete));
     pair.run(1000);
-    assert!(!pair.agree() && pair.receiver.stats().unresolved > 0);
+    assert!(!pair.agree() && pair.received().unresolved > 0);
     pair.right_is(RIGHT.directory(|_| false));
     in_step(&mut pair);
-    assert!(pair.receiver.is_complete());
+    assert!(pair.received().is_complete);
     // The other way round.
     pair.left_is(LEFT.directory_of(SERVICES - 1, |_| true));
     pair.left.begin(pair.now, 5000, SERVICES - 1, 0);
@@ -139,7 +131,7 @@ fn a_service_given_up_is_not_told_of_any_more() {
     pair.left_is(LEFT.directory(|_| false));
     pair.left.age(pair.now + Duration::from_secs(86_400));
     pair.run(5000);
-    assert!(pair.receiver.stats().is_current, "another session");
+    assert!(pair.received().is_current, "another session");
     assert_eq!(pair.right.flows(), flows, "nor that its connections are gone");
 }
 
@@ -152,14 +144,14 @@ fn a_director_that_is_active_for_nothing_takes_nothing_away() {
     let of = |service| flows.iter().filter(move |((.., one, _), _)| *one == service).map(|(flow, _)| *flow);
     pair.left = Table::new(LEFT, 64, 14);
     pair.left_directory = LEFT.directory(|_| false);
-    pair.sender = Sender::new(Options::default(), 64, 1 << 40);
-    assert!(pair.run_until(|pair| pair.receiver.stats().sessions == 2 && pair.receiver.stats().is_current));
+    pair.sender = Senders::new(Options::default(), 64, [1 << 40]);
+    assert!(pair.run_until(|pair| pair.received().sessions == 2 && pair.received().is_current));
     assert_eq!(pair.right.flows(), flows);
     // Active for one of its services it is the authority for that one, also where it has no connection.
-    pair.sender = Sender::new(Options::default(), 64, 1 << 50);
+    pair.sender = Senders::new(Options::default(), 64, [1 << 50]);
     pair.left_directory = LEFT.directory(|service| service == 1);
     pair.weather = Weather { lost: 500, ..Weather::default() };
-    assert!(pair.run_until(|pair| pair.receiver.stats().sessions == 3 && pair.receiver.stats().is_current));
+    assert!(pair.run_until(|pair| pair.received().sessions == 3 && pair.received().is_current));
     let left: Vec<_> = pair.right.flows().into_keys().collect();
     assert!(of(1).count() > 0);
     assert_eq!(left, of(0).chain(of(2)).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
@@ -191,7 +183,7 @@ fn connections_that_go_on_stay_and_idle_ones_end() {
         pair.left.touch_all(pair.now);
     }
     assert_eq!(pair.left.flows().len(), 20);
-    let sent = pair.sender.stats();
+    let sent = pair.sent();
     assert!(sent.entries < 20 * 10, "told when it matters only: {sent:?}");
     rest(&mut pair, 905);
     assert!(pair.left.flows().is_empty() && pair.right.flows().is_empty(), "ended in step");
@@ -211,9 +203,9 @@ fn embryonic_connections_only_where_they_are_wanted() {
     for embryonic in [true, false] {
         let mut pair = Pair::new(16, 9);
         let options = Options { embryonic, ..Options::default() };
-        pair.sender = Sender::new(options, 16, 5);
+        pair.sender = Senders::new(options, 16, [5]);
         (0..20).for_each(|client| pair.left.begin(pair.now, client, 0, 0));
-        assert!(pair.run_until(|pair| pair.receiver.is_complete()));
+        assert!(pair.run_until(|pair| pair.received().is_complete));
         assert_eq!(pair.right.flows().len(), if embryonic { 20 } else { 0 });
     }
 }
@@ -222,14 +214,14 @@ fn embryonic_connections_only_where_they_are_wanted() {
 fn a_sender_keeps_to_its_pace() {
     let mut pair = Pair::new(1024, 10);
     let bytes_per_second = 5000;
-    pair.sender = Sender::new(Options { bytes_per_second, ..Options::default() }, 1024, 5);
+    pair.sender = Senders::new(Options { bytes_per_second, ..Options::default() }, 1024, [5]);
     for client in 0..3000 {
         pair.left.begin(pair.now, client, 0, 0);
     }
     pair.run(3000);
-    let sent = pair.sender.stats().bytes;
+    let sent = pair.sent().bytes;
     assert!((3 * bytes_per_second..3 * bytes_per_second + 6000).contains(&sent), "{sent} bytes in 3 s");
-    assert!(!pair.receiver.is_complete());
+    assert!(!pair.received().is_complete);
 }
 
 /// Each side ends what the other does not answer to.
@@ -239,12 +231,12 @@ fn silence_ends_a_session() {
     in_step(&mut pair);
     pair.weather = Weather { lost: 1000, ..Weather::default() };
     pair.run(4000);
-    assert!(!pair.sender.is_followed());
-    let stats = pair.receiver.stats();
+    assert!(!pair.sent().is_followed);
+    let stats = pair.received();
     assert!(!stats.is_following && stats.is_complete, "{stats:?}");
-    let datagrams = pair.sender.stats().datagrams;
+    let datagrams = pair.sent().datagrams;
     pair.run(1000);
-    assert_eq!(pair.sender.stats().datagrams, datagrams, "nobody is told anything");
+    assert_eq!(pair.sent().datagrams, datagrams, "nobody is told anything");
     pair.weather = Weather::default();
     in_step(&mut pair);
 }
@@ -254,13 +246,14 @@ fn silence_ends_a_session() {
 fn versions_that_have_nothing_in_common() {
     let mut pair = busy_pair(12);
     let header = wire::Header { version: 9, session: 0, receiver: 1, sequence: 0 };
-    pair.sender.receive(pair.now, &header, &wire::Body::Join { oldest: 8, newest: 9 }, &pair.left_directory);
-    assert_eq!(pair.sender.poll(pair.now, &pair.left, &pair.left_directory), super::super::Step::Wait);
-    assert_eq!(pair.sender.stats().incompatible, 1);
+    let join = |oldest| wire::Body::Join { oldest, newest: 9 };
+    pair.sender.receive(pair.now, ONLY, &header, &join(8), &pair.left_directory);
+    assert_eq!(pair.sender.poll(pair.now, &pair.left, &pair.left_directory), Step::Wait);
+    assert_eq!(pair.sent().incompatible, 1);
     // One that also knows ours is answered in it.
-    pair.sender.receive(pair.now, &header, &wire::Body::Join { oldest: 1, newest: 9 }, &pair.left_directory);
+    pair.sender.receive(pair.now, ONLY, &header, &join(1), &pair.left_directory);
     let step = pair.sender.poll(pair.now, &pair.left, &pair.left_directory);
-    let super::super::Step::Send(offer) = step else { panic!("{step:?}") };
+    let Step::Send(_, offer) = step else { panic!("{step:?}") };
     let (header, body) = wire::decode(&offer).expect("an offer");
     assert_eq!((header.version, body), (1, wire::Body::Offer { buckets: 64 }));
 }

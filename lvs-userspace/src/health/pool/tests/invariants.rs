@@ -29,7 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 prop_compose! {
     fn health()(
-        quiesce in any::<bool>(),
+        on_down in prop::sample::select(vec![OnDown::Remove, OnDown::Quiesce, OnDown::Reset]),
         recovery_delay in 0..30u64,
         slow_start in 0..30u64,
         flaps in prop::option::of((1..4u32, 1..200u64, 1..60u64)),
@@ -41,7 +41,7 @@ prop_compose! {
         Health {
             probes_the_path: false,
             require: Require::All,
-            on_down: if quiesce { OnDown::Quiesce } else { OnDown::Remove },
+            on_down,
             recovery_delay: second(recovery_delay),
             slow_start: second(slow_start),
             flaps: flaps.map(|(limit, within, hold)| Flaps { limit, within: second(within), hold: second(hold) }),

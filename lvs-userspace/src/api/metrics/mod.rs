@@ -1,6 +1,7 @@
 //! Everything that is counted and measured, for Prometheus. Names, types and labels are a promise to whoever has
 //! dashboards and alerts on them: docs/metrics.md, which a test compares with what is written here.
 
+mod cluster;
 mod vrrp;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use super::exposition::{Exposition, Kind};
 use super::model::{Stats, Traffic};
 use super::overview::Overview;
 use super::process::Process;
+use crate::cluster::pulse::Status;
 use crate::cluster::vrrp::RouterStatus;
 use crate::config::model::Check;
 use crate::health::pool::{ServerView, ServiceView};
@@ -26,6 +28,8 @@ pub(super) struct Sources<'a> {
     pub(super) pace: Pace,
     pub(super) routers: &'a [RouterStatus],
     pub(super) process: Process,
+    /// `None` without a cluster.
+    pub(super) cluster: Option<&'a Status>,
 }
 
 use Kind::{Counter, Gauge, Histogram};
@@ -54,6 +58,7 @@ pub(super) fn render(sources: &Sources<'_>) -> String {
     agent(&mut to, sources.overview);
     vrrp::routers(&mut to, sources.routers);
     process(&mut to, sources.process);
+    cluster::render(&mut to, sources.cluster);
     to.finish()
 }
 
@@ -374,6 +379,7 @@ mod tests {
             pace: Pace { probes: 7, late: [1, 2, 3, 0, 1], ..Pace::default() },
             routers: &[],
             process: Process::read(),
+            cluster: None,
         });
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
         let rendered: BTreeSet<_> = types.collect();

@@ -5,11 +5,10 @@ use lvs_common::checksum;
 use lvs_common::service::protocol;
 use lvs_ebpf::packet::{Bytes as _, OutOfBounds, Packet};
 use lvs_ebpf::parse::{Fragment, IPV4, IPV6, Network};
-use network_types::eth::EthHdr;
-use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
+use super::Header;
 use crate::maps::ERROR_BUDGET;
-use crate::{helpers, lookup, next_hop};
+use crate::{lookup, next_hop};
 
 const ICMP: usize = 8;
 /// Bytes of the packet that are quoted at the most: RFC 1812 section 4.3.2.3 wants up to 576 in all,
@@ -18,33 +17,21 @@ const QUOTE: usize = 512;
 
 /// Which error, by its type and code in both families.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kind {
+pub(super) struct Kind {
     v4: [u8; 2],
     v6: [u8; 2],
 }
 
 impl Kind {
     /// As IPVS refuses when no destination can serve.
-    pub(crate) const PORT_UNREACHABLE: Self = Self { v4: [3, 3], v6: [1, 4] };
+    pub(super) const PORT_UNREACHABLE: Self = Self { v4: [3, 3], v6: [1, 4] };
     /// "Fragmentation needed" (RFC 1191 section 4), "packet too big" (RFC 4443 section 3.2).
-    pub(crate) const TOO_BIG: Self = Self { v4: [3, 4], v6: [2, 0] };
-    pub(crate) const TIME_EXCEEDED: Self = Self { v4: [11, 0], v6: [3, 0] };
-
-    /// As a number, to cross between stages.
-    #[inline(always)]
-    pub(crate) const fn to_bits(self) -> u32 {
-        u32::from_le_bytes([self.v4[0], self.v4[1], self.v6[0], self.v6[1]])
-    }
-
-    #[inline(always)]
-    pub(crate) const fn from_bits(bits: u32) -> Self {
-        let [a, b, c, d] = bits.to_le_bytes();
-        Self { v4: [a, b], v6: [c, d] }
-    }
+    pub(super) const TOO_BIG: Self = Self { v4: [3, 4], v6: [2, 0] };
+    pub(super) const TIME_EXCEEDED: Self = Self { v4: [11, 0], v6: [3, 0] };
 
     /// The error a sender is told, if it is told of this cause.
     #[inline(always)]
-    pub(crate) const fn of(cause: Cause) -> Option<Self> {
+    pub(super) const fn of(cause: Cause) -> Option<Self> {
         match cause {
             Cause::NoDestination => Some(Self::PORT_UNREACHABLE),
             Cause::TooBig => Some(Self::TOO_BIG),
@@ -66,7 +53,7 @@ impl Kind {
 
 /// Turns the packet into an error to its sender. `mtu` is 0 but for [`Kind::TOO_BIG`].
 #[inline(always)]
-pub(crate) fn send(packet: &Packet, network: &Network, kind: Kind, mtu: u32) -> Cause {
+pub(super) fn send(packet: &Packet, network: &Network, kind: Kind, mtu: u32) -> Cause {
     let (sent, unsent) = kind.causes();
     // Never about an ICMP message or a later fragment (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
     let is_icmp = matches!(network.protocol, protocol::ICMP | protocol::ICMPV6);
@@ -82,22 +69,7 @@ pub(crate) fn send(packet: &Packet, network: &Network, kind: Kind, mtu: u32) -> 
 /// Errors are few: a flood must not be reflected (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
 #[inline(always)]
 fn within_budget() -> bool {
-    let (Some(budget), Ok(settings)) = (ERROR_BUDGET.get_ptr_mut(0), lookup::settings()) else {
-        return false;
-    };
-    let second = (helpers::now_nanoseconds() >> 30) as u32;
-    // SAFETY: a per-CPU value; nothing else runs on this CPU meanwhile.
-    unsafe {
-        if (*budget).second != second {
-            (*budget).second = second;
-            (*budget).sent = 0;
-        }
-        if (*budget).sent >= settings.errors_per_second {
-            return false;
-        }
-        (*budget).sent += 1;
-    }
-    true
+    lookup::settings().is_ok_and(|settings| super::within(&ERROR_BUDGET, settings.errors_per_second))
 }
 
 #[inline(always)]
@@ -119,31 +91,20 @@ fn build(packet: &Packet, network: &Network, kind: Kind, mtu: u32) -> Result<(),
 /// Writes the link, network and ICMP headers around the quotation, and turns them to the sender.
 #[inline(always)]
 fn write(packet: &Packet, network: &Network, kind: Kind, mtu: u32, quote: usize) -> Result<(), OutOfBounds> {
-    turn_link_header(packet)?;
-    let header_length = if network.is_v4 { IPV4 } else { IPV6 };
-    let icmp = network.l3 + header_length;
+    super::turn_link_header(packet)?;
+    let icmp = network.l3 + if network.is_v4 { IPV4 } else { IPV6 };
     let [kind, code] = if network.is_v4 { kind.v4 } else { kind.v6 };
     let [a, b, c, d] = mtu.to_be_bytes();
     packet.write(icmp, [kind, code, 0, 0, a, b, c, d])?;
-    let mut sum = sum_words(packet, icmp, (ICMP + quote) / 4)?;
     let length = ICMP + quote;
-    if network.is_v4 {
-        packet.write(network.l3, ipv4(network, length))?;
-    } else {
-        packet.write(network.l3, ipv6(network, length))?;
-        sum = checksum::add_bytes(sum, &network.source.bytes);
-        sum = checksum::add_bytes(sum, &network.destination.bytes);
-        sum += length as u64 + protocol::ICMPV6 as u64;
+    let mut sum = sum_words(packet, icmp, length / 4)?;
+    let protocol = if network.is_v4 { protocol::ICMP } else { protocol::ICMPV6 };
+    super::write_header(packet, network, Header { protocol, tos: TOS, length })?;
+    if !network.is_v4 {
+        // RFC 4443 section 2.3.
+        sum += super::pseudo_header(network, protocol, length);
     }
     packet.write(icmp + 2, checksum::finish(sum).to_be_bytes())
-}
-
-/// The frame goes back to who sent it.
-#[inline(always)]
-pub(crate) fn turn_link_header(packet: &Packet) -> Result<(), OutOfBounds> {
-    let mut ethernet: EthHdr = packet.read(0)?;
-    (ethernet.src_addr, ethernet.dst_addr) = (ethernet.dst_addr, ethernet.src_addr);
-    packet.write(0, ethernet)
 }
 
 /// One's complement sum of `words` 32-bit words; at most those of a quotation and its ICMP header.
@@ -163,38 +124,3 @@ fn sum_words(packet: &Packet, at: usize, words: usize) -> Result<u64, OutOfBound
 
 /// Precedence "internetwork control" (RFC 1812 section 4.3.2.5).
 const TOS: u8 = 0xc0;
-const HOPS: u8 = 64;
-
-#[inline(always)]
-fn ipv4(network: &Network, length: usize) -> Ipv4Hdr {
-    let length = (length + IPV4) as u16;
-    let (source, destination) = (network.destination.v4_octets(), network.source.v4_octets());
-    let fixed = 0x4500 + TOS as u64 + 0x4000 + u16::from_be_bytes([HOPS, protocol::ICMP]) as u64;
-    let mut sum = fixed + length as u64;
-    sum = checksum::add_bytes(sum, &source);
-    sum = checksum::add_bytes(sum, &destination);
-    Ipv4Hdr {
-        vihl: 0x45,
-        tos: TOS,
-        tot_len: length.to_be_bytes(),
-        id: [0; 2],
-        frags: [0x40, 0],
-        ttl: HOPS,
-        proto: protocol::ICMP,
-        check: checksum::finish(sum).to_be_bytes(),
-        src_addr: source,
-        dst_addr: destination,
-    }
-}
-
-#[inline(always)]
-fn ipv6(network: &Network, length: usize) -> Ipv6Hdr {
-    Ipv6Hdr {
-        vcf: [0x60, 0, 0, 0],
-        payload_len: (length as u16).to_be_bytes(),
-        next_hdr: protocol::ICMPV6,
-        hop_limit: HOPS,
-        src_addr: network.destination.bytes,
-        dst_addr: network.source.bytes,
-    }
-}

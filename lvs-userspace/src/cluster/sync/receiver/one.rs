@@ -1,0 +1,123 @@
+//! Follows one of them.
+
+use std::time::Duration;
+
+use super::super::wire::{self, Body, Header};
+use super::super::{Directory, Peer, SILENCE, Target};
+use super::session::Session;
+use super::tenants::Owners;
+use super::{Here, ReceiverStats};
+use crate::dataplane::MapError;
+
+/// Between two requests for a session.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Follows one sender.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    peer: Peer,
+    /// Which receiver this is to the sender: another one with each session.
+    life: u64,
+    /// When the sender was asked for a session.
+    asked: Option<Duration>,
+    /// The session that it offers.
+    offered: u64,
+    session: Option<Session>,
+    is_complete: bool,
+    stats: ReceiverStats,
+}
+
+impl Receiver {
+    pub(super) fn new(peer: Peer, life: u64) -> Self {
+        Self {
+            peer,
+            life,
+            asked: None,
+            offered: 0,
+            session: None,
+            is_complete: false,
+            stats: ReceiverStats::default(),
+        }
+    }
+
+    pub(super) const fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    pub(super) fn plan_changed(&mut self, former: &Directory, directory: &Directory) {
+        let Some(session) = &mut self.session else { return };
+        session.rename(directory);
+        // What was refused has to be told again. And what this director was active for until now, the other one was
+        // not asked to tell of: only another bulk can say what of it is no more.
+        if session.is_ahead || directory.has_given_up(former) {
+            self.leave();
+        }
+    }
+
+    fn leave(&mut self) {
+        self.session = None;
+        self.life = self.life.wrapping_add(1);
+        self.offered = 0;
+        self.asked = None;
+    }
+
+    pub(super) fn poll(&mut self, now: Duration) -> Option<Vec<u8>> {
+        let Some(session) = &mut self.session else { return self.ask(now) };
+        if now.saturating_sub(session.heard) > SILENCE {
+            self.leave();
+            return self.ask(now);
+        }
+        let (header, report) = session.report(self.life)?;
+        Some(wire::encode(&header, &report))
+    }
+
+    fn ask(&mut self, now: Duration) -> Option<Vec<u8>> {
+        if self.asked.is_some_and(|asked| now.saturating_sub(asked) < ASK_AGAIN) {
+            return None;
+        }
+        self.asked = Some(now);
+        let (oldest, newest) = (*wire::VERSIONS.start(), *wire::VERSIONS.end());
+        let header = Header { version: newest, session: self.offered, receiver: self.life, sequence: 0 };
+        Some(wire::encode(&header, &Body::Join { oldest, newest }))
+    }
+
+    /// See [`Receivers::receive`](super::Receivers::receive).
+    pub(super) fn receive(
+        &mut self,
+        header: &Header,
+        body: &Body,
+        (now, target, owners, directory): (Duration, &mut impl Target, &mut Owners, &Directory),
+    ) -> Result<(), MapError> {
+        if header.receiver != self.life {
+            self.stats.stale += 1;
+            return Ok(());
+        }
+        if let Body::Offer { .. } = body {
+            if self.session.is_none() && self.offered != header.session {
+                self.offered = header.session;
+                self.asked = None;
+            }
+            return Ok(());
+        }
+        if self.session.is_none() && self.offered != 0 && header.session == self.offered {
+            self.stats.sessions += 1;
+            self.session = Some(Session::new(self.peer, header, now));
+        }
+        let Some(session) = self.session.as_mut().filter(|session| session.id == header.session) else {
+            self.stats.stale += 1;
+            return Ok(());
+        };
+        let mut here = Here { now, target, owners, directory, stats: &mut self.stats };
+        let taken = session.receive(header, body, &mut here);
+        self.is_complete |= session.is_current();
+        if taken.is_err() {
+            self.leave();
+        }
+        taken
+    }
+
+    pub(super) fn stats(&self) -> ReceiverStats {
+        let stats = ReceiverStats { is_complete: self.is_complete, ..self.stats };
+        self.session.as_ref().map_or(stats, |session| session.stats(stats))
+    }
+}

@@ -206,6 +206,7 @@ impl Agent {
                         };
                         drop(answer.send(described));
                     }
+                    Request::Vrrp(answer) => drop(answer.send(self.vrrp.describe().await)),
                     Request::Operate { wish, group, answer } => {
                         drop(answer.send(self.operate(wish, group.as_deref()).await));
                     }

@@ -310,6 +310,24 @@ fn who_becomes_active_says_also_what_is_no_more() {
     assert!(received.is_current && received.services == SERVICES && received.removed > 0, "{received:?}");
 }
 
+/// The same within a session that there was before, whichever datagrams are lost.
+#[test]
+fn the_end_of_another_bulk_is_not_missed() {
+    for seed in 0..24 {
+        let mut several = Several::new(3, seed);
+        (0..100).for_each(|_| several.traffic(0, CLIENTS));
+        assert!(several.run_until(|several| several.all_agree(0)).is_some());
+        several.directors[0].runs = false;
+        several.learn(2, Some(1));
+        several.directors[1].table.age(several.now + Duration::from_secs(86_400));
+        several.lost = vec![0, 400, 400];
+        several.learn(1, Some(1));
+        assert!(several.run_until(|several| several.agree(1, 2)).is_some(), "seed {seed}");
+        assert!(several.directors[2].table.flows().is_empty());
+        assert_eq!(several.received(1, 2).sessions, 1, "seed {seed}");
+    }
+}
+
 /// All share what may be sent, and nobody has to wait for another.
 #[test]
 fn a_bulk_for_many_keeps_to_one_pace() {

@@ -3,33 +3,31 @@
 mod conflicts;
 mod describe;
 mod desired;
+mod digest;
+mod left;
+mod operate;
 mod others;
 mod readiness;
 mod replication;
 mod report;
+mod settings;
 mod steward;
 mod terms;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use lvs_common::address::Address;
-use lvs_common::lease::Lease;
-use lvs_common::limits;
 use lvs_common::service::ServiceKey;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::Error;
 use super::store::State;
-use crate::cluster::election::{GroupSettings, Inherited, Refused, Settings};
 use crate::cluster::fitness::Tracker;
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::keys::Keyring;
@@ -40,19 +38,22 @@ use crate::cluster::sync::{Active, Directory};
 use crate::cluster::takeover::{Takeover, Timing};
 use crate::cluster::transport::Transport;
 use crate::cluster::vrrp::Progress;
-use crate::config::model::{Cluster as Plan, Failback, Service};
+use crate::config::model::Cluster as Plan;
 use crate::control::Snapshot;
 use crate::dataplane::{FlowReader, FlowWriter, LeaseWriter};
 use crate::network::Network;
 
 pub(super) use desired::{Desired, Own};
+pub(super) use left::{Left, leases_left};
+pub use operate::Wish;
 use others::Others;
 use readiness::Come;
 use replication::{Keys, Replication};
 pub(super) use report::Report;
+pub use settings::new_life;
+use settings::settings;
 pub(super) use steward::Turn;
 use steward::{Charge, Steward, probing};
-use terms::Terms;
 use watched::Watched;
 
 /// How long the connections and the desired state of others are waited for, after the time in which it should have been heard.
@@ -61,16 +62,8 @@ const STATE_LIMIT: Duration = Duration::from_secs(60);
 const FOLLOWED: u32 = 4;
 /// The same where dead times are short.
 const FOLLOWED_AT_LEAST: Duration = Duration::from_secs(2);
-/// How long others may still send here what is another director's now: a neighbour table takes no news for a second
-/// after the last, and the other director announces itself again after a second. Without the fence the kernel would
-/// pass a nat server's answers on as they are, and the client would reset the connection.
-const LINGER: Duration = Duration::from_millis(1500);
 /// Between two looks at what nobody says by itself.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// How long another director may take to have what this one hands over at its end.
-const HANDING_OVER: Duration = Duration::from_secs(2);
-/// How long a hold, or an answer of the thread that beats, is waited for in dead times.
-const PATIENCE: u32 = 2;
 
 pub(super) struct Cluster {
     plan: Arc<Plan>,
@@ -105,35 +98,6 @@ pub(super) struct Cluster {
     watched: Watched,
     /// What was seen, and is yet to be said.
     reports: VecDeque<Report>,
-}
-
-/// What an earlier life has left, looked at before packets meet this one's configuration.
-pub(super) struct Left {
-    directory: PathBuf,
-    terms: Terms,
-    inherited: Vec<Inherited>,
-}
-
-/// Ends the leases that this configuration has for another group or none. Must come before its services.
-pub(super) fn leases_left(plan: &Plan, instance: &str, writer: &LeaseWriter) -> Result<Left, Error> {
-    let directory = Path::new("/run").join(instance);
-    let terms = Terms::open(&directory);
-    let mut inherited = Vec::new();
-    for index in (1..limits::LEASES).filter_map(|index| u8::try_from(index).ok()) {
-        let group = plan.groups.get(usize::from(index) - 1);
-        let term = group.and_then(|group| terms.of(&group.name)).filter(|term| term.lease == index);
-        let lease = writer.read(index)?;
-        match (group, term) {
-            (Some(group), Some(term)) => inherited.push(Inherited {
-                group: GroupId::of(&group.name),
-                epoch: term.epoch,
-                ends: Duration::from_nanos(lease.ends),
-            }),
-            _ if lease != Lease::NONE => writer.write(index, Lease::NONE)?,
-            _ => {}
-        }
-    }
-    Ok(Left { directory, terms, inherited })
 }
 
 impl Cluster {
@@ -429,18 +393,6 @@ impl Cluster {
         self.followed.map_or("", |peer| self.others.name(peer))
     }
 
-    /// What is served for each group, in a number, so that each director sees where another's differs.
-    pub(super) fn tell_digests(&self, services: &[Service]) {
-        for group in &self.plan.groups {
-            let digest = digest(
-                services
-                    .iter()
-                    .filter(|service| group.addresses.iter().any(|address| address.address == service.vip)),
-            );
-            self.pulse.order(Order::Digest { group: GroupId::of(&group.name), digest });
-        }
-    }
-
     /// Whether any group is held here.
     pub(super) fn is_active(&self) -> bool {
         !self.active.is_empty()
@@ -454,96 +406,6 @@ impl Cluster {
     pub(super) fn use_keys(&self, keys: Keyring) {
         self.keys.set(keys.clone());
         self.pulse.order(Order::Keys(keys));
-    }
-
-    /// `None`: all groups.
-    pub(super) async fn operate(&self, what: Wish, group: Option<&str>) -> Result<(), Error> {
-        let groups: Vec<&str> = match group {
-            Some(name) => vec![name],
-            None => self.plan.groups.iter().map(|group| group.name.as_str()).collect(),
-        };
-        for name in groups {
-            let group = GroupId::of(name);
-            let done = self.ask(|answer| match what {
-                Wish::Standby => Order::Standby { group, answer },
-                Wish::Release => Order::Release { group, answer },
-                Wish::Take => Order::Take { group, answer },
-            });
-            match done.await {
-                Some(Ok(())) => {}
-                Some(Err(refused)) => {
-                    return Err(Error::Cluster(format!("group {name}: {}", reason(refused))));
-                }
-                None => return Err(Error::Cluster("the thread that beats has ended".to_owned())),
-            }
-        }
-        Ok(())
-    }
-
-    /// Asks the others to wait for the next start with what is held. Whether they do.
-    pub(super) async fn hold(&mut self) -> bool {
-        let length = self.plan.timing.hold;
-        let asked = self.ask(|answer| Order::Hold { length, answer }).await;
-        if asked != Some(Ok(())) {
-            return false;
-        }
-        let granted = timeout(PATIENCE * self.plan.timing.deadtime, async {
-            // Each group for itself: one that is not waited for would be taken over, and so all are handed over.
-            let mut waiting = self.active.clone();
-            while !waiting.is_empty() {
-                match self.changed().await {
-                    Some(Turn::Held { group }) => drop(waiting.remove(&group)),
-                    Some(_) => {}
-                    None => return false,
-                }
-            }
-            true
-        });
-        self.is_held = granted.await.unwrap_or(false);
-        self.is_held
-    }
-
-    /// Hands everything over, unless the others wait for the next start. When this returns, nothing comes here any
-    /// more that the fence would have to stop.
-    pub(super) async fn end(self) {
-        if !self.is_held {
-            self.leave().await;
-        }
-        let Self { pulse, takeover, steward, is_held, .. } = self;
-        // Joins the thread; then the steward has nobody to do anything for.
-        drop(pulse);
-        if let Err(error) = steward.await {
-            error!(%error, "addresses may be left behind");
-        }
-        if !is_held && let Some(takeover) = Arc::into_inner(takeover) {
-            takeover.close();
-        }
-    }
-
-    /// Gives everything up, and beats until others have it and are known for it: without the vote of this director
-    /// another one would first have to miss it.
-    async fn leave(&self) {
-        let is_heard =
-            self.describe().await.is_some_and(|status| status.peers.iter().any(|peer| peer.is_alive));
-        if timeout(PATIENCE * self.plan.timing.deadtime, self.ask(Order::Leave)).await.is_err() {
-            warn!("nothing was handed over: the others take it after the dead time");
-        }
-        if is_heard && self.is_active() {
-            // There may be nobody who can take it.
-            timeout(HANDING_OVER, self.taken_over()).await.ok();
-            tokio::time::sleep(LINGER).await;
-        }
-    }
-
-    /// Returns when others claim all groups that were held here.
-    async fn taken_over(&self) {
-        let is_over = |status: crate::cluster::pulse::Status| {
-            let mut groups = status.groups.iter().filter(|group| self.active.contains(&group.name));
-            groups.all(|group| group.holder.is_some())
-        };
-        while !self.describe().await.is_none_or(is_over) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
     }
 
     fn tell_fitness(&self) {
@@ -583,96 +445,5 @@ async fn told(replication: Option<&mut Replication>) {
     };
     if !is_there {
         std::future::pending::<()>().await;
-    }
-}
-
-/// What an operator wants of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Wish {
-    Standby,
-    Release,
-    Take,
-}
-
-const fn reason(refused: Refused) -> &'static str {
-    match refused {
-        Refused::Unknown => "the cluster has no such group (`lvsctl cluster` lists them)",
-        Refused::Nobody => {
-            "no other director is ready to take it (`lvsctl cluster`); `release` gives it up all the same"
-        }
-        Refused::NotHeld => "it is not held here",
-        Refused::Unfit => "this director is not ready or not fit (`lvsctl cluster`)",
-    }
-}
-
-fn settings(plan: &Plan, own: NodeId) -> Settings {
-    let timing = plan.timing;
-    Settings {
-        node: own,
-        life: new_life(),
-        peers: plan.nodes.iter().map(|node| NodeId::of(&node.name)).filter(|node| *node != own).collect(),
-        voter: plan.voter.as_ref().map(|voter| NodeId::of(&voter.name)),
-        keepalive: timing.keepalive,
-        deadtime: timing.deadtime,
-        initdead: timing.initdead,
-        probing: probing(timing.deadtime).length(),
-        failback: match plan.auto_failback {
-            Failback::Off => None,
-            Failback::After(delay) => Some(delay),
-        },
-        groups: plan
-            .groups
-            .iter()
-            .map(|group| GroupSettings {
-                group: GroupId::of(&group.name),
-                order: group.order.iter().map(|name| NodeId::of(name)).collect(),
-                fences: group.fence.is_some(),
-            })
-            .collect(),
-    }
-}
-
-/// No two lives of one director have the same: the time, and what the kernel makes up for each process.
-pub fn new_life() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    RandomState::new().hash_one((time, std::process::id()))
-}
-
-/// Never 0, which stands for "not known". The same in every process of one build.
-fn digest<'a>(services: impl Iterator<Item = &'a Service>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    let mut services: Vec<_> = services.collect();
-    services.sort_by_key(|service| (service.vip, service.port, service.protocol));
-    for service in services {
-        (service.vip, service.port, service.protocol, service.scheduler, service.track_always)
-            .hash(&mut hasher);
-        let mut servers: Vec<_> = service.real_servers.iter().collect();
-        servers.sort_by_key(|server| (server.address, server.port));
-        for server in servers {
-            (server.address, server.port, server.weight, server.forward).hash(&mut hasher);
-        }
-    }
-    hasher.finish() | 1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_that_say_the_same_in_another_order_have_one_digest() {
-        let service = |servers: &str| {
-            let text = format!(
-                "{{version: 1, interfaces: [eth0], services: [{{name: a, vip: 10.0.0.3, port: 80, protocol: tcp, real_servers: [{servers}]}}]}}"
-            );
-            let config = crate::config::parse(&text, "test").unwrap();
-            digest(config.services.iter())
-        };
-        let [one, other] =
-            ["{address: 10.0.0.4}, {address: 10.0.0.5}", "{address: 10.0.0.5}, {address: 10.0.0.4}"];
-        assert_eq!(service(one), service(other));
-        assert_ne!(service(one), service("{address: 10.0.0.4, weight: 2}, {address: 10.0.0.5}"));
     }
 }

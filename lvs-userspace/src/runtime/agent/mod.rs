@@ -1,15 +1,17 @@
 //! The one task that owns the state and the writing end of the data plane.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+mod describe;
+mod interfaces;
+mod reload;
+mod walk;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::ifaddrs::getifaddrs;
-use nix::net::if_::if_nametoindex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
@@ -21,17 +23,15 @@ use super::health::Health;
 use super::installed::Installed;
 use super::next_hops::NextHops;
 use super::vrrp::Vrrp;
-use super::{Error, Options, advice, evidence, notify, read};
-use crate::api::{Overview, Reloads, Request, Usage, model};
-use crate::apology::Page;
+use super::{Error, Options, evidence};
+use crate::api::{Reloads, Request, Usage, model};
 use crate::cluster::state::Heard;
 use crate::config::Config;
 use crate::control::Event;
-use crate::dataplane::monotonic_nanoseconds;
 use crate::health::Evidence;
 use crate::health::pool::{Mode, Selection};
 use crate::network::Network;
-use lvs_common::settings::Settings;
+use interfaces::wants_egress;
 
 /// Between the end of a walk through the connection table and the next, at the least.
 const WALK_AGAIN: Duration = Duration::from_secs(3);
@@ -277,10 +277,7 @@ impl Agent {
 
     /// Real servers that take new connections, as far as they make this director fitter.
     fn healthy(&self) -> u16 {
-        let services = &self.installed.config.services;
-        let serving =
-            services.iter().flat_map(|service| &service.real_servers).filter(|server| server.weight > 0);
-        u16::try_from(serving.take(usize::from(u16::MAX)).count()).unwrap_or(u16::MAX)
+        u16::try_from(self.health.healthy()).unwrap_or(u16::MAX)
     }
 
     fn turned(&mut self, turn: Option<Turn>) {
@@ -391,203 +388,4 @@ impl Agent {
         }
         Ok(model::Maintained { services })
     }
-
-    /// Reads the file again; after an error everything is as it was.
-    async fn reload(&mut self) -> Result<model::Reloaded, Error> {
-        let microseconds = monotonic_nanoseconds() / 1000;
-        notify::notify(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
-        let reloaded = self.try_reload().await;
-        notify::notify("READY=1");
-        match &reloaded {
-            Ok(model::Reloaded { services, changes, .. }) => {
-                self.reloads.succeeded += 1;
-                info!(services, changes, "reloaded");
-            }
-            Err(reason) => {
-                self.reloads.failed += 1;
-                error!("nothing is changed, since the reload failed: {reason}");
-            }
-        }
-        reloaded
-    }
-
-    async fn try_reload(&mut self) -> Result<model::Reloaded, Error> {
-        let config = read(&self.options.config)?;
-        let before = self.installed.config.clone();
-        if config.cluster != before.cluster {
-            let remedy =
-                "`lvsctl stop --keep-forwarding` and a start of lvsd bring it into force, without a failover";
-            return Err(Error::Cluster(format!("it has changed, and a reload cannot change it: {remedy}")));
-        }
-        // In force only with everything else.
-        let keys = self.cluster.as_ref().map(Cluster::read_keys).transpose()?;
-        if config.limits != before.limits {
-            warn!(
-                "limits take effect when the maps are made: stop lvsd without --keep-forwarding and start it"
-            );
-        }
-        let changed = self.next_hops.prepare(&config).await;
-        let changed: Vec<_> = self.next_hops.events_of(&changed).collect();
-        for event in changed {
-            self.handle(event);
-        }
-        let pool = self.health.planned(config);
-        self.apologies.begin(&pool.pages());
-        let installed = self.exchange(pool.desired(), &before);
-        if installed.is_ok() {
-            self.health.adopt(pool);
-        }
-        let pages = self.health.pages();
-        self.apologies.end(&pages);
-        self.apologies.read_again(&pages);
-        self.next_hops.settle(self.health.config());
-        let changes = installed?;
-        if let (Some(cluster), Some(keys)) = (&self.cluster, keys) {
-            cluster.use_keys(keys);
-        }
-        self.plan_changed();
-        self.take_advice();
-        if let Err(reason) = self.vrrp.configure(&self.health.config().vrrp).await {
-            error!(%reason, "the virtual routers are not all as the configuration has them");
-        }
-        self.exporter.follow(self.health.config().metrics);
-        Ok(model::Reloaded {
-            services: self.installed.config.services.len(),
-            changes,
-            warnings: self.warnings(),
-        })
-    }
-
-    /// The interfaces of both configurations see packets while the services change, so that neither misses
-    /// one.
-    fn exchange(&mut self, config: Config, before: &Config) -> Result<usize, Error> {
-        let allow_generic = self.options.allow_generic;
-        let wanted = config.interfaces.clone();
-        let mut both = before.interfaces.clone();
-        both.extend(wanted.iter().filter(|name| !before.interfaces.contains(name)).cloned());
-        let wants_egress = [before, &config].map(wants_egress);
-        self.installed.dataplane.want_egress(wants_egress.contains(&true));
-        let exchanged = match self.installed.dataplane.attach(&both, allow_generic) {
-            Ok(_) => self.installed.install(config, &self.next_hops),
-            Err(error) => Err(error.into()),
-        };
-        let interfaces = if exchanged.is_ok() { &wanted } else { &before.interfaces };
-        let [wanted_egress, wants_egress] = wants_egress;
-        self.installed.dataplane.want_egress(if exchanged.is_ok() { wants_egress } else { wanted_egress });
-        let attached = self.installed.dataplane.attach(interfaces, allow_generic);
-        if let Err(reason) = attached {
-            error!(%reason, "not every interface has its program");
-        }
-        exchanged
-    }
-
-    /// An interface that was made anew under its name has lost the program.
-    fn follow_interfaces(&mut self) {
-        let present = present(&self.installed.config);
-        if present == self.present {
-            return;
-        }
-        self.present = present;
-        info!(present = ?self.present, "interfaces have come or gone");
-        // One that is gone for now would be an error for all.
-        let interfaces: Vec<_> = self.present.keys().cloned().collect();
-        if let Err(reason) = self.installed.dataplane.attach(&interfaces, self.options.allow_generic) {
-            error!(%reason, "not every interface has its program");
-        }
-        self.take_advice();
-    }
-
-    fn take_advice(&mut self) {
-        self.present = present(&self.installed.config);
-        let config = self.health.config();
-        let mut advice = advice::of(config, self.installed.dataplane.attachments());
-        advice.extend(advice::tunnel_sources(config, |address| self.next_hops.source_of(address)));
-        advice.extend(advice::pages(config, &own_addresses(), |path| Page::read(path).map(drop)));
-        for warning in advice.iter().filter(|warning| !self.advice.contains(warning)) {
-            warn!("{warning}");
-        }
-        self.advice = advice;
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        let installed = &self.installed;
-        let plan = installed.state.warnings().iter();
-        let told = installed.dataplane.warnings().iter().chain(&self.advice).chain(plan).cloned();
-        told.chain(self.next_hops.warnings()).chain(self.exporter.warnings()).collect()
-    }
-
-    fn overview(&self) -> Overview {
-        let installed = &self.installed;
-        Overview {
-            instance: self.options.instance.clone(),
-            config: self.options.config.clone(),
-            uptime: installed.now(),
-            view: installed.state.describe(),
-            attachments: installed.dataplane.attachments().to_vec(),
-            settings: self.settings(),
-            warnings: self.warnings(),
-            usage: self.usage,
-            reloads: self.reloads,
-            events: self.health.journal.counts(),
-        }
-    }
-
-    fn settings(&self) -> Settings {
-        self.installed.state.snapshot().settings.unwrap_or_else(Settings::defaults)
-    }
-
-    fn start_walk(&mut self) -> Option<JoinHandle<Found>> {
-        let walk = self.walk.take()?;
-        let settings = self.settings();
-        let census = (Instant::now() >= self.next_census).then(|| {
-            self.next_census = Instant::now() + CENSUS_AGAIN;
-            self.installed.state.census(self.installed.now())
-        });
-        Some(spawn_blocking(move || walk.run(&settings, census.flatten())))
-    }
-
-    fn walked(&mut self, found: Option<Found>) {
-        let Some(Found { walk, swept, counted, took }) = found else {
-            error!("ageing has failed; beginning anew");
-            self.next_walk = Instant::now() + WALK_AGAIN;
-            let dataplane = &self.installed.dataplane;
-            self.walk = Some(Walk { sweeper: dataplane.sweeper(), readback: dataplane.readback() });
-            return;
-        };
-        self.walk = Some(walk);
-        self.next_walk = Instant::now() + WALK_AGAIN.max(took * WALK_SHARE);
-        match swept {
-            Ok(report) => {
-                self.usage.embryonic = report.embryonic;
-                self.usage.established = report.established;
-                self.handle(Event::Swept { references: report.references });
-            }
-            Err(reason) => warn!(%reason, "connections could not be aged"),
-        }
-        match counted {
-            Some(Ok(census)) => self.handle(Event::Counted(census)),
-            Some(Err(reason)) => warn!(%reason, "connections could not be counted"),
-            None => {}
-        }
-    }
-}
-
-/// Of this machine, on any interface.
-fn own_addresses() -> BTreeSet<IpAddr> {
-    let all = getifaddrs().into_iter().flatten().filter_map(|interface| interface.address);
-    let addresses = all.filter_map(|address| {
-        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
-    });
-    addresses.collect()
-}
-
-/// Whether something must be done to what this machine sends: probes take a path, what has no lease is dropped.
-fn wants_egress(config: &Config) -> bool {
-    config.moving().next().is_some() || config.services.iter().any(|service| service.health.probes_the_path)
-}
-
-fn present(config: &Config) -> BTreeMap<String, u32> {
-    let found = |name: &String| Some((name.clone(), if_nametoindex(name.as_str()).ok()?));
-    config.interfaces.iter().filter_map(found).collect()
 }

@@ -599,7 +599,6 @@ fn settings(plan: &Plan, own: NodeId) -> Settings {
         keepalive: timing.keepalive,
         deadtime: timing.deadtime,
         initdead: timing.initdead,
-        probing: probing(timing.deadtime).length(),
         failback: match plan.auto_failback {
             Failback::Off => None,
             Failback::After(delay) => Some(delay),

@@ -94,6 +94,11 @@ impl Health {
         self.pool.pages()
     }
 
+    /// Real servers that are up, as far as they make this director fitter.
+    pub(super) fn healthy(&self) -> usize {
+        self.pool.healthy()
+    }
+
     pub(super) fn describe(&self) -> Vec<ServiceView> {
         self.pool.describe(now())
     }

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lvs_tests::lab::address::{self, Family};
+use lvs_tests::lab::address::{self, Family, Net};
 use lvs_tests::lab::command::run_with_input;
 use lvs_tests::lab::configuration::Configuration;
 use lvs_tests::lab::network::{Network, Shape};
@@ -374,6 +374,17 @@ fn the_death_of_a_director_is_told_by_the_other() -> Result<()> {
     called(&pair, "all that a cut tells", 4)?;
     pair.set_heartbeat_links(true)?;
     told(&pair, &["cluster director-2 heard: ", "cluster www held: director-2 holds group www"])?;
+
+    // Another machine has one of the addresses, and asks the wire for a third one in its name.
+    let vip = address::vip(FAMILY, 0);
+    let (stranger, nobody) = (&pair.network.client, address::host(Net::Clients, FAMILY, 99));
+    stranger.addresses(FAMILY, &format!("addr add {vip}/32 dev eth0"))?;
+    let asked = stranger.run("ping", &["-c", "1", "-W", "1", "-I", &vip.to_string(), &nobody.to_string()]);
+    ensure!(asked.is_err(), "nobody has {nobody}");
+    told(
+        &pair,
+        &[&format!("|-s cluster -g www -h {vip} -t "), &format!("cluster {vip} address conflict: ")],
+    )?;
     let text = fs::read_to_string(&calls)?;
     ensure!(!text.contains("www|cluster"), "what is about a service only: {text}");
     let events: Events = pair.agent(1)?.control().json(&["events"])?;

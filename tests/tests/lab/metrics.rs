@@ -21,7 +21,7 @@ use crate::setup::{Balanced, Preparation, dialled, real_servers, service};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Name, sorted labels and value.
-type Sample = (String, BTreeMap<String, String>, f64);
+pub(crate) type Sample = (String, BTreeMap<String, String>, f64);
 
 fn samples(text: &str) -> Result<Vec<Sample>> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -51,6 +51,31 @@ fn promised() -> Result<BTreeMap<String, BTreeSet<String>>> {
         })
     });
     Ok(rows.collect())
+}
+
+/// What a page tells, if promtool has nothing against it and the manual promises it.
+pub(crate) fn checked(page: &str) -> Result<Vec<Sample>> {
+    let mut promtool = Command::new("promtool");
+    let lint = run_with_input(promtool.args(["check", "metrics"]), page)?;
+    ensure!(lint.trim().is_empty(), "promtool says: {lint}");
+    let promised = promised()?;
+    let samples = samples(page)?;
+    for (name, labels, _) in &samples {
+        let suffix = ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| name.strip_suffix(suffix));
+        let family = suffix.filter(|family| promised.contains_key(*family)).unwrap_or(name);
+        let expected = promised.get(family).with_context(|| format!("{family} is not in the manual"))?;
+        let found: BTreeSet<String> = labels.keys().filter(|label| *label != "le").cloned().collect();
+        ensure!(found == *expected, "{name} has the labels {found:?} instead of {expected:?}");
+    }
+    Ok(samples)
+}
+
+/// Of all samples with this name and these labels.
+pub(crate) fn sum(samples: &[Sample], name: &str, labels: &[(&str, &str)]) -> f64 {
+    let of = samples.iter().filter(|(other, found, _)| {
+        other == name && labels.iter().all(|(label, value)| found.get(*label).is_some_and(|v| v == value))
+    });
+    of.map(|(_, _, value)| value).sum::<f64>()
 }
 
 #[test]
@@ -87,25 +112,8 @@ fn metrics_are_what_the_manual_promises() -> Result<()> {
     let text_of_metrics = curl("/metrics").with_context(|| balanced.explain())?;
     ensure!(curl("/other").is_err(), "something else is served");
 
-    let mut promtool = Command::new("promtool");
-    let lint = run_with_input(promtool.args(["check", "metrics"]), &text_of_metrics)?;
-    ensure!(lint.trim().is_empty(), "promtool says: {lint}");
-
-    let promised = promised()?;
-    let samples = samples(&text_of_metrics)?;
-    for (name, labels, _) in &samples {
-        let suffix = ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| name.strip_suffix(suffix));
-        let family = suffix.filter(|family| promised.contains_key(*family)).unwrap_or(name);
-        let expected = promised.get(family).with_context(|| format!("{family} is not in the manual"))?;
-        let found: BTreeSet<String> = labels.keys().filter(|label| *label != "le").cloned().collect();
-        ensure!(found == *expected, "{name} has the labels {found:?} instead of {expected:?}");
-    }
-    let value = |name: &str, labels: &[(&str, &str)]| {
-        let of = samples.iter().filter(|(other, found, _)| {
-            other == name && labels.iter().all(|(label, value)| found.get(*label).is_some_and(|v| v == value))
-        });
-        of.map(|(_, _, value)| value).sum::<f64>()
-    };
+    let samples = checked(&text_of_metrics)?;
+    let value = |name: &str, labels: &[(&str, &str)]| sum(&samples, name, labels);
     let www = ("service", "tcp-80-v4");
     ensure!(value("lvs_destination_connections_total", &[www]) == 60.0, "{text_of_metrics}");
     ensure!(value("lvs_destination_packets_total", &[www, ("direction", "in")]) > 200.0, "{text_of_metrics}");

@@ -19,7 +19,9 @@ use lvs_tests::lab::realserver::{self, HTTP_PORT, Programs};
 use lvs_tests::lab::wait::wait_until;
 use lvs_userspace::api::model::Health;
 use lvs_userspace::cluster::pulse::Status;
+use lvs_userspace::cluster::sync::view::Phase;
 
+use crate::metrics::{checked, sum};
 use crate::setup::{dialled, real_servers, service};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -144,6 +146,50 @@ impl Several {
         Ok(())
     }
 
+    /// The active director and one that stands by say the same of what goes from one to the other, in each way they
+    /// can be asked.
+    fn expect_in_step(&self, active: usize, standby: usize) -> Result<()> {
+        let [from, to] = [active, standby].map(name);
+        let page = |number: usize| checked(&self.agents[number].control().run(&["metrics"])?);
+        wait_until("all to have been told", PATIENCE, || {
+            let told = |number: usize, direction: &str, director: &str| {
+                let labels = [("director", director), ("direction", direction)];
+                page(number).is_ok_and(|page| {
+                    sum(&page, "lvs_sync_progress_ratio", &labels) == 1.0
+                        && sum(&page, "lvs_sync_connections_total", &labels) >= FLOWS as f64
+                })
+            };
+            told(active, "sent", &to) && told(standby, "received", &from)
+        })
+        .with_context(|| self.explain())?;
+        let page = page(active)?;
+        let role = [("group", "www"), ("role", "active")];
+        ensure!(sum(&page, "lvs_cluster_group_role", &role) == 1.0);
+        ensure!(sum(&page, "lvs_cluster_group_lease_seconds", &[]) > 0.0);
+        ensure!(sum(&page, "lvs_cluster_group_takeovers_total", &[]) == 1.0);
+        ensure!(sum(&page, "lvs_cluster_member_alive", &[("member", &to)]) == 1.0);
+        ensure!(sum(&page, "lvs_cluster_beats_received_total", &[("member", &to)]) > 0.0);
+        ensure!(sum(&page, "lvs_sync_sent_bytes_total", &[("director", &to)]) > 1000.0);
+        ensure!(sum(&page, "lvs_sync_refused_connections_total", &[]) == 0.0);
+
+        let status = self.status(active)?;
+        let view =
+            status.synchronisation.iter().flatten().find(|view| view.node == to).context("it is told")?;
+        ensure!(view.sends && !view.receives && view.sent.phase == Phase::Complete, "{view:?}");
+        let version = status.desired.context("it tells its state")?.version;
+        wait_until("the same desired state", PATIENCE, || {
+            self.status(standby).is_ok_and(|status| {
+                status.desired.is_some_and(|desired| {
+                    desired.node.as_deref() == Some(&from) && desired.version >= version
+                })
+            })
+        })
+        .with_context(|| self.explain())?;
+        let shown = self.agents[standby].control().run(&["cluster"])?;
+        ensure!(shown.contains("receives from") && shown.contains(&format!("of {from}")), "{shown}");
+        Ok(())
+    }
+
     fn explain(&self) -> String {
         let of = |agent: &Agent| {
             let ask = |what| agent.control().run(&[what]).unwrap_or_else(|error| format!("{error:#}"));
@@ -243,6 +289,7 @@ fn directors_without_addresses_learn_them_from_their_beats() -> Result<()> {
     let mut several = Several::start(2, Way::Broadcast)?;
     let established = Established::open(&several)?;
     established.expect_to_go_on(&several)?;
+    several.expect_in_step(0, 1)?;
     several.agents[0].kill()?;
     several.wait_for_role(1, "active")?;
     established.expect_to_go_on(&several)?;

@@ -1,5 +1,6 @@
 //! Connections of a real server that is down, where they are to be reset: `on_down: reset`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use lvs_common::cause::Cause;
@@ -65,32 +66,33 @@ fn send(world: &mut World, ip: &Ip, tcp: &Tcp) -> Outcome {
     world.run(Front, &FROM_CLIENT.frame(&ip.tcp_packet(tcp, b"")))
 }
 
-/// Who was sent the packet.
-fn receiver(world: &World, outcome: &Outcome) -> Option<String> {
-    let index = outcome.counters.keys().next()?;
-    Some(IpAddr::from(world.snapshot().destinations[index].address).to_string())
+/// The addresses of real servers, by index: they keep it when they go down.
+type Addresses = BTreeMap<u32, String>;
+
+fn addresses(world: &World) -> Addresses {
+    let all = world.snapshot().destinations.into_iter();
+    all.map(|(index, one)| (index, IpAddr::from(one.address).to_string())).collect()
 }
 
-/// Ports of `count` connections with `server`, established from the client's ports `first` and up.
+/// Who was sent the packet.
+fn receiver<'a>(addresses: &'a Addresses, outcome: &Outcome) -> Option<&'a str> {
+    addresses.get(outcome.counters.keys().next()?).map(String::as_str)
+}
+
+/// Ports of `count` connections with `server`, established from the client's ports 4000 and up.
 fn established(
     world: &mut World,
+    addresses: &Addresses,
     ip: &Ip,
-    (first, port): (u16, u16),
-    server: &str,
+    (port, server): (u16, &str),
     count: usize,
 ) -> Vec<u16> {
-    let mut ports = Vec::new();
-    for source in first.. {
-        send(world, ip, &syn(source, port));
-        let outcome = send(world, ip, &ack(source, port));
-        if receiver(world, &outcome).as_deref() == Some(server) {
-            ports.push(source);
-        }
-        if ports.len() == count {
-            break;
-        }
-    }
-    ports
+    let ours = (4000..5000).filter(|source| {
+        world.only_run(Front, &FROM_CLIENT.frame(&ip.tcp_packet(&syn(*source, port), b"")));
+        let outcome = send(world, ip, &ack(*source, port));
+        receiver(addresses, &outcome) == Some(server)
+    });
+    ours.take(count).collect()
 }
 
 /// What answers `tcp` with so many bytes: RFC 9293 section 3.10.7.1, and 3.5.2.
@@ -114,9 +116,10 @@ fn all_down(world: &mut World) {
 fn by_every_method_and_scheduler_the_client_is_told() {
     let cases = cases();
     let mut world = world(&cases, "tcp");
+    let addresses = addresses(&world);
     let mut open = Vec::new();
     for Case { family, name, port, dying, .. } in &cases {
-        let ports = established(&mut world, &family.request(), (4000, *port), dying, 3);
+        let ports = established(&mut world, &addresses, &family.request(), (*port, dying), 3);
         world.equal(&format!("{name}: connections"), ports.len(), 3);
         open.push(ports);
     }
@@ -138,8 +141,8 @@ fn by_every_method_and_scheduler_the_client_is_told() {
         // It goes elsewhere under the same port, and goes on there.
         for tcp in [syn(ports[0], *port), ack(ports[0], *port)] {
             let outcome = send(&mut world, &ip, &tcp);
-            let receiver = receiver(&world, &outcome);
-            world.equal(&format!("{name}: a new connection"), receiver.as_deref(), Some(staying.as_str()));
+            let receiver = receiver(&addresses, &outcome);
+            world.equal(&format!("{name}: a new connection"), receiver, Some(staying.as_str()));
         }
         // Its reset is not answered, and sent nowhere.
         for flags in [RST, RST | ACK] {
@@ -155,8 +158,8 @@ fn by_every_method_and_scheduler_the_client_is_told() {
     world.up();
     for (Case { family, name, port, dying, .. }, ports) in cases.iter().zip(&open) {
         let outcome = send(&mut world, &family.request(), &ack(ports[2], *port));
-        let receiver = receiver(&world, &outcome);
-        world.equal(&format!("{name}: well again"), receiver.as_deref(), Some(dying.as_str()));
+        let receiver = receiver(&addresses, &outcome);
+        world.equal(&format!("{name}: well again"), receiver, Some(dying.as_str()));
     }
 }
 
@@ -180,24 +183,26 @@ fn every_shape_of_a_segment_has_its_reset() {
         });
         for (shape, ip) in [("plain", &plain), ("with options", &longer)] {
             for (link, back) in [(FROM_CLIENT, TO_CLIENT), (FROM_CLIENT.tagged(9), TO_CLIENT.tagged(9))] {
-                for (sequence, acknowledged) in [(0x1122_3344, 0x5566_7788), (u32::MAX - 1, 0), (0, u32::MAX)]
-                {
-                    for flags in [ACK, ACK | PSH, ACK | FIN, ACK | SYN, FIN, PSH, 0, FIN | SYN | ACK] {
-                        for (payload, options) in [(0, 0), (1, 12), (2, 40), (1300, 0)] {
-                            let tcp = Tcp {
-                                sequence,
-                                acknowledged,
-                                options: vec![1; options],
-                                ..Tcp::new(4000, 80, flags)
-                            };
-                            let sent = link.frame(&ip.tcp_packet(&tcp, &vec![0x77; payload]));
-                            let answer = back.frame(&reset(family, &tcp, payload as u32));
-                            let name = format!(
-                                "{} {shape}, tag {:?}, flags {flags:#04x}, {sequence:#x}, {payload} bytes, {options} of options",
-                                family.name, link.vlan
-                            );
-                            world.row(&name, Front, &sent, &Expect::Answer(Cause::Reset, answer));
-                        }
+                for flags in [ACK, ACK | PSH, ACK | FIN, ACK | SYN, FIN, PSH, 0, FIN | SYN | ACK] {
+                    for (sequence, acknowledged, payload, options) in [
+                        (0x1122_3344, 0x5566_7788, 0, 0),
+                        (u32::MAX - 1, 0, 1, 12),
+                        (0, u32::MAX, 2, 40),
+                        (u32::MAX, 1, 1300, 0),
+                    ] {
+                        let tcp = Tcp {
+                            sequence,
+                            acknowledged,
+                            options: vec![1; options],
+                            ..Tcp::new(4000, 80, flags)
+                        };
+                        let sent = link.frame(&ip.tcp_packet(&tcp, &vec![0x77; payload]));
+                        let answer = back.frame(&reset(family, &tcp, payload as u32));
+                        let name = format!(
+                            "{} {shape}, tag {:?}, flags {flags:#04x}, {sequence:#x}, {payload} bytes",
+                            family.name, link.vlan
+                        );
+                        world.row(&name, Front, &sent, &Expect::Answer(Cause::Reset, answer));
                     }
                 }
             }
@@ -242,12 +247,13 @@ fn of_fragments_the_first_is_answered() {
 fn datagrams_go_to_another() {
     let cases = cases();
     let mut world = world(&cases, "udp");
+    let addresses = addresses(&world);
     let mut open = Vec::new();
     for Case { family, name, port, dying, .. } in &cases {
         let flow = (4000..5000).find(|source| {
             let sent = FROM_CLIENT.frame(&family.request().udp_packet((*source, *port), b"one"));
             let outcome = world.run(Front, &sent);
-            receiver(&world, &outcome).as_deref() == Some(dying.as_str())
+            receiver(&addresses, &outcome) == Some(dying.as_str())
         });
         world.check(&format!("{name}: a flow"), flow.is_some(), || "none".to_owned());
         open.push(flow.unwrap_or_default());
@@ -257,9 +263,9 @@ fn datagrams_go_to_another() {
         for number in 0..3 {
             let sent = FROM_CLIENT.frame(&family.request().udp_packet((*source, *port), b"two"));
             let outcome = world.run(Front, &sent);
-            let receiver = receiver(&world, &outcome);
+            let receiver = receiver(&addresses, &outcome);
             let name = format!("{name}: datagram {number}");
-            world.equal(&name, (receiver.as_deref(), outcome.causes), (Some(staying.as_str()), vec![]));
+            world.equal(&name, (receiver, outcome.causes), (Some(staying.as_str()), vec![]));
         }
     }
 }
@@ -269,11 +275,12 @@ fn datagrams_go_to_another() {
 fn a_syn_that_is_sent_again_goes_to_another() {
     let cases = cases();
     let mut world = world(&cases, "tcp");
+    let addresses = addresses(&world);
     let mut open = Vec::new();
     for Case { family, name, port, dying, .. } in &cases {
         let flow = (4000..5000).find(|source| {
             let outcome = send(&mut world, &family.request(), &syn(*source, *port));
-            receiver(&world, &outcome).as_deref() == Some(dying.as_str())
+            receiver(&addresses, &outcome) == Some(dying.as_str())
         });
         world.check(&format!("{name}: a handshake"), flow.is_some(), || "none".to_owned());
         open.push(flow.unwrap_or_default());
@@ -282,8 +289,8 @@ fn a_syn_that_is_sent_again_goes_to_another() {
     for (Case { family, name, port, staying, .. }, source) in cases.iter().zip(&open) {
         for tcp in [syn(*source, *port), syn(*source, *port), ack(*source, *port)] {
             let outcome = send(&mut world, &family.request(), &tcp);
-            let receiver = receiver(&world, &outcome);
-            world.equal(&format!("{name}: {:#x}", tcp.flags), receiver.as_deref(), Some(staying.as_str()));
+            let receiver = receiver(&addresses, &outcome);
+            world.equal(&format!("{name}: {:#x}", tcp.flags), receiver, Some(staying.as_str()));
         }
     }
 }
@@ -295,7 +302,8 @@ fn a_connection_that_was_reset_is_closing() {
     let mut world = World::new(&service("one", V4.vip, 80, "tcp", &rest));
     let index = world.destination(V4.front);
     let ip = V4.request();
-    established(&mut world, &ip, (4000, 80), V4.front, 1);
+    let addresses = addresses(&world);
+    established(&mut world, &addresses, &ip, (80, V4.front), 1);
     world.equal("open", world.load(index), Load { active: 1, inactive: 0 });
     world.down(&[V4.front]);
     let flags = world.snapshot().destinations[&index].flags;
@@ -314,13 +322,20 @@ fn a_connection_that_was_reset_is_closing() {
 /// What the server still sends is translated: it may be only its service that is down.
 #[test]
 fn answers_of_a_nat_server_still_go_out() {
+    let mut services = String::new();
     for family in FAMILIES {
         let rest = format!("scheduler: wlc, forward: nat, {}", servers(&[family.back]));
-        let mut world = World::new(&service("one", family.vip, 80, "tcp", &rest));
-        established(&mut world, &family.request(), (4000, 80), family.back, 1);
-        world.down(&[family.back]);
-        let sent = link_from(Back, family.back)
-            .frame(&family.reply(family.back).tcp_packet(&ack(80, 4000), b"late"));
+        services += &service(family.name, family.vip, 80, "tcp", &rest);
+    }
+    let mut world = World::new(&services);
+    let addresses = addresses(&world);
+    for family in FAMILIES {
+        established(&mut world, &addresses, &family.request(), (80, family.back), 1);
+    }
+    world.down(&[V4.back, V6.back]);
+    for family in FAMILIES {
+        let link = link_from(Back, family.back);
+        let sent = link.frame(&family.reply(family.back).tcp_packet(&ack(80, 4000), b"late"));
         let left = TO_CLIENT.frame(&family.reply(family.vip).routed().tcp_packet(&ack(80, 4000), b"late"));
         world.row(family.name, Back, &sent, &Expect::Out(Front, left));
     }

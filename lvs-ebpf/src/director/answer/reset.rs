@@ -14,7 +14,7 @@ use crate::maps::RESET_BUDGET;
 /// A TCP header without options.
 const TCP: usize = 20;
 /// Its length in words, where the header has it.
-const DATA_OFFSET: u8 = (TCP / 4 << 4) as u8;
+const DATA_OFFSET: u8 = ((TCP / 4) << 4) as u8;
 
 /// What of the packet the reset has to know.
 struct Segment {

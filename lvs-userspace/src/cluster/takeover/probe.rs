@@ -93,6 +93,8 @@ pub(super) async fn probe(shared: &Shared, group: &Group, probing: Probing) -> R
     while let (None, Some(word)) = (answered, ears.take(shared)) {
         answered = hear(word);
     }
+    // The kernel waits for all its readers before it lets go of one, and the answer would get too old meanwhile.
+    drop(tokio::task::spawn_blocking(move || drop(ears)));
     let answer = match (answered, asked) {
         (Some(claim), _) => Answer::Answered(claim),
         (None, Some(claim)) => Answer::Asked(claim),

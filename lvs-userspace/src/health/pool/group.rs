@@ -110,7 +110,10 @@ impl Group {
 }
 
 /// Those who are meant to serve: with a weight, and not under maintenance.
-fn eligible<'a>(service: &'a Service, members: &'a Members) -> impl Iterator<Item = ServerKey> + 'a {
+pub(super) fn eligible<'a>(
+    service: &'a Service,
+    members: &'a Members,
+) -> impl Iterator<Item = ServerKey> + 'a {
     let weighted = service.real_servers.iter().filter(|real_server| real_server.weight > 0);
     weighted
         .map(|real_server| ServerKey::new(service, real_server))

@@ -1,0 +1,136 @@
+//! What operators want of groups, and how a director ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, timeout};
+use tracing::{error, warn};
+
+use super::Cluster;
+use super::steward::Turn;
+use crate::cluster::election::Refused;
+use crate::cluster::identity::GroupId;
+use crate::cluster::pulse::{Order, Status};
+use crate::runtime::Error;
+
+/// How long others may still send here what is another director's now: a neighbour table takes no news for a second
+/// after the last, and the other director announces itself again after a second. Without the fence the kernel would
+/// pass a nat server's answers on as they are, and the client would reset the connection.
+const LINGER: Duration = Duration::from_millis(1500);
+/// How long another director may take to have what this one hands over at its end.
+const HANDING_OVER: Duration = Duration::from_secs(2);
+/// How long a hold, or an answer of the thread that beats, is waited for in dead times.
+const PATIENCE: u32 = 2;
+
+impl Cluster {
+    /// `None`: all groups.
+    pub(in crate::runtime) async fn operate(&self, what: Wish, group: Option<&str>) -> Result<(), Error> {
+        let groups: Vec<&str> = match group {
+            Some(name) => vec![name],
+            None => self.plan.groups.iter().map(|group| group.name.as_str()).collect(),
+        };
+        for name in groups {
+            let group = GroupId::of(name);
+            let done = self.ask(|answer| match what {
+                Wish::Standby => Order::Standby { group, answer },
+                Wish::Release => Order::Release { group, answer },
+                Wish::Take => Order::Take { group, answer },
+            });
+            match done.await {
+                Some(Ok(())) => {}
+                Some(Err(refused)) => {
+                    return Err(Error::Cluster(format!("group {name}: {}", reason(refused))));
+                }
+                None => return Err(Error::Cluster("the thread that beats has ended".to_owned())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the others to wait for the next start with what is held. Whether they do.
+    pub(in crate::runtime) async fn hold(&mut self) -> bool {
+        let length = self.plan.timing.hold;
+        let asked = self.ask(|answer| Order::Hold { length, answer }).await;
+        if asked != Some(Ok(())) {
+            return false;
+        }
+        let granted = timeout(PATIENCE * self.plan.timing.deadtime, async {
+            // Each group for itself: one that is not waited for would be taken over, and so all are handed over.
+            let mut waiting = self.active.clone();
+            while !waiting.is_empty() {
+                match self.changed().await {
+                    Some(Turn::Held { group }) => drop(waiting.remove(&group)),
+                    Some(_) => {}
+                    None => return false,
+                }
+            }
+            true
+        });
+        self.is_held = granted.await.unwrap_or(false);
+        self.is_held
+    }
+
+    /// Hands everything over, unless the others wait for the next start. When this returns, nothing comes here any
+    /// more that the fence would have to stop.
+    pub(in crate::runtime) async fn end(self) {
+        if !self.is_held {
+            self.leave().await;
+        }
+        let Self { pulse, takeover, steward, is_held, .. } = self;
+        // Joins the thread; then the steward has nobody to do anything for.
+        drop(pulse);
+        if let Err(error) = steward.await {
+            error!(%error, "addresses may be left behind");
+        }
+        if !is_held && let Some(takeover) = Arc::into_inner(takeover) {
+            takeover.close();
+        }
+    }
+
+    /// Gives everything up, and beats until others have it and are known for it: without the vote of this director
+    /// another one would first have to miss it.
+    async fn leave(&self) {
+        let is_heard =
+            self.describe().await.is_some_and(|status| status.peers.iter().any(|peer| peer.is_alive));
+        if timeout(PATIENCE * self.plan.timing.deadtime, self.ask(Order::Leave)).await.is_err() {
+            warn!("nothing was handed over: the others take it after the dead time");
+        }
+        if is_heard && self.is_active() {
+            // There may be nobody who can take it.
+            timeout(HANDING_OVER, self.taken_over()).await.ok();
+            sleep(LINGER).await;
+        }
+    }
+
+    /// Returns when others claim all groups that were held here.
+    async fn taken_over(&self) {
+        let is_over = |status: Status| {
+            let mut groups = status.groups.iter().filter(|group| self.active.contains(&group.name));
+            groups.all(|group| group.holder.is_some())
+        };
+        while !self.describe().await.is_none_or(is_over) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// What an operator wants of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wish {
+    Standby,
+    Release,
+    Take,
+}
+
+const fn reason(refused: Refused) -> &'static str {
+    match refused {
+        Refused::Unknown => "the cluster has no such group (`lvsctl cluster` lists them)",
+        Refused::Nobody => {
+            "no other director is ready to take it (`lvsctl cluster`); `release` gives it up all the same"
+        }
+        Refused::NotHeld => "it is not held here",
+        Refused::Unfit => "this director is not ready or not fit (`lvsctl cluster`)",
+    }
+}

@@ -123,7 +123,6 @@ impl Scenario {
                 keepalive: self.keepalive,
                 deadtime: self.deadtime,
                 initdead: self.deadtime * 4,
-                probing: probing.length(),
                 failback: self.failback,
                 groups: groups.clone(),
             };

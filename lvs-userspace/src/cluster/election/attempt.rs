@@ -141,8 +141,7 @@ impl Node {
         }
         let group = self.group(index);
         let is_checked = wire == Check::Good && fence == Check::Good;
-        // Another director may have begun to ask when this one had ceased to listen, and still waits for an answer.
-        let is_old = now.saturating_sub(listened) > self.settings.probing;
+        let is_old = now.saturating_sub(listened) > self.settings.unclaimed_for();
         // A program that fences has a time limit of its own.
         let is_overdue = now.saturating_sub(since) >= 2 * self.settings.deadtime && fence != Check::Pending;
         let Some(epoch) = epoch else {

@@ -16,8 +16,6 @@ pub struct Settings {
     pub deadtime: Duration,
     /// How long a director that starts waits for the others.
     pub initdead: Duration,
-    /// How long the question takes whether anybody answers for a group's addresses.
-    pub probing: Duration,
     /// How long a director that is preferred must have been well before it asks for a group; `None` = it never
     /// asks.
     pub failback: Option<Duration>,
@@ -65,6 +63,13 @@ impl Settings {
     /// the lease ends that its last vote has made.
     pub fn alone_after(&self) -> Duration {
         self.heard().min(self.lease().saturating_sub(self.keepalive * 5 / 4))
+    }
+
+    /// How long it holds good that nobody answers for a group's addresses, or asks for them. Another director may have begun
+    /// to ask when this one had ceased to listen, and takes them then: the shorter the better, but a machine that is busy
+    /// needs its time.
+    pub fn unclaimed_for(&self) -> Duration {
+        self.deadtime / 2
     }
 
     /// Place of a director in the order of a group: 0 is the preferred one.

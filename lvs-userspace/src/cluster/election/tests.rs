@@ -7,7 +7,6 @@ use crate::cluster::beat::{Echo, Promise};
 
 const KEEPALIVE: Duration = Duration::from_millis(100);
 const DEADTIME: Duration = Duration::from_millis(500);
-const PROBING: Duration = Duration::from_millis(60);
 
 fn id(number: usize) -> NodeId {
     NodeId::of(&format!("director-{number}"))
@@ -122,7 +121,6 @@ fn settings(number: usize, directors: usize, has_voter: bool, change: &dyn Fn(&m
         keepalive: KEEPALIVE,
         deadtime: DEADTIME,
         initdead: Duration::from_secs(2),
-        probing: PROBING,
         failback: None,
         groups: vec![GroupSettings {
             group: group(),
@@ -327,7 +325,7 @@ fn answers_that_are_late_are_asked_for_again() {
     let (first, listened) = step(&mut node, KEEPALIVE * 4);
     let first = first.unwrap();
     node.probed(group(), first + 1, Wire::Silent, listened);
-    let (again, now) = step(&mut node, PROBING);
+    let (again, now) = step(&mut node, DEADTIME / 2);
     assert_eq!((again, node.holds(group(), now)), (None, None), "another attempt's answer");
     node.probed(group(), first, Wire::Silent, listened);
     let (again, now) = step(&mut node, Duration::from_millis(1));
@@ -338,7 +336,7 @@ fn answers_that_are_late_are_asked_for_again() {
     let (none, now) = step(&mut node, Duration::from_millis(1));
     assert_eq!((none, node.holds(group(), now)), (None, None), "the first question's answer");
     node.probed(group(), again, Wire::Silent, now);
-    let (_, now) = step(&mut node, PROBING);
+    let (_, now) = step(&mut node, DEADTIME / 2);
     assert_eq!(node.holds(group(), now), Some(1));
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::steward::probing;
 use crate::cluster::election::{GroupSettings, Settings};
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::config::model::{Cluster as Plan, Failback};
@@ -17,7 +16,6 @@ pub(super) fn settings(plan: &Plan, own: NodeId) -> Settings {
         keepalive: timing.keepalive,
         deadtime: timing.deadtime,
         initdead: timing.initdead,
-        probing: probing(timing.deadtime).length(),
         failback: match plan.auto_failback {
             Failback::Off => None,
             Failback::After(delay) => Some(delay),

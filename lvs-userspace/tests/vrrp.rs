@@ -34,6 +34,8 @@ struct Kind {
     prefix: u8,
     /// Of this machine and of the other.
     hosts: [&'static str; 2],
+    /// The addresses are at the virtual router's MAC.
+    virtual_mac: bool,
 }
 
 const V4: Kind = Kind {
@@ -42,6 +44,7 @@ const V4: Kind = Kind {
     vip: "10.7.0.100",
     prefix: 32,
     hosts: ["10.7.0.1", "10.7.0.2"],
+    virtual_mac: false,
 };
 const V6: Kind = Kind { vip: "2001:db8:7::100", prefix: 128, hosts: ["fe80::1", "fe80::2"], ..V4 };
 const OLD: Kind = Kind { version: VrrpVersion::V2, interval: Duration::from_secs(1), ..V4 };
@@ -86,10 +89,14 @@ impl World {
             advert_interval: self.kind.interval,
             unicast_peers: Vec::new(),
             source_address: None,
+            virtual_mac: self.kind.virtual_mac,
             addresses: vec![GroupAddress {
                 address,
                 prefix: self.kind.prefix,
-                interface: "eth0".to_owned(),
+                interface: match self.kind.virtual_mac {
+                    true => VrrpInstance::virtual_interface(51, address.is_ipv6()),
+                    false => "eth0".to_owned(),
+                },
                 label: None,
             }],
         }
@@ -115,9 +122,7 @@ impl World {
     }
 
     fn has(&self, namespace: &Namespace) -> bool {
-        namespace
-            .ip("-oneline address show dev eth0")
-            .contains(&format!("{}/{}", self.kind.vip, self.kind.prefix))
+        namespace.ip("-oneline address show").contains(&format!("{}/{}", self.kind.vip, self.kind.prefix))
     }
 
     fn log(&self) -> String {
@@ -133,10 +138,14 @@ impl World {
     fn keepalived(&self, priority: u8, more: &str) -> Keepalived {
         let place = |name: &str| self.directory.path().join(name);
         let version = self.kind.version.number();
+        let (device, more) = match self.kind.virtual_mac {
+            true => ("", format!("use_vmac\n {more}")),
+            false => ("dev eth0", more.to_owned()),
+        };
         let configuration = format!(
             "global_defs {{\n vrrp_version {version}\n vrrp_skip_check_adv_addr false\n}}\n\
              vrrp_instance web {{\n state BACKUP\n interface eth0\n virtual_router_id 51\n priority {priority}\n \
-             advert_int {}\n {more}\n virtual_ipaddress {{\n  {}/{} dev eth0\n }}\n}}\n",
+             advert_int {}\n {more}\n virtual_ipaddress {{\n  {}/{} {device}\n }}\n}}\n",
             self.kind.interval.as_secs_f64(),
             self.kind.vip,
             self.kind.prefix,
@@ -234,7 +243,7 @@ impl Node {
         let (network, _events) = Network::connect().unwrap();
         let run = world.directory.path().join("run");
         let (takeover, _notices) =
-            Takeover::open(network, &run, groups(&instances), Timing::default()).await.unwrap();
+            Takeover::open(network.clone(), &run, groups(&instances), Timing::default()).await.unwrap();
         let (turns, received) = tokio::sync::mpsc::unbounded_channel();
         let progress = Progress::new(Instant::now());
         let vrrp =
@@ -242,7 +251,7 @@ impl Node {
         let (vrrp, takeover) = (Arc::new(vrrp), Arc::new(takeover));
         let mover = {
             let (vrrp, takeover) = (vrrp.clone(), takeover.clone());
-            tokio::spawn(async move { follow(received, &takeover, &vrrp).await })
+            tokio::spawn(async move { follow(received, &takeover, &vrrp, &network).await })
         };
         Self { vrrp, takeover, mover, leases, progress }
     }
@@ -343,6 +352,63 @@ fn among_equals_the_larger_address_wins() {
                 world.until(|| world.has(&world.ours) && world.has(&world.theirs)).await;
                 world.switch.ip("link set two master br0");
                 world.until_at(ours).await;
+            })
+            .await;
+            node.stop().await;
+        });
+    }
+}
+
+/// Clients keep what they know: whichever of the two is active, the address is at one MAC.
+#[test]
+fn the_virtual_mac_moves_with_the_address() {
+    for kind in [V4, V6].map(|kind| Kind { virtual_mac: true, ..kind }) {
+        let world = World::new(kind);
+        let client = Namespace::new("client");
+        world.switch.ip(&format!("link add three type veth peer name eth0 netns {}", client.name));
+        world.switch.ip("link set three up master br0");
+        client.run("sysctl -qw net.ipv6.conf.eth0.accept_dad=0");
+        client.ip("link set eth0 up");
+        // Or its kernel would ask for the client in the name of the address, from the MAC of eth0.
+        world.theirs.run("sysctl -qw net.ipv4.conf.all.arp_announce=2 net.ipv4.conf.all.arp_ignore=1");
+        for (machine, host) in [(&client, 9), (&world.ours, 1), (&world.theirs, 2)] {
+            match kind.vip.contains(':') {
+                true => machine.ip(&format!("address add 2001:db8:7::{host}/64 dev eth0 nodad")),
+                false if host == 9 => machine.ip("address add 10.7.0.9/24 dev eth0"),
+                false => String::new(),
+            };
+        }
+        let mac = if kind.vip.contains(':') { "00:00:5e:00:02:33" } else { "00:00:5e:00:01:33" };
+        let reaches = || {
+            client.ip("neighbour flush dev eth0");
+            client.run(&format!("ping -c 1 -W 5 {}", kind.vip));
+            let neighbour = client.ip(&format!("neighbour show {}", kind.vip));
+            assert!(neighbour.contains(mac), "{neighbour}");
+        };
+        world.ours.enter(async || {
+            let keepalived = world.keepalived(100, "");
+            world.until_at(false).await;
+            reaches();
+            let node = Node::start(&world, world.instance(150)).await;
+            while_working(&node, async {
+                world.until_at(true).await;
+                reaches();
+                let status = &node.vrrp.describe().await[0];
+                assert_eq!((status.state.as_str(), status.virtual_mac.as_deref()), ("active", Some(mac)));
+            })
+            .await;
+            node.stop().await;
+            assert!(!world.ours.ip("link show").contains("vmac"), "its interface is left");
+            world.until_at(false).await;
+            reaches();
+            // As a backup it takes over from the dead.
+            let node = Node::start(&world, world.instance(50)).await;
+            while_working(&node, async {
+                world.until(|| world.said("Entering MASTER STATE") >= 2).await;
+                keepalived.kill();
+                world.switch.ip("link set two down");
+                world.until(|| world.has(&world.ours)).await;
+                reaches();
             })
             .await;
             node.stop().await;

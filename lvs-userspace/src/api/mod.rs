@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::oneshot;
 
 use crate::cluster::pulse::Status;
+use crate::cluster::vrrp::RouterStatus;
 use crate::health::journal;
 use crate::health::pool::{Mode, Selection, ServiceView};
 use crate::runtime::Wish;
@@ -48,6 +49,8 @@ pub enum Request {
     Reload(oneshot::Sender<Result<model::Reloaded, model::Failure>>),
     /// The cluster as this director sees it; `None` without one.
     Cluster(oneshot::Sender<Option<Status>>),
+    /// The virtual routers as this machine sees them; none without VRRP.
+    Vrrp(oneshot::Sender<Vec<RouterStatus>>),
     /// What an operator wants of a group, or of all.
     Operate {
         wish: Wish,

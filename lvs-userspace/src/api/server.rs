@@ -25,6 +25,7 @@ use super::overview::Overview;
 use super::process::Process;
 use super::{Request, exposition, health, metrics, stats};
 use crate::cluster::pulse::Status;
+use crate::cluster::vrrp::RouterStatus;
 use crate::dataplane::{MapError, Readback};
 use crate::health::Instruction;
 use crate::health::pool::Selection;
@@ -76,6 +77,7 @@ fn router(api: Api) -> Router {
         .route("/v1/metrics", get(read_metrics))
         .route("/v1/maintenance", post(maintain))
         .route("/v1/cluster", get(read_cluster).post(operate))
+        .route("/v1/vrrp", get(read_vrrp))
         .route("/v1/reload", post(reload))
         .route("/v1/stop", post(stop))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is no such resource"))
@@ -151,13 +153,15 @@ async fn measure(api: Api) -> Result<String, Problem> {
     api.checks.send(Instruction::Describe(sender)).map_err(|_| Problem::ending())?;
     let (checks, pace) = answer.await.map_err(|_| Problem::ending())?;
     let overview = ask(&api, Request::Describe).await?;
+    let routers = ask(&api, Request::Vrrp).await?;
     let cluster = ask(&api, Request::Cluster).await?;
     let measured = spawn_blocking(move || {
         let stats = stats::stats(&overview, &api.readback)?;
         let process = Process::read();
         let (overview, stats, services, checks) = (&overview, &stats, &services, &checks);
+        let routers = &routers;
         let cluster = cluster.as_ref();
-        let sources = Sources { overview, stats, services, checks, pace, process, cluster };
+        let sources = Sources { overview, stats, services, checks, pace, routers, process, cluster };
         Ok::<_, MapError>(metrics::render(&sources))
     });
     Ok(measured
@@ -201,6 +205,10 @@ async fn maintain(State(api): State<Api>, Json(wanted): Json<Maintenance>) -> An
 async fn read_cluster(State(api): State<Api>) -> Answer<Status> {
     let status = ask(&api, Request::Cluster).await?;
     status.map(Json).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "this director is in no cluster"))
+}
+
+async fn read_vrrp(State(api): State<Api>) -> Answer<Vec<RouterStatus>> {
+    ask(&api, Request::Vrrp).await.map(Json)
 }
 
 async fn operate(State(api): State<Api>, Json(wanted): Json<Operation>) -> Answer<Operation> {

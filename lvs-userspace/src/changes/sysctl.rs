@@ -79,7 +79,7 @@ pub(crate) fn read(name: &str) -> io::Result<u32> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{text:?} is no number")))
 }
 
-fn write(name: &str, value: u32) -> Result<(), Error> {
+pub(crate) fn write(name: &str, value: u32) -> Result<(), Error> {
     let path = path(name);
     fs::write(&path, value.to_string()).map_err(file_error(&path))
 }

@@ -10,6 +10,7 @@ mod stats;
 mod status;
 mod synchronisation;
 mod table;
+mod vrrp;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::api::model;
+use crate::cluster::vrrp::RouterStatus;
 use crate::config::{self, Diagnostics};
 use crate::control::Summary;
 use crate::health::pool::Mode;
@@ -190,7 +192,14 @@ async fn carry_out(arguments: Arguments) -> Result<(), Error> {
         Command::Status => show(json, agent.get("/v1/status").await?, status::render),
         Command::Health => show(json, agent.get("/v1/health").await?, health::render),
         Command::Metrics => print(&String::from_utf8_lossy(&agent.get("/v1/metrics").await?)),
-        Command::Cluster { wish: None } => show(json, agent.get("/v1/cluster").await?, cluster::render),
+        Command::Cluster { wish: None } => {
+            // A file has one of the two.
+            let routers = agent.get("/v1/vrrp").await?;
+            if serde_json::from_slice::<Vec<RouterStatus>>(&routers)?.is_empty() {
+                return show(json, agent.get("/v1/cluster").await?, cluster::render);
+            }
+            show(json, routers, vrrp::render)
+        }
         Command::Cluster { wish: Some(wish) } => {
             let body = serde_json::to_vec(&wish.wanted())?;
             show(json, agent.post("/v1/cluster", body).await?, |_: &model::Operation| {

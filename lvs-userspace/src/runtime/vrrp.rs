@@ -12,8 +12,9 @@ use tracing::error;
 use super::Error;
 use crate::cluster::identity::GroupId;
 use crate::cluster::takeover::{self, Takeover, Timing};
+use crate::cluster::vrrp::device;
 use crate::cluster::vrrp::mover::{follow, groups};
-use crate::cluster::vrrp::{Leases, Progress, Vrrp as Speaker};
+use crate::cluster::vrrp::{Leases, Progress, RouterStatus, Vrrp as Speaker};
 use crate::config::model::VrrpInstance;
 use crate::dataplane::{LeaseWriter, monotonic_nanoseconds};
 use crate::network::Network;
@@ -70,6 +71,7 @@ impl Vrrp {
     }
 
     async fn start(&self, instances: &[VrrpInstance]) -> Result<Running, Error> {
+        device::sweep(&self.network).await?;
         let groups = groups(instances);
         let (takeover, notices) =
             Takeover::open(self.network.clone(), &self.directory, groups, Timing::default()).await?;
@@ -83,10 +85,18 @@ impl Vrrp {
         let speaker = Arc::new(speaker.map_err(Error::Vrrp)?);
         tokio::spawn(takeover::log(notices));
         let mover = {
-            let (speaker, takeover) = (speaker.clone(), takeover.clone());
-            tokio::spawn(async move { follow(received, &takeover, &speaker).await })
+            let (speaker, takeover, network) = (speaker.clone(), takeover.clone(), self.network.clone());
+            tokio::spawn(async move { follow(received, &takeover, &speaker, &network).await })
         };
         Ok(Running { speaker, takeover, mover })
+    }
+
+    /// The virtual routers as this machine sees them.
+    pub(super) async fn describe(&self) -> Vec<RouterStatus> {
+        match &self.running {
+            Some(running) => running.speaker.describe().await,
+            None => Vec::new(),
+        }
     }
 
     /// Resigns, gives the addresses back, and puts the kernel's settings back.

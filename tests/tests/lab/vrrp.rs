@@ -29,28 +29,31 @@ struct Other {
     namespace: Namespace,
     keepalived: Option<Process>,
     directory: PathBuf,
+    /// It has the addresses at the virtual routers' MACs.
+    virtual_mac: bool,
     _programs: Programs,
 }
 
 impl Other {
-    fn start(network: &Network) -> Result<Self> {
+    fn start(network: &Network, virtual_mac: bool) -> Result<Self> {
         let namespace = network.add_neighbour("other", 4)?;
         let vips: Vec<_> = network.vips().collect();
         let programs = Programs::start(network, &namespace, "other", &vips)?;
         let directory = network.identity.directory();
-        let mut other = Self { namespace, keepalived: None, directory, _programs: programs };
+        let mut other = Self { namespace, keepalived: None, directory, virtual_mac, _programs: programs };
         other.start_keepalived()?;
         Ok(other)
     }
 
     fn start_keepalived(&mut self) -> Result<()> {
         let mut configuration = "global_defs {\n vrrp_version 3\n}\n".to_owned();
+        let (vmac, device) = if self.virtual_mac { (" use_vmac\n", "") } else { ("", "dev eth0") };
         for (family, id) in ROUTERS {
             let (vip, bits) = (address::vip(family, 0), family.host_bits());
             let interval = INTERVAL_MS as f64 / 1e3;
             configuration += &format!(
                 "vrrp_instance r{id} {{\n state BACKUP\n interface eth0\n virtual_router_id {id}\n priority 100\n \
-                 advert_int {interval}\n virtual_ipaddress {{\n  {vip}/{bits} dev eth0\n }}\n}}\n"
+                 advert_int {interval}\n{vmac} virtual_ipaddress {{\n  {vip}/{bits} {device}\n }}\n}}\n"
             );
         }
         fs::write(self.file("keepalived.conf"), configuration)?;
@@ -84,14 +87,14 @@ impl Other {
     }
 }
 
-fn configuration(network: &Network, priority: u8) -> String {
+fn configuration(network: &Network, priority: u8, virtual_mac: bool) -> String {
     let services = Family::BOTH
         .map(|family| service(family, HTTP_PORT, "tcp", "rr", "dr", real_servers(network, family)));
     let mut text = Configuration::new(network, services.to_vec()).to_string() + "vrrp:\n";
     for (family, id) in ROUTERS {
         text += &format!(
             "  - {{name: r{id}, interface: eth0, router_id: {id}, priority: {priority}, \
-             advert_interval: {INTERVAL_MS}ms, addresses: [{{address: \"{}\"}}]}}\n",
+             advert_interval: {INTERVAL_MS}ms, virtual_mac: {virtual_mac}, addresses: [{{address: \"{}\"}}]}}\n",
             address::vip(family, 0)
         );
     }
@@ -125,9 +128,9 @@ fn a_director_and_keepalived_stand_in_for_each_other() -> Result<()> {
     for server in &network.servers {
         realserver::prepare_by_hand(server, network.vips())?;
     }
-    let mut other = Other::start(&network)?;
+    let mut other = Other::start(&network, false)?;
     // The lab's director has the VIPs from the start, as from an earlier life: the agent sweeps them away.
-    let mut agent = Agent::start(&network, &configuration(&network, 150))?;
+    let mut agent = Agent::start(&network, &configuration(&network, 150, false))?;
     wait_for_answers(&network, "the director", by_director)?;
     let addresses = network.director.run("ip", &["-oneline", "address", "show", "dev", "eth0"])?;
     for (family, _) in ROUTERS {
@@ -161,7 +164,7 @@ fn a_director_and_keepalived_stand_in_for_each_other() -> Result<()> {
 
     // As a backup it waits, and takes over from the dead.
     agent.start_again()?;
-    agent.reload(&configuration(&network, 50))?;
+    agent.reload(&configuration(&network, 50, false))?;
     wait_for_answers(&network, "keepalived's machine", by_other)?;
     other.kill()?;
     let took = wait_for_answers(&network, "the director", by_director)?;
@@ -170,9 +173,62 @@ fn a_director_and_keepalived_stand_in_for_each_other() -> Result<()> {
     wait_for_answers(&network, "keepalived's machine", by_other)?;
 
     // Without virtual routers it has no part in it.
-    let plain = configuration(&network, 50);
+    let plain = configuration(&network, 50, false);
     let (plain, _) = plain.split_once("vrrp:").context("there are virtual routers")?;
     agent.reload(plain)?;
     ensure!(agent.terminate()?.success(), "lvsd said: {}", agent.log());
     Ok(())
+}
+
+/// The client has one entry for each VIP, whichever machine is active.
+#[test]
+fn the_vip_stays_at_its_virtual_mac() -> Result<()> {
+    let network = Network::build(Shape { real_servers: 1, ..Shape::default() })?;
+    let _programs = realserver::start_all(&network)?;
+    realserver::prepare_by_hand(&network.servers[0], network.vips())?;
+    for family in Family::BOTH {
+        // They come with the virtual MAC.
+        let line = format!("addr del {}/{} dev eth0\n", address::vip(family, 0), family.host_bits());
+        network.director.addresses(family, &line)?;
+    }
+    let other = Other::start(&network, true)?;
+    // Or it would ask for the client in the name of the VIP, from the MAC of eth0.
+    other.namespace.sysctl(&[("ipv4.conf.all.arp_ignore", "1"), ("ipv4.conf.all.arp_announce", "2")])?;
+    let at_virtual_mac = |whose: &str| -> Result<()> {
+        for (family, id) in ROUTERS {
+            let vip = address::vip(family, 0).to_string();
+            let kind = if family == Family::V4 { 1 } else { 2 };
+            let mac = format!("00:00:5e:00:{kind:02x}:{id:02x}");
+            let neighbour = network.client.run("ip", &["neighbour", "show", &vip])?;
+            ensure!(neighbour.contains(&mac), "{whose}, over {family}: {neighbour} and not {mac}");
+        }
+        Ok(())
+    };
+    let mut agent = Agent::start(&network, &configuration(&network, 150, true))?;
+    wait_for_answers(&network, "the director", by_director)?;
+    at_virtual_mac("the director")?;
+    let shown = agent.control().run(&["cluster"])?;
+    ensure!(shown.matches("active").count() >= 2 && shown.contains("r51"), "{shown}");
+    let metrics = agent.control().run(&["metrics"])?;
+    ensure!(metrics.contains("lvs_vrrp_state{router=\"r51\",state=\"active\"} 1\n"), "{metrics}");
+
+    agent.kill()?;
+    let took = wait_for_answers(&network, "keepalived's machine", by_other)?;
+    println!("keepalived took over {took:?} after lvsd was killed");
+    at_virtual_mac("keepalived's machine")?;
+    for _ in 0..20 {
+        network.client.run("ip", &["neighbour", "flush", "dev", "eth0"])?;
+        for family in Family::BOTH {
+            let answer = network.client.enter(|| Exchange::Http.once(dialled(family, HTTP_PORT)))?;
+            ensure!(by_other(&answer), "{answer} answers over {family} for a director that is dead");
+        }
+    }
+
+    agent.start_again()?;
+    wait_for_answers(&network, "the director", by_director)?;
+    at_virtual_mac("the director")?;
+    ensure!(agent.terminate()?.success(), "lvsd said: {}", agent.log());
+    let links = network.director.run("ip", &["link", "show"])?;
+    ensure!(!links.contains("vmac"), "an interface is left: {links}");
+    wait_for_answers(&network, "keepalived's machine", by_other).map(drop)
 }

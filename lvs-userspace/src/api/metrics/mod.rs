@@ -2,6 +2,7 @@
 //! dashboards and alerts on them: docs/metrics.md, which a test compares with what is written here.
 
 mod cluster;
+mod vrrp;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use super::model::{Stats, Traffic};
 use super::overview::Overview;
 use super::process::Process;
 use crate::cluster::pulse::Status;
+use crate::cluster::vrrp::RouterStatus;
 use crate::config::model::Check;
 use crate::health::pool::{ServerView, ServiceView};
 use crate::health::watch::LATE_CLASSES;
@@ -24,6 +26,7 @@ pub(super) struct Sources<'a> {
     pub(super) services: &'a [ServiceView],
     pub(super) checks: &'a [CheckView],
     pub(super) pace: Pace,
+    pub(super) routers: &'a [RouterStatus],
     pub(super) process: Process,
     /// `None` without a cluster.
     pub(super) cluster: Option<&'a Status>,
@@ -53,6 +56,7 @@ pub(super) fn render(sources: &Sources<'_>) -> String {
     checks(&mut to, sources);
     pace(&mut to, sources.pace);
     agent(&mut to, sources.overview);
+    vrrp::routers(&mut to, sources.routers);
     process(&mut to, sources.process);
     cluster::render(&mut to, sources.cluster);
     to.finish()
@@ -373,6 +377,7 @@ mod tests {
             services: &[],
             checks: &[],
             pace: Pace { probes: 7, late: [1, 2, 3, 0, 1], ..Pace::default() },
+            routers: &[],
             process: Process::read(),
             cluster: None,
         });

@@ -159,8 +159,7 @@ impl Driver {
 
     /// After a change of interfaces, addresses or groups.
     pub(super) async fn follow(&mut self) -> Result<(), Failure> {
-        let wires = Wires::new(self.shared.network.links().await?);
-        let before = self.shared.replace_wires(wires);
+        let before = self.shared.look_at_interfaces().await?;
         self.listen();
         for entry in self.shared.entries() {
             self.restore(&entry, &before).await?;

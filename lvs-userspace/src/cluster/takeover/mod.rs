@@ -154,6 +154,11 @@ impl Takeover {
         probe::probe(&self.shared, &entry.group, probing).await
     }
 
+    /// Knows the interfaces as they are now, and not as soon as the kernel's message of a change has come.
+    pub async fn look_at_interfaces(&self) -> Result<(), Failure> {
+        self.shared.look_at_interfaces().await.map(drop)
+    }
+
     /// Serves a group: its addresses, the first announcements, then its programs. What is there already is left
     /// alone. The addresses are there and announced within a few milliseconds; the programs take what they take.
     ///

@@ -47,6 +47,8 @@ pub(super) struct Shared {
     sender: Sender,
     timing: Timing,
     wires: Mutex<Wires>,
+    /// Locked from reading what interfaces there are until that is known: what was read earlier is not to come later.
+    looking: tokio::sync::Mutex<()>,
     groups: Mutex<BTreeMap<GroupId, Arc<Entry>>>,
     /// Locked by whoever changes addresses, from reading what is there to the end.
     pub(super) addresses: tokio::sync::Mutex<()>,
@@ -68,6 +70,7 @@ impl Shared {
             sender: Sender::open().map_err(Failure::Open)?,
             timing,
             wires: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
             groups: Mutex::default(),
             addresses: tokio::sync::Mutex::default(),
             settings: Mutex::new(Some(settings)),
@@ -108,9 +111,11 @@ impl Shared {
         held.flat_map(|entry| entry.group.addresses.iter().map(place).collect::<Vec<_>>()).collect()
     }
 
-    /// Gives those of before.
-    pub(super) fn replace_wires(&self, wires: Wires) -> Wires {
-        std::mem::replace(&mut lock(&self.wires), wires)
+    /// Gives the interfaces as they were before.
+    pub(super) async fn look_at_interfaces(&self) -> Result<Wires, Failure> {
+        let _alone = self.looking.lock().await;
+        let wires = Wires::new(self.network.links().await?);
+        Ok(std::mem::replace(&mut lock(&self.wires), wires))
     }
 
     pub(super) fn wire(&self, interface: &str) -> Result<Wire, Failure> {

@@ -4,9 +4,11 @@
 //! renews the leases of the data plane. What becomes of the addresses it tells as [`Turn`]s, to whoever runs
 //! [`super::takeover`].
 //!
-//! Not here: the virtual MAC (00-00-5E-00-01-VRID). The data plane sends with the interface's own MAC, so the addresses
-//! are announced with that, as keepalived does without `use_vmac`.
+//! Without the virtual MAC (RFC 9568 section 7.3) addresses are announced with the interface's own, as keepalived does
+//! without `use_vmac`. With it they are on a [`device`] of their own while this machine is active.
 
+pub mod device;
+mod frame;
 mod link;
 pub mod machine;
 pub mod mover;
@@ -15,6 +17,7 @@ mod router;
 #[cfg(test)]
 mod simulation;
 mod socket;
+mod status;
 mod thread;
 
 use std::io::{self, PipeWriter, Write as _};
@@ -24,21 +27,26 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use crate::config::model::VrrpInstance;
+
+use device::Device;
+pub use status::{Counts, RouterStatus};
 
 /// What the instance of that name is to do with its addresses now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Turn {
-    Take { instance: String },
-    Give { instance: String },
+    Take { instance: String, device: Option<Device> },
+    Give { instance: String, device: Option<Device> },
 }
 
 impl Turn {
-    /// The instance, and whether it is active.
-    fn of(self) -> (String, bool) {
+    /// The instance with its device, and whether it is active.
+    fn of(self) -> ((String, Option<Device>), bool) {
         match self {
-            Self::Take { instance } => (instance, true),
-            Self::Give { instance } => (instance, false),
+            Self::Take { instance, device } => ((instance, device), true),
+            Self::Give { instance, device } => ((instance, device), false),
         }
     }
 }
@@ -83,6 +91,7 @@ impl Progress {
 enum Order {
     Configure(Vec<VrrpInstance>),
     Rest { instance: String, for_so_long: Duration },
+    Describe(oneshot::Sender<Vec<RouterStatus>>),
     Stop,
 }
 
@@ -120,6 +129,13 @@ impl Vrrp {
     /// The instance could not do what its turn was: others may try for so long.
     pub fn rest(&self, instance: &str, for_so_long: Duration) {
         self.order(Order::Rest { instance: instance.to_owned(), for_so_long });
+    }
+
+    /// What can be told of the virtual routers, in the order of the file.
+    pub async fn describe(&self) -> Vec<RouterStatus> {
+        let (answer, described) = oneshot::channel();
+        self.order(Order::Describe(answer));
+        described.await.unwrap_or_default()
     }
 
     /// Resigns wherever it is active, and ends. The last turns are taken before the channel of turns ends.

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
 use super::Turn;
+use super::device::Device;
 use super::link::Link;
 use super::machine::{Command, Machine, Parameters, State, lease};
 use super::packet::{Advertisement, Received};
 use super::socket::{Sockets, group};
+use super::status::{Counts, Heard, RouterStatus, milliseconds};
 use super::thread::Outside;
 use crate::config::model::VrrpInstance;
 
@@ -20,6 +22,8 @@ const COMPLAIN_ONCE_IN: Duration = Duration::from_secs(60);
 
 pub(super) struct Router {
     pub(super) instance: VrrpInstance,
+    /// What has its virtual MAC.
+    device: Option<Device>,
     /// `None` where there is no way to send: its interface or the address on it is missing.
     sockets: Option<Sockets>,
     machine: Machine,
@@ -28,6 +32,9 @@ pub(super) struct Router {
     /// It does not take part before.
     rests_until: Option<Instant>,
     complained: Option<Instant>,
+    counts: Counts,
+    /// Another machine's last advertisement.
+    heard: Option<Heard>,
 }
 
 impl Router {
@@ -35,7 +42,17 @@ impl Router {
         // Until there are sockets: without them the machine is not started.
         let nobody = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
         let machine = Machine::new(parameters(&instance), nobody);
-        Self { instance, sockets: None, machine, sent: None, rests_until: None, complained: None }
+        Self {
+            device: Device::of(&instance),
+            instance,
+            sockets: None,
+            machine,
+            sent: None,
+            rests_until: None,
+            complained: None,
+            counts: Counts::default(),
+            heard: None,
+        }
     }
 
     pub(super) fn sockets(&self) -> Option<&Sockets> {
@@ -65,7 +82,12 @@ impl Router {
             self.sockets = None;
         }
         if let (None, Some((index, source))) = (&self.sockets, way) {
-            match Sockets::open(&self.instance.interface, index, source) {
+            match Sockets::open(
+                &self.instance.interface,
+                index,
+                source,
+                self.device.as_ref().map(|device| device.mac),
+            ) {
                 Ok(sockets) => {
                     self.machine = Machine::new(parameters(&self.instance), source);
                     self.sockets = Some(sockets);
@@ -113,7 +135,10 @@ impl Router {
             let now = Instant::now();
             match received {
                 Ok(received) => self.heard(&received, outside, now),
-                Err(refusal) => self.complain(now, &format!("a packet is ignored: {refusal}")),
+                Err(refusal) => {
+                    self.counts.ignored += 1;
+                    self.complain(now, &format!("a packet is ignored: {refusal}"));
+                }
             }
         }
     }
@@ -135,6 +160,12 @@ impl Router {
         }
         let expected = &self.instance.addresses;
         let is_same = |address: &IpAddr| expected.iter().any(|own| own.address == *address);
+        if self.machine.suits(advertisement) {
+            self.counts.received += 1;
+            self.heard = Some(Heard { source: *source, priority: advertisement.priority, at: now });
+        } else {
+            self.counts.ignored += 1;
+        }
         if !self.machine.suits(advertisement) {
             let what = format!(
                 "{source} speaks version {} every {:?}",
@@ -160,12 +191,19 @@ impl Router {
             match command {
                 Command::Send { priority } => self.send(priority, outside),
                 Command::Take => {
+                    self.counts.turns += 1;
                     info!(instance = self.instance.name, "is active");
-                    outside.turn(Turn::Take { instance: self.instance.name.clone() });
+                    outside.turn(Turn::Take {
+                        instance: self.instance.name.clone(),
+                        device: self.device.clone(),
+                    });
                 }
                 Command::Give => {
                     outside.leases.end(&self.instance.name);
-                    outside.turn(Turn::Give { instance: self.instance.name.clone() });
+                    outside.turn(Turn::Give {
+                        instance: self.instance.name.clone(),
+                        device: self.device.clone(),
+                    });
                 }
             }
         }
@@ -196,6 +234,7 @@ impl Router {
         }
         if was_sent {
             self.sent = Some(now);
+            self.counts.sent += 1;
             self.renew(outside);
         }
         if let Some(failure) = failure {
@@ -208,6 +247,39 @@ impl Router {
         if let (State::Active, Some(sent)) = (self.machine.state(), self.sent) {
             let interval = self.instance.advert_interval;
             outside.leases.renew(&self.instance.name, sent + lease(interval), sent + interval * 2);
+        }
+    }
+
+    pub(super) fn status(&self, now: Instant) -> RouterStatus {
+        let instance = &self.instance;
+        let (state, active) = match self.machine.state() {
+            State::Initialize => ("initialize", None),
+            State::Backup => {
+                let heard = self.heard.filter(|heard| heard.priority > 0);
+                ("backup", heard.map(|heard| (heard.source, heard.priority)))
+            }
+            State::Active => {
+                let own = self.sockets.as_ref().map(Sockets::source);
+                ("active", own.map(|source| (source, instance.priority)))
+            }
+        };
+        RouterStatus {
+            name: instance.name.clone(),
+            interface: instance.interface.clone(),
+            router_id: instance.router_id,
+            version: instance.version.number(),
+            state: state.to_owned(),
+            priority: instance.priority,
+            active: active.map(|(source, _)| source),
+            active_priority: active.map(|(_, priority)| priority),
+            counts: self.counts,
+            last_received: self.heard.map(|heard| milliseconds(heard.at, now)),
+            preempts: instance.preempt,
+            virtual_mac: self
+                .device
+                .as_ref()
+                .map(|device| device.mac.map(|byte| format!("{byte:02x}")).join(":")),
+            preempts_in: self.machine.preempts_at().map(|at| milliseconds(now, at)),
         }
     }
 

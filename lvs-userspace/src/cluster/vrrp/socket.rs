@@ -1,4 +1,5 @@
-//! How advertisements travel: protocol 112 of IP, to the family's group or to each peer.
+//! How advertisements travel: protocol 112 of IP, to the family's group or to each peer; from the virtual MAC as whole
+//! frames.
 
 use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -6,15 +7,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
+use super::frame::{self, PRECEDENCE};
 use super::packet::{self, GROUP_V4, GROUP_V6, HOPS, PROTOCOL, Received, Refusal};
 use crate::network::packet::{Filter, listen};
+use crate::network::{self, Mac};
 
 /// Where in a frame the protocol of IPv4 stands, and the next header of IPv6.
 const IPV4_PROTOCOL: u32 = 23;
 const IPV6_NEXT_HEADER: u32 = 20;
 const ETHERNET: usize = 14;
-/// Internetwork control (RFC 791), as routers send it: before other traffic.
-const PRECEDENCE: u32 = 0xc0;
 /// An advertisement of 255 IPv6 addresses in its frame.
 const LONGEST: usize = 14 + 40 + 8 + 255 * 16;
 
@@ -30,6 +31,8 @@ pub(super) const fn group(family: IpAddr) -> IpAddr {
 #[derive(Debug)]
 pub(super) struct Sockets {
     sender: Socket,
+    /// What it sends from, if that is not the interface's MAC, and by what.
+    virtual_mac: Option<(Mac, Socket)>,
     /// A packet socket: it sees the header of IPv6 too, whose hop limit must be checked.
     receiver: Socket,
     interface: u32,
@@ -38,13 +41,22 @@ pub(super) struct Sockets {
 
 impl Sockets {
     /// `interface` is its index, `source` an address of it.
-    pub(super) fn open(name: &str, interface: u32, source: IpAddr) -> io::Result<Self> {
+    pub(super) fn open(
+        name: &str,
+        interface: u32,
+        source: IpAddr,
+        virtual_mac: Option<Mac>,
+    ) -> io::Result<Self> {
         let (kind, offset) = match source {
             IpAddr::V4(_) => (libc::ETH_P_IP, IPV4_PROTOCOL),
             IpAddr::V6(_) => (libc::ETH_P_IPV6, IPV6_NEXT_HEADER),
         };
         let receiver = listen(interface, kind as u16, &Filter::default().byte(offset, PROTOCOL).accepts())?;
-        Ok(Self { sender: sender(name, interface, source)?, receiver, interface, source })
+        let virtual_mac = match virtual_mac {
+            Some(mac) => Some((mac, network::packet::open()?)),
+            None => None,
+        };
+        Ok(Self { sender: sender(name, interface, source)?, virtual_mac, receiver, interface, source })
     }
 
     pub(super) fn is_for(&self, interface: u32, source: IpAddr) -> bool {
@@ -56,6 +68,11 @@ impl Sockets {
     }
 
     pub(super) fn send(&self, message: &[u8], destination: IpAddr) -> io::Result<()> {
+        if let Some((mac, socket)) = &self.virtual_mac
+            && let Some(frame) = frame::to_group(*mac, self.source, destination, message)
+        {
+            return network::packet::send(socket, self.interface, &frame);
+        }
         self.sender.send_to(message, &address(destination, self.interface)).map(drop)
     }
 
@@ -90,7 +107,7 @@ fn sender(name: &str, interface: u32, source: IpAddr) -> io::Result<Socket> {
             socket.set_ttl_v4(HOPS.into())?;
             socket.set_multicast_ttl_v4(HOPS.into())?;
             socket.set_multicast_loop_v4(false)?;
-            socket.set_tos_v4(PRECEDENCE)?;
+            socket.set_tos_v4(PRECEDENCE.into())?;
             socket.join_multicast_v4_n(&GROUP_V4, &InterfaceIndexOrAddress::Index(interface))?;
         }
         IpAddr::V6(_) => {
@@ -98,7 +115,7 @@ fn sender(name: &str, interface: u32, source: IpAddr) -> io::Result<Socket> {
             socket.set_multicast_hops_v6(HOPS.into())?;
             socket.set_multicast_loop_v6(false)?;
             socket.set_multicast_if_v6(interface)?;
-            socket.set_tclass_v6(PRECEDENCE)?;
+            socket.set_tclass_v6(PRECEDENCE.into())?;
             socket.join_multicast_v6(&GROUP_V6, interface)?;
         }
     }

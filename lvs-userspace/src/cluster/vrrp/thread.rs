@@ -142,6 +142,11 @@ impl Thread {
                     let named = self.routers.iter_mut().filter(|router| router.instance.name == instance);
                     named.for_each(|router| router.rest(now + for_so_long, &mut self.outside));
                 }
+                Order::Describe(answer) => {
+                    let all = self.routers.iter().map(|router| router.status(now));
+                    // Whoever asked may have given up waiting.
+                    answer.send(all.collect()).ok();
+                }
                 Order::Stop => return false,
             }
         }

@@ -27,8 +27,18 @@ pub struct VrrpInstance {
     pub unicast_peers: Vec<IpAddr>,
     /// Of the advertisements; the interface's own if `None`.
     pub source_address: Option<IpAddr>,
-    /// Of one family, on `interface`, 1 to 255 of them; no address is in two instances.
+    /// Whether the addresses are at the virtual router's MAC instead of the interface's.
+    pub virtual_mac: bool,
+    /// Of one family, 1 to 255 of them, on `interface` or on the one that has the virtual MAC; no address is in two
+    /// instances.
     pub addresses: Vec<GroupAddress>,
+}
+
+impl VrrpInstance {
+    /// What the interface with the virtual MAC is called.
+    pub fn virtual_interface(router_id: u8, is_ipv6: bool) -> String {
+        format!("vmac{}.{router_id}", if is_ipv6 { 6 } else { 4 })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -52,6 +52,7 @@ fn virtual_routers_are_read() {
         advert_interval: second(1),
         unicast_peers: Vec::new(),
         source_address: None,
+        virtual_mac: false,
         addresses: vec![own("10.0.0.3", 32)],
     };
     assert_eq!(four, expected);
@@ -69,6 +70,14 @@ fn virtual_routers_are_read() {
     assert_eq!(six, expected);
     assert_eq!((old.version, old.advert_interval), (VrrpVersion::V2, second(3)));
     assert_eq!(parse(&file("  []"), "lvs.yaml").unwrap().vrrp, []);
+    let at_virtual_macs = file(
+        "  - {name: four, interface: eth0, router_id: 51, virtual_mac: true, addresses: [{address: 10.0.0.3}]}
+  - {name: six, interface: eth0, router_id: 255, virtual_mac: true, addresses: [{address: '2001:db8::3'}]}",
+    );
+    let routers = parse(&at_virtual_macs, "lvs.yaml").unwrap().vrrp;
+    let interfaces: Vec<_> = routers.iter().map(|router| router.addresses[0].interface.as_str()).collect();
+    assert_eq!(interfaces, ["vmac4.51", "vmac6.255"]);
+    assert!(routers.iter().all(|router| router.virtual_mac && router.interface == "eth0"));
 }
 
 #[test]
@@ -83,6 +92,13 @@ fn mistakes_in_virtual_routers_are_told_at_their_place() {
 
 #[rustfmt::skip]
 const ROWS: &[(&str, &[&str])] = &[
+    ("  - {name: a, interface: eth0, router_id: 51, virtual_mac: true, unicast_peers: [10.0.0.2], addresses: [{address: 10.0.0.3}]}", &[
+        "4:60: a virtual MAC is told by multicast, and `unicast_peers` has addresses, at vrrp[0].virtual_mac; expected one of `virtual_mac` and `unicast_peers`",
+    ]),
+    ("  - {name: a, interface: eth0, router_id: 51, virtual_mac: true, addresses: [{address: 10.0.0.3}]}\n  - {name: b, interface: eth1, router_id: 51, virtual_mac: true, addresses: [{address: 10.0.0.4}]}", &[
+        "5:26: eth1 is none of the interfaces that lvsd works on, at vrrp[1].interface; expected one of `interfaces`",
+        "5:60: router 51 has a virtual MAC on another interface, on line 4, at vrrp[1].virtual_mac; expected each `router_id` with a virtual MAC once for a family",
+    ]),
     ("  - {name: a, interface: eth1, router_id: 0, addresses: []}", &[
         "4:26: eth1 is none of the interfaces that lvsd works on, at vrrp[0].interface; expected one of `interfaces`",
         "4:43: 0 is out of range, at vrrp[0].router_id; expected a whole number from 1 to 255",

@@ -45,6 +45,8 @@ record! {
         default unicast_peers: Peers = json!([]);
         /// What the advertisements are sent from; the interface's own address if left out.
         optional source_address: LinkAddress;
+        /// Whether the addresses are at the virtual router's MAC (RFC 9568 section 7.3) instead of the interface's.
+        default virtual_mac: Switch = false;
         /// The addresses, all of one family.
         required addresses: Addresses;
     }

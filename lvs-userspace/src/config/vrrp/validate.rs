@@ -34,6 +34,8 @@ struct Known {
     names: Seen<String>,
     /// Interface, router id, and whether it is of IPv6.
     routers: Seen<(String, u32, bool)>,
+    /// Names of interfaces with a virtual MAC.
+    devices: Seen<String>,
     addresses: Seen<IpAddr>,
 }
 
@@ -54,9 +56,11 @@ fn instance(
     let interface = reader.in_key("interface", |reader| interface(&raw.interface, interfaces, reader));
     let version = reader.in_key("version", |reader| version_of(raw, reader));
     let interval = reader.in_key("advert_interval", |reader| interval(raw, reader));
-    let addresses = reader.in_key("addresses", |reader| addresses(raw, &mut seen.addresses, reader));
     let family = family(raw)?;
     one_family(raw, family, reader);
+    let device = reader.in_key("virtual_mac", |reader| device(raw, family, &mut seen.devices, reader));
+    let addresses =
+        reader.in_key("addresses", |reader| addresses(raw, device.as_deref(), &mut seen.addresses, reader));
     if let (Some(interface), Some(Located { value, place })) = (&interface, raw.router_id.located())
         && let Some(line) = seen.routers.before((interface.clone(), value.0, family.is_ipv6()), *place)
     {
@@ -76,6 +80,7 @@ fn instance(
         advert_interval: interval?,
         unicast_peers: raw.unicast_peers.value()?.iter().map(|(_, peer)| peer.value.0).collect(),
         source_address: raw.source_address.optional()?.map(|address| address.0),
+        virtual_mac: raw.virtual_mac.value()?.0,
         addresses: addresses?,
     })
 }
@@ -122,7 +127,33 @@ fn interval(raw: &raw::Instance, reader: &mut Reader) -> Option<Duration> {
     Some(interval)
 }
 
-fn addresses(raw: &raw::Instance, seen: &mut Seen<IpAddr>, reader: &mut Reader) -> Option<Vec<GroupAddress>> {
+/// The interface with the virtual MAC, where one is wanted. Its name does not say on which other one it is.
+fn device(
+    raw: &raw::Instance,
+    family: IpAddr,
+    seen: &mut Seen<String>,
+    reader: &mut Reader,
+) -> Option<String> {
+    let Located { place, .. } = raw.virtual_mac.located().filter(|wanted| wanted.value.0)?;
+    if raw.unicast_peers.value().is_some_and(|peers| peers.iter().next().is_some()) {
+        let what = "a virtual MAC is told by multicast, and `unicast_peers` has addresses";
+        reader.mistake(*place, what, "expected one of `virtual_mac` and `unicast_peers`");
+    }
+    let id = u8::try_from(raw.router_id.value()?.0).ok()?;
+    let name = VrrpInstance::virtual_interface(id, family.is_ipv6());
+    if let Some(line) = seen.before(name.clone(), *place) {
+        let what = format!("router {id} has a virtual MAC on another interface, on line {line}");
+        reader.mistake(*place, what, "expected each `router_id` with a virtual MAC once for a family");
+    }
+    Some(name)
+}
+
+fn addresses(
+    raw: &raw::Instance,
+    device: Option<&str>,
+    seen: &mut Seen<IpAddr>,
+    reader: &mut Reader,
+) -> Option<Vec<GroupAddress>> {
     let list = raw.addresses.value()?;
     let each = list.iter().map(|(index, Located { value: address, .. })| {
         reader.in_item(index, |reader| {
@@ -134,7 +165,7 @@ fn addresses(raw: &raw::Instance, seen: &mut Seen<IpAddr>, reader: &mut Reader) 
                 });
             }
             let prefix = prefix(&address.prefix, *own, reader)?;
-            let interface = raw.interface.value()?.0.clone();
+            let interface = device.unwrap_or(&raw.interface.value()?.0).to_owned();
             Some(GroupAddress { address: *own, prefix, interface, label: None })
         })
     });

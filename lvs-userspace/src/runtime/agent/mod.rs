@@ -3,6 +3,7 @@
 mod describe;
 mod interfaces;
 mod reload;
+mod roles;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use tracing::{debug, error, info, warn};
 
 use super::ageing::{Found, Walk};
 use super::apologies::Apologies;
-use super::cluster::{self, Cluster, Turn, Wish};
+use super::cluster::{self, Cluster};
 use super::exporter::Exporter;
 use super::health::Health;
 use super::installed::Installed;
@@ -25,11 +26,9 @@ use super::next_hops::NextHops;
 use super::vrrp::Vrrp;
 use super::{Error, Options, evidence};
 use crate::api::{Reloads, Request, Usage, model};
-use crate::cluster::state::Heard;
 use crate::config::Config;
 use crate::control::Event;
 use crate::health::Evidence;
-use crate::health::pool::{Mode, Selection};
 use crate::network::Network;
 use interfaces::wants_egress;
 
@@ -207,6 +206,7 @@ impl Agent {
                         };
                         drop(answer.send(described));
                     }
+                    Request::Vrrp(answer) => drop(answer.send(self.vrrp.describe().await)),
                     Request::Operate { wish, group, answer } => {
                         drop(answer.send(self.operate(wish, group.as_deref()).await));
                     }
@@ -280,54 +280,6 @@ impl Agent {
         u16::try_from(self.health.healthy()).unwrap_or(u16::MAX)
     }
 
-    fn turned(&mut self, turn: Option<Turn>) {
-        match turn {
-            Some(Turn::Active { group, epoch }) => {
-                info!(group, epoch, "this director is active");
-                self.role_changed();
-            }
-            Some(Turn::Standby { group }) => {
-                info!(group, "this director stands by");
-                self.role_changed();
-            }
-            // Whoever asks for it waits for it.
-            Some(Turn::Held { .. }) => {}
-            Some(Turn::Told(report)) => self.health.report(report),
-            Some(Turn::Desired) => self.heed(),
-            Some(Turn::Others) => self.role_changed(),
-            None => {
-                error!("the cluster is no longer followed: restart lvsd with --keep-forwarding");
-                self.cluster = None;
-                let desired = self.health.heed(false, Heard::Unknown);
-                self.install(desired);
-            }
-        }
-    }
-
-    /// Who tells whom of connections, and which way nat's probes go, follow the role.
-    fn role_changed(&mut self) {
-        if let Some(cluster) = &self.cluster {
-            cluster.replan(self.installed.state.snapshot());
-            self.installed.dataplane.probes().stand_by(!cluster.is_active());
-        }
-        self.heed();
-    }
-
-    /// Whose desired state is in force follows the role, and what was heard.
-    fn heed(&mut self) {
-        if let Some(cluster) = &mut self.cluster {
-            let desired = self.health.heed(cluster.is_active(), cluster.heard());
-            self.install(desired);
-        }
-    }
-
-    async fn operate(&self, wish: Wish, group: Option<&str>) -> Result<(), model::Failure> {
-        match &self.cluster {
-            Some(cluster) => Ok(cluster.operate(wish, group).await.map_err(model::Failure::from)?),
-            None => Err(model::Failure::new("this director is in no cluster".to_owned())),
-        }
-    }
-
     fn handle(&mut self, event: Event) {
         match self.installed.handle(event, &self.next_hops) {
             Ok(0) => {}
@@ -364,28 +316,5 @@ impl Agent {
             self.handle(Event::Desired(desired));
         }
         self.apologies.end(&pages);
-    }
-
-    /// In force and on disk when it is answered.
-    fn maintain(&mut self, selection: &Selection, mode: Mode) -> Result<model::Maintained, model::Failure> {
-        if let Some(cluster) = self.cluster.as_ref().filter(|_| self.health.follows()) {
-            let active = cluster.followed();
-            let error = format!("this director stands by and follows {active}: maintain real servers there");
-            return Err(model::Failure::new(error));
-        }
-        let services = self.health.maintain(selection, mode);
-        if services == 0 {
-            let port = selection.port.map_or_else(String::new, |port| format!(" with port {port}"));
-            let service = selection.service.as_ref().map_or("any service", |name| name);
-            let error = format!("{}{port} is no real server of {service}", selection.address);
-            return Err(model::Failure::new(error));
-        }
-        let desired = self.health.outcome();
-        self.install(desired);
-        if !self.health.save() {
-            let error = "it is in force, but would not survive the agent; its log has the reason".to_owned();
-            return Err(model::Failure::new(error));
-        }
-        Ok(model::Maintained { services })
     }
 }

@@ -7,10 +7,12 @@ mod digest;
 mod left;
 mod operate;
 mod others;
+mod patience;
 mod readiness;
 mod replication;
 mod report;
 mod settings;
+mod start;
 mod steward;
 mod terms;
 mod watched;
@@ -24,44 +26,31 @@ use lvs_common::service::ServiceKey;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tracing::{info, warn};
 
 use super::Error;
 use super::store::State;
 use crate::cluster::fitness::Tracker;
-use crate::cluster::identity::{GroupId, NodeId};
+use crate::cluster::identity::GroupId;
 use crate::cluster::keys::Keyring;
-use crate::cluster::pulse::{Order, Parts, Pulse};
+use crate::cluster::pulse::{Order, Pulse};
 use crate::cluster::reach::Peer;
-use crate::cluster::state::{self, Exchange, Heard, choose};
+use crate::cluster::state::{Exchange, Heard, choose};
 use crate::cluster::sync::{Active, Directory};
-use crate::cluster::takeover::{Takeover, Timing};
-use crate::cluster::transport::Transport;
+use crate::cluster::takeover::Takeover;
 use crate::cluster::vrrp::Progress;
 use crate::config::model::Cluster as Plan;
 use crate::control::Snapshot;
-use crate::dataplane::{FlowReader, FlowWriter, LeaseWriter};
-use crate::network::Network;
 
 pub(super) use desired::{Desired, Own};
-pub(super) use left::{Left, leases_left};
+pub(super) use left::leases_left;
 pub use operate::Wish;
 use others::Others;
-use readiness::Come;
 use replication::{Keys, Replication};
 pub(super) use report::Report;
 pub use settings::new_life;
-use settings::settings;
 pub(super) use steward::Turn;
-use steward::{Charge, Steward, probing};
 use watched::Watched;
 
-/// How long the connections and the desired state of others are waited for, after the time in which it should have been heard.
-const STATE_LIMIT: Duration = Duration::from_secs(60);
-/// The desired state of another director is in force for so many dead times after it was heard last.
-const FOLLOWED: u32 = 4;
-/// The same where dead times are short.
-const FOLLOWED_AT_LEAST: Duration = Duration::from_secs(2);
 /// Between two looks at what nobody says by itself.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -101,160 +90,6 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) async fn start(
-        plan: Arc<Plan>,
-        left: Left,
-        writer: LeaseWriter,
-        network: Network,
-        flows: (FlowReader, FlowWriter),
-        snapshot: &Snapshot,
-        healthy: u16,
-    ) -> Result<Self, Error> {
-        let name = match &plan.node {
-            Some(name) => name.clone(),
-            None => {
-                nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
-            }
-        };
-        let known: Vec<&str> = plan.nodes.iter().map(|node| node.name.as_str()).collect();
-        let Some(node) = plan.node(&name) else {
-            return Err(Error::Cluster(format!(
-                "this director is called {name:?}, and `cluster.nodes` has {}: give it one of their names (`cluster.node`, or the host name)",
-                known.join(", ")
-            )));
-        };
-        let own = NodeId::of(&node.name);
-        let keyring = Keyring::load(&plan.key_file).map_err(|error| Error::Cluster(error.to_string()))?;
-        let transport = Transport::open(&plan, own).map_err(|error| Error::Cluster(error.to_string()))?;
-        let (takeover, notices) =
-            Takeover::open(network.clone(), &left.directory, plan.groups.clone(), Timing::default()).await?;
-        let takeover = Arc::new(takeover);
-        let now = Instant::now();
-        let held: Vec<GroupId> = {
-            let monotonic = Duration::from_nanos(crate::dataplane::monotonic_nanoseconds());
-            left.inherited.iter().filter(|left| left.ends > monotonic).map(|left| left.group).collect()
-        };
-        takeover.sweep(&held.iter().copied().collect()).await?;
-
-        let mut interfaces = plan.track.interfaces.clone();
-        interfaces.extend(
-            plan.groups.iter().flat_map(|group| &group.addresses).map(|address| address.interface.clone()),
-        );
-        interfaces.sort();
-        interfaces.dedup();
-        let tracker = Tracker::start(&plan.track, interfaces, plan.timing.deadtime, network)?;
-
-        let settings = settings(&plan, own);
-        if settings.is_weak() {
-            warn!(
-                "two directors without a voter: while neither hears the other, only the question for the addresses on the service network keeps them apart; a voter (`cluster.voter`, `lvsd witness`) decides it"
-            );
-        }
-        let (tasks, received) = mpsc::unbounded_channel();
-        let (turns_sender, turns) = mpsc::unbounded_channel();
-        let progress = Progress::new(now);
-        let nodes: BTreeMap<NodeId, String> = plan
-            .nodes
-            .iter()
-            .map(|node| &node.name)
-            .chain(plan.voter.iter().map(|voter| &voter.name))
-            .map(|name| (NodeId::of(name), name.clone()))
-            .collect();
-        let groups = (1..).zip(&plan.groups);
-        let groups: BTreeMap<GroupId, (String, u8)> =
-            groups.map(|(index, group)| (GroupId::of(&group.name), (group.name.clone(), index))).collect();
-        let charges = plan.groups.iter().map(|group| {
-            let id = GroupId::of(&group.name);
-            (id, Charge { group: group.clone(), lease: groups[&id].1 })
-        });
-        let charges = charges.collect();
-        let pulse = Pulse::start(Parts {
-            settings,
-            inherited: left.inherited,
-            nodes: nodes.clone(),
-            groups,
-            writer,
-            transport,
-            keys: keyring.clone(),
-            warntime: plan.timing.warntime,
-            watchdog: plan.timing.watchdog,
-            progress: Arc::clone(&progress),
-            tasks,
-        });
-        let pulse =
-            pulse.map_err(|error| Error::Cluster(format!("cannot start the thread that beats: {error}")))?;
-        tokio::spawn(conflicts::follow(notices, turns_sender.clone()));
-        let steward = Steward {
-            own: node.name.clone(),
-            asks: BTreeMap::new(),
-            takeover: Arc::clone(&takeover),
-            pulse: pulse.handle(),
-            charges,
-            nodes,
-            terms: left.terms,
-            probing: probing(plan.timing.deadtime),
-            turns: turns_sender,
-        };
-        let keys = Keys::new(keyring);
-        let others = Others::new(&plan, node, pulse.outlook());
-        others.warn();
-        let exchange = others.here().map(|here| {
-            let keys = keys.clone();
-            let settings = state::Settings {
-                here,
-                peers: others.names(),
-                addresses: others.addresses(),
-                keys: Arc::new(move || keys.current()),
-                patience: (FOLLOWED * plan.timing.deadtime).max(FOLLOWED_AT_LEAST),
-            };
-            Exchange::start(&settings).map_err(|error| {
-                Error::Cluster(format!("cannot tell the desired state at {here}, over TCP: {error}"))
-            })
-        });
-        let exchange = exchange.transpose()?;
-        let replication = others.here().map(|here| {
-            let directory = Directory::of(snapshot, |_| false);
-            let peers = (others.names(), others.addresses());
-            Replication::start(here, peers, keys.clone(), flows, directory)
-                .map_err(|error| Error::Cluster(format!("cannot tell connections at {here}: {error}")))
-        });
-        let replication = replication.transpose()?;
-        let ready_at_last = tokio::time::Instant::now() + plan.timing.initdead;
-        let steward = tokio::spawn(async move { steward.run(received, &held).await });
-        let watched =
-            Watched::new(name.clone(), plan.groups.iter().map(|group| group.name.clone()).collect());
-        let mut cluster = Self {
-            plan,
-            pulse,
-            takeover,
-            steward,
-            progress,
-            tracker,
-            turns,
-            keys,
-            others,
-            replication,
-            exchange,
-            followed: None,
-            active: BTreeSet::new(),
-            takeovers: BTreeMap::new(),
-            is_ready: false,
-            ready_at_last,
-            not_after: ready_at_last + STATE_LIMIT,
-            healthy,
-            is_held: false,
-            look: look_again(),
-            watched,
-            reports: VecDeque::new(),
-        };
-        cluster.tell_fitness();
-        if cluster.replication.is_none() {
-            cluster.be_ready();
-        }
-        info!(node = name, groups = cluster.plan.groups.len(), "takes part in the cluster");
-        Ok(cluster)
-    }
-
     /// The agent's main task is at work, with so many real servers that are up.
     pub(super) fn progress(&mut self, healthy: u16) {
         self.progress.made(Instant::now());
@@ -301,51 +136,6 @@ impl Cluster {
                 self.be_ready();
             }
         }
-    }
-
-    /// What has come from the others.
-    fn come(&self) -> Vec<Come> {
-        let heard = self.exchange.as_ref().map(Exchange::look).unwrap_or_default();
-        let told = self.replication.as_ref().map(|replication| replication.status.borrow().clone());
-        let peers = Peer::all(self.others.count());
-        let come = peers.map(|peer| {
-            let receiver =
-                told.as_ref().and_then(|told| told.peers.get(peer.index())).map(|peer| peer.receiver);
-            let receiver = receiver.unwrap_or_default();
-            let heard = heard.get(peer.index()).unwrap_or(&Heard::Unknown);
-            Come {
-                holds: self.others.holds_anything(peer),
-                is_followed: receiver.is_following,
-                has_connections: receiver.is_complete,
-                is_known: !matches!(heard, Heard::Unknown),
-                has_state: matches!(heard, Heard::State(_)),
-            }
-        });
-        come.collect()
-    }
-
-    fn be_ready(&mut self) {
-        self.is_ready = true;
-        for group in &self.plan.groups {
-            self.pulse.order(Order::Ready { group: GroupId::of(&group.name), is_ready: true });
-        }
-    }
-
-    /// The state is not complete after the time in which others would have been heard. Another director that is
-    /// telling it takes the time it takes, within limits; one that has died meanwhile is not waited for.
-    fn be_ready_at_last(&mut self) {
-        let now = tokio::time::Instant::now();
-        let is_coming = readiness::is_coming(&self.come());
-        if is_coming && now < self.not_after {
-            self.ready_at_last = now + Duration::from_secs(1);
-            return;
-        }
-        if is_coming {
-            let text = "not all connections, or not the desired state, have come in time: this director would serve without the rest";
-            warn!("{text}");
-            self.reports.push_back(self.watched.is_incomplete(text));
-        }
-        self.be_ready();
     }
 
     /// Sees what changes without a notice.
@@ -420,14 +210,6 @@ impl Cluster {
         self.pulse.order(order(answer));
         received.await.ok()
     }
-}
-
-/// The first look comes when there may be something to see.
-fn look_again() -> tokio::time::Interval {
-    let first = tokio::time::Instant::now() + LOOK_AGAIN;
-    let mut look = tokio::time::interval_at(first, LOOK_AGAIN);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    look
 }
 
 async fn changed(exchange: Option<&mut Exchange<State>>) {

@@ -20,8 +20,6 @@ use crate::runtime::Error;
 const LINGER: Duration = Duration::from_millis(1500);
 /// How long another director may take to have what this one hands over at its end.
 const HANDING_OVER: Duration = Duration::from_secs(2);
-/// Between two looks at whether it has it.
-const LOOK: Duration = Duration::from_millis(10);
 /// How long a hold, or an answer of the thread that beats, is waited for in dead times.
 const PATIENCE: u32 = 2;
 
@@ -112,7 +110,7 @@ impl Cluster {
             groups.all(|group| group.holder.is_some())
         };
         while !self.describe().await.is_none_or(is_over) {
-            sleep(LOOK).await;
+            sleep(Duration::from_millis(10)).await;
         }
     }
 }

@@ -1,0 +1,86 @@
+//! What follows from this director's role in its cluster, and what operators want.
+
+use tracing::{error, info};
+
+use super::Agent;
+use crate::api::model;
+use crate::cluster::state::Heard;
+use crate::health::pool::{Mode, Selection};
+use crate::runtime::cluster::{Turn, Wish};
+
+impl Agent {
+    pub(super) fn turned(&mut self, turn: Option<Turn>) {
+        match turn {
+            Some(Turn::Active { group, epoch }) => {
+                info!(group, epoch, "this director is active");
+                self.role_changed();
+            }
+            Some(Turn::Standby { group }) => {
+                info!(group, "this director stands by");
+                self.role_changed();
+            }
+            // Whoever asks for it waits for it.
+            Some(Turn::Held { .. }) => {}
+            Some(Turn::Told(report)) => self.health.report(report),
+            Some(Turn::Desired) => self.heed(),
+            Some(Turn::Others) => self.role_changed(),
+            None => {
+                error!("the cluster is no longer followed: restart lvsd with --keep-forwarding");
+                self.cluster = None;
+                let desired = self.health.heed(false, Heard::Unknown);
+                self.install(desired);
+            }
+        }
+    }
+
+    /// Who tells whom of connections, and which way nat's probes go, follow the role.
+    pub(super) fn role_changed(&mut self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.replan(self.installed.state.snapshot());
+            self.installed.dataplane.probes().stand_by(!cluster.is_active());
+        }
+        self.heed();
+    }
+
+    /// Whose desired state is in force follows the role, and what was heard.
+    pub(super) fn heed(&mut self) {
+        if let Some(cluster) = &mut self.cluster {
+            let desired = self.health.heed(cluster.is_active(), cluster.heard());
+            self.install(desired);
+        }
+    }
+
+    pub(super) async fn operate(&self, wish: Wish, group: Option<&str>) -> Result<(), model::Failure> {
+        match &self.cluster {
+            Some(cluster) => Ok(cluster.operate(wish, group).await.map_err(model::Failure::from)?),
+            None => Err(model::Failure::new("this director is in no cluster".to_owned())),
+        }
+    }
+
+    /// In force and on disk when it is answered.
+    pub(super) fn maintain(
+        &mut self,
+        selection: &Selection,
+        mode: Mode,
+    ) -> Result<model::Maintained, model::Failure> {
+        if let Some(cluster) = self.cluster.as_ref().filter(|_| self.health.follows()) {
+            let active = cluster.followed();
+            let error = format!("this director stands by and follows {active}: maintain real servers there");
+            return Err(model::Failure::new(error));
+        }
+        let services = self.health.maintain(selection, mode);
+        if services == 0 {
+            let port = selection.port.map_or_else(String::new, |port| format!(" with port {port}"));
+            let service = selection.service.as_ref().map_or("any service", |name| name);
+            let error = format!("{}{port} is no real server of {service}", selection.address);
+            return Err(model::Failure::new(error));
+        }
+        let desired = self.health.outcome();
+        self.install(desired);
+        if !self.health.save() {
+            let error = "it is in force, but would not survive the agent; its log has the reason".to_owned();
+            return Err(model::Failure::new(error));
+        }
+        Ok(model::Maintained { services })
+    }
+}

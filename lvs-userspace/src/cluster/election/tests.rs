@@ -375,6 +375,20 @@ fn a_director_without_its_service_link_hands_over_at_once() {
     assert!(cluster.told(0, &Notice::GaveUp { group: group(), why: Why::Fitter(id(1)) }));
 }
 
+/// The vote of the one that has handed over is waited for until it is missed, and then the wire is asked again.
+#[test]
+fn a_director_that_dies_while_it_hands_over_is_replaced_without_another_wait() {
+    let mut cluster = Cluster::new(2, false);
+    cluster.pass(Duration::from_secs(1), &[]);
+    cluster.nodes[0].set_fitness(group(), Fitness { is_fit: false, score: 0 });
+    while cluster.holders() == [0] {
+        cluster.pass(Duration::from_millis(10), &[]);
+    }
+    cluster.isolate(0);
+    cluster.pass(KEEPALIVE * 5 / 2 + PROBING, &[]);
+    assert_eq!(cluster.holders(), [1]);
+}
+
 #[test]
 fn a_better_score_has_to_last() {
     let mut cluster = Cluster::new(2, false);

@@ -385,7 +385,7 @@ fn a_director_that_dies_while_it_hands_over_is_replaced_without_another_wait() {
         cluster.pass(Duration::from_millis(10), &[]);
     }
     cluster.isolate(0);
-    cluster.pass(KEEPALIVE * 5 / 2 + PROBING, &[]);
+    cluster.pass(KEEPALIVE * 5 / 2 + DEADTIME / 10, &[]);
     assert_eq!(cluster.holders(), [1]);
 }
 

@@ -160,7 +160,8 @@ impl Node {
         // What the wire said while the other director was still heard says nothing of what it does now.
         let alone = self.settings.alone_after();
         let is_alone = self.settings.is_weak() && !self.peers.iter().any(|peer| peer.is_heard(now, alone));
-        if is_alone && is_old && is_checked {
+        let was_alone = !self.peers.iter().any(|peer| peer.is_heard(listened, alone));
+        if is_alone && is_checked && (is_old || !was_alone) {
             // It is silent now, which a program that fences has to make sure of: from the beginning.
             return if self.settings.groups[index].fences {
                 self.stand_back(index, Why::NoQuorum, now);

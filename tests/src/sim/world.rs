@@ -75,6 +75,12 @@ pub(super) enum What {
         group: GroupId,
         attempt: u64,
     },
+    /// The connections of a group have been told.
+    Tidied {
+        director: usize,
+        life: u64,
+        group: GroupId,
+    },
     Begins(usize),
     Ends(usize),
     /// Operators want nothing special any more.
@@ -228,7 +234,8 @@ impl World {
             What::Question { director, life, .. }
             | What::Listened { director, life, .. }
             | What::Probed { director, life, .. }
-            | What::Fenced { director, life, .. } => {
+            | What::Fenced { director, life, .. }
+            | What::Tidied { director, life, .. } => {
                 if !self.is_current(director, life) {
                 } else if self.directors[director].runs() {
                     self.work_on(director, what);
@@ -259,6 +266,10 @@ impl World {
             }
             What::Fenced { group, attempt, .. } => {
                 self.directors[director].node.fenced(group, attempt, true);
+                self.think(director);
+            }
+            What::Tidied { group, .. } => {
+                self.directors[director].node.tidied(group);
                 self.think(director);
             }
             _ => {}
@@ -374,6 +385,14 @@ impl World {
             }
             Task::Tell(notice) => self.note(|| format!("{director}: {notice:?}")),
             Task::Withdraw { .. } => {}
+            // Sometimes nobody hears of it.
+            Task::Tidy { group } => {
+                let takes =
+                    self.random.between(Duration::ZERO..self.directors[director].settings.deadtime / 2);
+                if self.random.chance(800) {
+                    self.push(self.time + takes, What::Tidied { director, life, group });
+                }
+            }
         }
     }
 

@@ -8,6 +8,7 @@ mod distribution;
 mod flood;
 mod flows;
 mod groups;
+mod handover;
 mod harness;
 mod health;
 mod leases;

@@ -31,7 +31,7 @@ impl Node {
         }
         self.seats[index].mode = Mode::Standby;
         if holds {
-            self.give_up(index, Why::Operator, now);
+            self.hand_over(index, Why::Operator, now);
         }
         Ok(())
     }
@@ -41,7 +41,7 @@ impl Node {
         let index = self.index(group).ok_or(Refused::Unknown)?;
         self.seats[index].mode = Mode::Released;
         if self.seats[index].state != State::Idle {
-            self.give_up(index, Why::Operator, now);
+            self.hand_over(index, Why::Operator, now);
         }
         Ok(())
     }
@@ -54,6 +54,7 @@ impl Node {
             return Err(Refused::Unfit);
         }
         seat.mode = Mode::Normal;
+        seat.handover = None;
         seat.not_before = seat.not_before.min(now);
         seat.yields_until = seat.yields_until.min(now);
         seat.is_wanted = seat.claim().is_none();
@@ -66,7 +67,7 @@ impl Node {
         for index in 0..self.seats.len() {
             self.seats[index].mode = Mode::Released;
             if self.seats[index].state != State::Idle {
-                self.give_up(index, Why::Operator, now);
+                self.hand_over(index, Why::Operator, now);
             }
         }
         self.must_beat = true;

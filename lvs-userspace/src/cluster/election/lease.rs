@@ -57,15 +57,19 @@ impl Node {
 
     /// Goes on holding, or stops.
     pub(super) fn hold_on(&mut self, index: usize, now: Duration) {
-        let State::Holding { epoch, ends, fresh_until, serves } = self.seats[index].state else { return };
-        if let Some(why) = self.reason_to_yield(index, epoch, now) {
-            self.give_up(index, why, now);
-            return;
+        let State::Holding { epoch, ends, serves, .. } = self.seats[index].state else { return };
+        match self.reason_to_yield(index, epoch, now) {
+            Some(Why::Superseded) => return self.give_up(index, Why::Superseded, now),
+            Some(why) => self.hand_over(index, why, now),
+            None => self.seats[index].handover = None,
         }
+        let State::Holding { fresh_until, .. } = self.seats[index].state else { return };
         let (new_ends, new_fresh) = self.lease_of(index, epoch, now);
         // What was promised stays promised, also by a member that is in another life now: none votes for anybody
         // else before the dead time has passed.
-        let (new_ends, new_fresh) = (new_ends.max(ends), new_fresh.max(fresh_until));
+        let new_ends = new_ends.max(ends);
+        let is_leaving = self.seats[index].handover.is_some();
+        let new_fresh = if is_leaving { fresh_until } else { new_fresh.max(fresh_until) };
         if self.seats[index].hold.is_some_and(|(until, _)| now >= until) {
             self.seats[index].hold = None;
             self.seats[index].is_held = false;
@@ -131,6 +135,7 @@ impl Node {
         seat.state = State::Idle;
         seat.hold = None;
         seat.is_held = false;
+        seat.handover = None;
         seat.is_wanted = false;
         seat.preferred_since = None;
         seat.outdone_since = None;

@@ -12,6 +12,7 @@
 
 mod attempt;
 pub mod ballot;
+mod handover;
 mod hold;
 mod lease;
 mod output;

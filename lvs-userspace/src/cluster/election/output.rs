@@ -36,6 +36,11 @@ pub enum Task {
     Announce {
         group: GroupId,
     },
+    /// The group is about to be given up: its connections are to be told to whoever may take it:
+    /// [`super::Node::tidied`].
+    Tidy {
+        group: GroupId,
+    },
     /// Find out what the wire says of the group's addresses: [`super::Node::probed`].
     Probe {
         group: GroupId,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::attempt::Attempt;
 use super::ballot::Ballot;
+use super::handover::Handover;
 use crate::cluster::beat::Fitness;
 use crate::cluster::identity::NodeId;
 
@@ -54,6 +55,8 @@ pub(super) struct Seat {
     /// A planned restart: until when, and the first message that has asked for it.
     pub(super) hold: Option<(Duration, u64)>,
     pub(super) is_held: bool,
+    /// What is held is about to go to another director.
+    pub(super) handover: Option<Handover>,
     /// What was told last, so that it is not told again at each attempt.
     pub(super) stood_back: Option<super::Why>,
 }
@@ -74,6 +77,7 @@ impl Seat {
             outdone_since: None,
             hold: None,
             is_held: false,
+            handover: None,
             stood_back: None,
         }
     }

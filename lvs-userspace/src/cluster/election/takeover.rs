@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::handover::Handover;
 use super::peer::Peer;
 use super::{Mode, Node, State, Why};
 use crate::cluster::beat::{Fitness, GroupBeat};
@@ -111,6 +112,9 @@ impl Node {
         }
         if self.is_outvoted(index, now) {
             return Some(Why::Superseded);
+        }
+        if matches!(self.seats[index].handover, Some(Handover { why: Why::Operator, .. })) {
+            return Some(Why::Operator);
         }
         let group = self.group(index);
         let own = self.seats[index].fitness;

@@ -27,6 +27,8 @@ struct Cluster {
     leases: Vec<Duration>,
     /// What the wire says of the addresses.
     wire: Wire,
+    /// Connections are told at once when it is asked for, or never.
+    tells: bool,
     notices: Vec<(usize, Notice)>,
     outputs: Vec<(usize, Output)>,
 }
@@ -47,6 +49,7 @@ impl Cluster {
             cut: Vec::new(),
             leases: vec![Duration::ZERO; directors],
             wire: Wire::Silent,
+            tells: true,
             notices: Vec::new(),
             outputs: Vec::new(),
         };
@@ -81,6 +84,7 @@ impl Cluster {
                 Output::Do(Task::Probe { group, attempt }) => {
                     self.nodes[from].probed(group, attempt, self.wire, self.now);
                 }
+                Output::Do(Task::Tidy { group }) if self.tells => self.nodes[from].tidied(group),
                 Output::Do(Task::Tell(notice)) => self.notices.push((from, notice)),
                 Output::Do(_) => {}
             }
@@ -387,6 +391,12 @@ fn a_director_that_dies_while_it_hands_over_is_replaced_without_another_wait() {
     cluster.isolate(0);
     cluster.pass(KEEPALIVE * 5 / 2 + DEADTIME / 10, &[]);
     assert_eq!(cluster.holders(), [1]);
+    // While the other director was heard the wire could not tell what it would do when it is not.
+    let asked = cluster
+        .outputs
+        .iter()
+        .filter(|(of, output)| *of == 1 && matches!(output, Output::Do(Task::Probe { .. })));
+    assert_eq!(asked.count(), 2);
 }
 
 #[test]
@@ -451,8 +461,53 @@ fn a_clean_end_hands_over_at_once() {
     let now = cluster.now;
     cluster.nodes[0].leave(now);
     cluster.carry_out(0, &[]);
-    cluster.pass(Duration::from_millis(30), &[0]);
+    cluster.pass(Duration::from_millis(30), &[]);
     assert_eq!(cluster.holders(), [1]);
+}
+
+/// Between its order and its end the holder takes no new connection that would have to be told.
+#[test]
+fn a_group_is_handed_over_when_its_connections_are_told() {
+    let mut cluster = Cluster::new(2, true);
+    cluster.pass(Duration::from_secs(1), &[]);
+    cluster.tells = false;
+    let ordered = cluster.now;
+    cluster.nodes[0].standby(group(), ordered).unwrap();
+    cluster.pass(2 * DEADTIME - Duration::from_millis(20), &[]);
+    assert_eq!(cluster.holders(), [0]);
+    let mut leases = cluster.outputs.iter().filter_map(|(of, output)| match output {
+        Output::Lease { ends, fresh_until, .. } if *of == 0 && *ends > ordered => Some((*ends, *fresh_until)),
+        _ => None,
+    });
+    let (ends, fresh_until) = leases.next_back().unwrap();
+    assert!(ends > cluster.now && fresh_until <= ordered, "{fresh_until:?} is later than {ordered:?}");
+    cluster.pass(Duration::from_millis(60), &[]);
+    assert_eq!(cluster.holders(), [1], "it does not wait for ever");
+
+    cluster.tells = true;
+    cluster.nodes[1].standby(group(), cluster.now).unwrap_err();
+    cluster.pass(2 * DEADTIME, &[]);
+    cluster.nodes[0].take(group(), cluster.now).unwrap();
+    cluster.pass(Duration::from_millis(100), &[]);
+    assert_eq!(cluster.holders(), [0], "told at once, it goes at once");
+}
+
+#[test]
+fn a_handover_is_called_off_when_the_other_director_dies() {
+    let mut cluster = Cluster::new(2, true);
+    cluster.pass(Duration::from_secs(1), &[]);
+    cluster.tells = false;
+    // It asks for the group, and dies.
+    cluster.nodes[1].take(group(), cluster.now).unwrap();
+    cluster.pass(Duration::from_millis(50), &[]);
+    cluster.isolate(1);
+    cluster.pass(Duration::from_secs(1), &[]);
+    assert_eq!(cluster.holders(), [0]);
+    let fresh_until = cluster.outputs.iter().rev().find_map(|(of, output)| match output {
+        Output::Lease { fresh_until, .. } if *of == 0 => Some(*fresh_until),
+        _ => None,
+    });
+    assert!(fresh_until > Some(cluster.now), "new connections are taken again");
 }
 
 #[test]

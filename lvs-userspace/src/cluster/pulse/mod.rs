@@ -58,6 +58,9 @@ pub enum Order {
     Failed {
         group: GroupId,
     },
+    Tidied {
+        group: GroupId,
+    },
     Standby {
         group: GroupId,
         answer: oneshot::Sender<Result<(), Refused>>,

@@ -257,6 +257,7 @@ impl Thread {
             Order::Probed { group, attempt, found, until } => node.probed(group, attempt, found, until),
             Order::Fenced { group, attempt, done } => node.fenced(group, attempt, done),
             Order::Failed { group } => node.failed(group, now),
+            Order::Tidied { group } => node.tidied(group),
             Order::Standby { group, answer } => drop(answer.send(node.standby(group, now))),
             Order::Release { group, answer } => drop(answer.send(node.release(group, now))),
             Order::Take { group, answer } => drop(answer.send(node.take(group, now))),

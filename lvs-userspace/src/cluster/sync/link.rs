@@ -19,7 +19,7 @@ use crate::cluster::reach::Addresses;
 use crate::dataplane::{FlowReader, FlowWriter, monotonic_nanoseconds};
 
 /// Between two looks for what has changed.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+pub const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Until there may be more to send.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Datagrams taken from the socket before anything else is done: as many as a sender may have under way.

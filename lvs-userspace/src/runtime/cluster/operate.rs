@@ -107,7 +107,7 @@ impl Cluster {
     async fn taken_over(&self) {
         let is_over = |status: Status| {
             let mut groups = status.groups.iter().filter(|group| self.active.contains(&group.name));
-            groups.all(|group| group.holder.is_some())
+            groups.all(|group| group.holder.as_ref().is_some_and(|holder| *holder != status.node))
         };
         while !self.describe().await.is_none_or(is_over) {
             sleep(Duration::from_millis(10)).await;

@@ -119,17 +119,6 @@ impl Cluster {
         let pulse =
             pulse.map_err(|error| Error::Cluster(format!("cannot start the thread that beats: {error}")))?;
         tokio::spawn(conflicts::follow(notices, turns_sender.clone()));
-        let steward = Steward {
-            own: node.name.clone(),
-            asks: BTreeMap::new(),
-            takeover: Arc::clone(&takeover),
-            pulse: pulse.handle(),
-            charges,
-            nodes,
-            terms: left.terms,
-            probing: probing(plan.timing.deadtime),
-            turns: turns_sender,
-        };
         let keys = Keys::new(keyring);
         let others = Others::new(&plan, node, pulse.outlook());
         others.warn();
@@ -154,6 +143,18 @@ impl Cluster {
                 .map_err(|error| Error::Cluster(format!("cannot tell connections at {here}: {error}")))
         });
         let replication = replication.transpose()?;
+        let steward = Steward {
+            own: node.name.clone(),
+            asks: BTreeMap::new(),
+            takeover: Arc::clone(&takeover),
+            pulse: pulse.handle(),
+            charges,
+            nodes,
+            terms: left.terms,
+            probing: probing(plan.timing.deadtime),
+            turns: turns_sender,
+            connections: replication.as_ref().map(|replication| replication.status.clone()),
+        };
         let ready_at_last = tokio::time::Instant::now() + plan.timing.initdead;
         let steward = tokio::spawn(async move { steward.run(received, &held).await });
         let watched =

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::report::{Names, Report, concerns, happens};
@@ -14,6 +14,7 @@ use crate::alert::Topic;
 use crate::cluster::election::{Notice, Task, Why, Wire};
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::pulse::{Handle, Order};
+use crate::cluster::sync::link::{LOOK_AGAIN, Status};
 use crate::cluster::takeover::{Answer, Claim, Probed, Probing, Takeover};
 use crate::config::model::{Fence, Group};
 use crate::dataplane::monotonic_nanoseconds;
@@ -21,6 +22,8 @@ use crate::program::{self, Program};
 
 /// Bytes of a program's output that are told when it fails.
 const OUTPUT: usize = 1024;
+/// How long the others may take to be told connections.
+const TELLING: Duration = Duration::from_secs(1);
 
 /// What has changed for the rest of the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub(super) struct Steward {
     pub(super) terms: Terms,
     pub(super) probing: Probing,
     pub(super) turns: mpsc::UnboundedSender<Turn>,
+    /// How far the others know the connections; `None` = they are not told any.
+    pub(super) connections: Option<watch::Receiver<Status>>,
 }
 
 /// What the worker of a group does next.
@@ -109,6 +114,14 @@ impl Steward {
                     if let Err(failure) = self.takeover.announce(group) {
                         warn!(%failure, "the addresses are not announced again");
                     }
+                }
+                Task::Tidy { group } => {
+                    let (connections, pulse) = (self.connections.clone(), self.pulse.clone());
+                    running.spawn(async move {
+                        // The election waits no longer.
+                        drop(timeout(TELLING, told(connections)).await);
+                        pulse.order(Order::Tidied { group });
+                    });
                 }
                 Task::Probe { group, attempt } => {
                     let (takeover, pulse, probing) =
@@ -267,6 +280,21 @@ async fn work(
             }
         };
     }
+}
+
+/// Returns when the others know all connections of now.
+async fn told(connections: Option<watch::Receiver<Status>>) {
+    let Some(mut connections) = connections else { return };
+    // What has changed is looked for in the table now and then.
+    let looked = 2 * LOOK_AGAIN;
+    let began = Instant::now();
+    sleep(looked + LOOK_AGAIN).await;
+    let is_told = |status: &Status| {
+        let lags = status.peers.iter().map(|peer| peer.sender).filter(|sender| sender.is_followed);
+        lags.map(|sender| sender.lag).all(|lag| lag + looked < began.elapsed())
+    };
+    // Nobody is told any more where this fails.
+    connections.wait_for(is_told).await.ok();
 }
 
 async fn probe(group: GroupId, attempt: u64, takeover: &Takeover, pulse: &Handle, probing: Probing) {

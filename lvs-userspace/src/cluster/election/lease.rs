@@ -98,14 +98,18 @@ impl Node {
         }
     }
 
-    /// A majority has promised the group to another director: this one's lease is of a time that it has slept
-    /// through, its clock with it.
+    /// A majority has promised the group to another director, or so many have not promised it to this one that none is left
+    /// for it: its lease is of a time that it has slept through, its clock with it.
     pub(super) fn is_outvoted(&self, index: usize, now: Duration) -> bool {
-        let group = self.group(index);
+        let (group, own, quorum) = (self.group(index), self.settings.node, self.settings.quorum());
         let heard = self.peers.iter().filter(|peer| peer.is_heard(now, self.settings.deadtime));
-        let promised: Vec<NodeId> = heard.filter_map(|peer| Some(peer.says(group)?.promise?.to)).collect();
+        let promised: Vec<Option<NodeId>> =
+            heard.filter_map(|peer| Some(peer.says(group)?.promise.map(|promise| promise.to))).collect();
         let mut others = self.settings.peers.iter();
-        others.any(|other| promised.iter().filter(|to| *to == other).count() >= self.settings.quorum())
+        let has_majority = |other| promised.iter().filter(|to| **to == Some(other)).count() >= quorum;
+        let against = promised.iter().filter(|to| **to != Some(own)).count();
+        let is_lost = !self.settings.is_weak() && self.peers.len() + 1 - against < quorum;
+        is_lost || others.any(|other| has_majority(*other))
     }
 
     /// Somebody else has a vote, for the same term or a later one.

@@ -98,9 +98,10 @@ impl Node {
         }
     }
 
-    /// A majority has promised the group to another director, or so many have not promised it to this one that none is left
-    /// for it: its lease is of a time that it has slept through, its clock with it.
-    pub(super) fn is_outvoted(&self, index: usize, now: Duration) -> bool {
+    /// A majority has promised the group to another director; or another one claims it for a later term, and so many have
+    /// not promised it to this one that no majority is left for it. Its lease is of a time that it has slept through, its
+    /// clock with it.
+    pub(super) fn is_outvoted(&self, index: usize, epoch: u64, now: Duration) -> bool {
         let (group, own, quorum) = (self.group(index), self.settings.node, self.settings.quorum());
         let heard = self.peers.iter().filter(|peer| peer.is_heard(now, self.settings.deadtime));
         let promised: Vec<Option<NodeId>> =
@@ -109,7 +110,7 @@ impl Node {
         let has_majority = |other| promised.iter().filter(|to| **to == Some(other)).count() >= quorum;
         let against = promised.iter().filter(|to| **to != Some(own)).count();
         let is_lost = !self.settings.is_weak() && self.peers.len() + 1 - against < quorum;
-        is_lost || others.any(|other| has_majority(*other))
+        (is_lost && self.is_surpassed(index, epoch, now)) || others.any(|other| has_majority(*other))
     }
 
     /// Somebody else has a vote, for the same term or a later one.

@@ -110,7 +110,7 @@ impl Node {
         if self.settings.is_weak() && self.is_surpassed(index, epoch, now) {
             return Some(Why::Superseded);
         }
-        if self.is_outvoted(index, now) {
+        if self.is_outvoted(index, epoch, now) {
             return Some(Why::Superseded);
         }
         if matches!(self.seats[index].handover, Some(Handover { why: Why::Operator, .. })) {

@@ -539,6 +539,25 @@ fn a_planned_restart_is_no_failover() {
     }
 }
 
+/// Its clock stood still during a hold, so that to it the lease goes on. One of the others holds the group, the other one
+/// has been started anew and has promised nothing it remembers: no majority for anybody, and none left for the first.
+#[test]
+fn a_lease_that_was_slept_through_ends_when_no_majority_is_left_for_it() {
+    let mut cluster = Cluster::new(3, false);
+    cluster.pass(Duration::from_secs(1), &[]);
+    cluster.isolate(0);
+    cluster.pass(Duration::from_secs(3), &[0]);
+    assert_eq!(cluster.holders(), [1]);
+    let (now, ends) = (cluster.now, cluster.now + Duration::from_secs(5));
+    let next = |number| settings(number, 3, false, &|settings| settings.life = 77);
+    cluster.nodes[0] = Node::new(next(0), &[Inherited { group: group(), epoch: 1, ends }], now);
+    cluster.nodes[2] = Node::new(next(2), &[], now);
+    cluster.leases[0] = ends;
+    cluster.cut.clear();
+    cluster.pass(Duration::from_millis(100), &[]);
+    assert_eq!(cluster.holders(), [1]);
+}
+
 #[test]
 fn a_hold_that_is_not_kept_ends() {
     let mut cluster = Cluster::new(2, true);

@@ -121,6 +121,18 @@ fn by_other(name: &str) -> bool {
     name == "other"
 }
 
+/// A dead director has the VIPs still, yet does not answer for them: its leases have ended.
+fn expect_silence_of_the_dead(network: &Network) -> Result<()> {
+    for _ in 0..20 {
+        network.client.run("ip", &["neighbour", "flush", "dev", "eth0"])?;
+        for family in Family::BOTH {
+            let answer = network.client.enter(|| Exchange::Http.once(dialled(family, HTTP_PORT)))?;
+            ensure!(by_other(&answer), "{answer} answers over {family} for a director that is dead");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_director_and_keepalived_stand_in_for_each_other() -> Result<()> {
     let network = Network::build(Shape { real_servers: 2, ..Shape::default() })?;
@@ -142,14 +154,7 @@ fn a_director_and_keepalived_stand_in_for_each_other() -> Result<()> {
     agent.kill()?;
     let took = wait_for_answers(&network, "keepalived's machine", by_other)?;
     println!("keepalived took over {took:?} after lvsd was killed");
-    // The dead one has the VIPs still, yet does not answer for them: its leases have ended.
-    for _ in 0..20 {
-        network.client.run("ip", &["neighbour", "flush", "dev", "eth0"])?;
-        for family in Family::BOTH {
-            let answer = network.client.enter(|| Exchange::Http.once(dialled(family, HTTP_PORT)))?;
-            ensure!(by_other(&answer), "{answer} answers over {family} for a director that is dead");
-        }
-    }
+    expect_silence_of_the_dead(&network)?;
 
     // It comes back, better as it is.
     agent.start_again()?;
@@ -216,13 +221,7 @@ fn the_vip_stays_at_its_virtual_mac() -> Result<()> {
     let took = wait_for_answers(&network, "keepalived's machine", by_other)?;
     println!("keepalived took over {took:?} after lvsd was killed");
     at_virtual_mac("keepalived's machine")?;
-    for _ in 0..20 {
-        network.client.run("ip", &["neighbour", "flush", "dev", "eth0"])?;
-        for family in Family::BOTH {
-            let answer = network.client.enter(|| Exchange::Http.once(dialled(family, HTTP_PORT)))?;
-            ensure!(by_other(&answer), "{answer} answers over {family} for a director that is dead");
-        }
-    }
+    expect_silence_of_the_dead(&network)?;
 
     agent.start_again()?;
     wait_for_answers(&network, "the director", by_director)?;

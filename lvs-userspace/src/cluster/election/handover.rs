@@ -7,7 +7,7 @@ use crate::cluster::identity::GroupId;
 
 /// How long the connections may take to be told; or two dead times, if that is shorter: by then one that has asked for the
 /// group and died is known to be dead.
-const LIMIT: Duration = Duration::from_secs(1);
+pub const TELLING: Duration = Duration::from_secs(1);
 
 /// On the way to another director.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Node {
                 self.order(Task::Tidy { group });
             }
             Some(Handover { since, is_told, .. })
-                if is_told || now.saturating_sub(since) >= LIMIT.min(2 * self.settings.deadtime) =>
+                if is_told || now.saturating_sub(since) >= TELLING.min(2 * self.settings.deadtime) =>
             {
                 self.give_up(index, why, now);
             }

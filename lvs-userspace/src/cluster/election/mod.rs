@@ -28,6 +28,7 @@ mod tests;
 use std::time::Duration;
 
 pub use attempt::Wire;
+pub use handover::TELLING;
 pub use hold::Refused;
 pub use output::{Notice, Output, Task, Why};
 pub use peer::Received;

@@ -10,8 +10,8 @@ use tracing::{error, warn};
 use super::Cluster;
 use super::steward::Turn;
 use crate::cluster::election::Refused;
-use crate::cluster::identity::GroupId;
-use crate::cluster::pulse::{Order, Status};
+use crate::cluster::identity::{GroupId, NodeId};
+use crate::cluster::pulse::{Order, Outlook, Status};
 use crate::runtime::Error;
 
 /// How long others may still send here what is another director's now: a neighbour table takes no news for a second
@@ -91,27 +91,26 @@ impl Cluster {
     /// Gives everything up, and beats until others have it and are known for it: without the vote of this director
     /// another one would first have to miss it.
     async fn leave(&self) {
-        let is_heard =
-            self.describe().await.is_some_and(|status| status.peers.iter().any(|peer| peer.is_alive));
+        let status = self.describe().await;
         if timeout(PATIENCE * self.plan.timing.deadtime, self.ask(Order::Leave)).await.is_err() {
             warn!("nothing was handed over: the others take it after the dead time");
         }
-        if is_heard && self.is_active() {
+        let Some(Status { node, peers, .. }) = status else { return };
+        if self.is_active() && peers.iter().any(|peer| peer.is_alive) {
             // There may be nobody who can take it.
-            timeout(HANDING_OVER, self.taken_over()).await.ok();
+            timeout(HANDING_OVER, self.taken_over(NodeId::of(&node))).await.ok();
             sleep(LINGER).await;
         }
     }
 
-    /// Returns when others claim all groups that were held here.
-    async fn taken_over(&self) {
-        let is_over = |status: Status| {
-            let mut groups = status.groups.iter().filter(|group| self.active.contains(&group.name));
-            groups.all(|group| group.holder.as_ref().is_some_and(|holder| *holder != status.node))
+    /// Returns when others than this director claim all groups that were held here.
+    async fn taken_over(&self, own: NodeId) {
+        let is_over = |outlook: &Outlook| {
+            let holders = self.active.iter().map(|group| outlook.holders.get(&GroupId::of(group)));
+            holders.flatten().filter(|holder| **holder != own).count() == self.active.len()
         };
-        while !self.describe().await.is_none_or(is_over) {
-            sleep(Duration::from_millis(10)).await;
-        }
+        // It fails when the thread that beats has ended, and with it what there was to wait for.
+        self.pulse.outlook().wait_for(is_over).await.ok();
     }
 }
 

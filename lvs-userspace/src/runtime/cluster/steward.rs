@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::report::{Names, Report, concerns, happens};
 use super::terms::{Term, Terms};
 use crate::alert::Topic;
-use crate::cluster::election::{Notice, Task, Why, Wire};
+use crate::cluster::election::{Notice, TELLING, Task, Why, Wire};
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::pulse::{Handle, Order};
 use crate::cluster::sync::link::{LOOK_AGAIN, Status};
@@ -22,8 +22,6 @@ use crate::program::{self, Program};
 
 /// Bytes of a program's output that are told when it fails.
 const OUTPUT: usize = 1024;
-/// How long the others may take to be told connections.
-const TELLING: Duration = Duration::from_secs(1);
 
 /// What has changed for the rest of the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,123 +1,27 @@
 //! Events in the order of time.
 
+mod event;
+mod faults;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use lvs_userspace::cluster::beat::{Beat, Fitness};
 use lvs_userspace::cluster::election::{Mode, Notice, Output, Task, Voter, Wire};
-use lvs_userspace::cluster::identity::{GroupId, NodeId};
+use lvs_userspace::cluster::identity::NodeId;
 
 use super::check::{self, Violation};
 use super::director::{Agent, Director, Lease};
 use super::fault::{Fault, Timed};
 use super::network::Network;
 use super::random::Random;
+use event::Event;
+pub(super) use event::What;
+use faults::take_back;
 
 /// From a decision to its being done, at the most: the thread may be interrupted in between.
 const WORK: Duration = Duration::from_millis(3);
-
-#[derive(Debug)]
-pub(super) enum What {
-    Tick {
-        director: usize,
-        wake: u64,
-    },
-    Arrives {
-        to: usize,
-        beat: Box<Beat>,
-    },
-    /// Outputs are carried out.
-    Work {
-        director: usize,
-        life: u64,
-    },
-    /// A director asks on the wire.
-    Question {
-        director: usize,
-        life: u64,
-        group: GroupId,
-        attempt: u64,
-    },
-    Asked {
-        by: usize,
-        to: usize,
-        group: GroupId,
-        attempt: u64,
-    },
-    /// `attempt`: of the question that it answers.
-    Answered {
-        to: usize,
-        group: GroupId,
-        attempt: Option<u64>,
-    },
-    Listened {
-        director: usize,
-        life: u64,
-        group: GroupId,
-        attempt: u64,
-    },
-    Probed {
-        director: usize,
-        life: u64,
-        group: GroupId,
-        attempt: u64,
-        found: Wire,
-        until: Duration,
-    },
-    Announces {
-        director: usize,
-        group: GroupId,
-    },
-    Fenced {
-        director: usize,
-        life: u64,
-        group: GroupId,
-        attempt: u64,
-    },
-    /// The connections of a group have been told.
-    Tidied {
-        director: usize,
-        life: u64,
-        group: GroupId,
-    },
-    Begins(usize),
-    Ends(usize),
-    /// Operators want nothing special any more.
-    Restore,
-    /// A planned restart has come to its end.
-    Restart {
-        director: usize,
-    },
-    Look,
-}
-
-#[derive(Debug)]
-struct Event {
-    time: Duration,
-    order: u64,
-    what: What,
-}
-
-impl PartialEq for Event {
-    fn eq(&self, other: &Self) -> bool {
-        (self.time, self.order) == (other.time, other.order)
-    }
-}
-
-impl Eq for Event {}
-
-impl PartialOrd for Event {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Event {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.time, self.order).cmp(&(other.time, other.order))
-    }
-}
 
 pub(super) struct World {
     pub(super) time: Duration,
@@ -425,166 +329,6 @@ impl World {
         }
     }
 
-    fn begin(&mut self, fault: Fault) {
-        self.note(|| format!("-- {fault:?}"));
-        let time = self.time;
-        match fault {
-            Fault::CutOneWay { from, to } => self.heartbeat.set_cut(from, to, true),
-            Fault::Isolate { member } => self.heartbeat.isolate(member, true),
-            Fault::Unplug { director } => {
-                self.heartbeat.isolate(director, true);
-                self.wire.isolate(director, true);
-                self.set_fit(director, false);
-            }
-            Fault::PullServiceLink { director } => {
-                self.wire.isolate(director, true);
-                self.set_fit(director, false);
-            }
-            Fault::Stop { director } => {
-                if self.directors[director].agent == Agent::Running {
-                    self.directors[director].agent = Agent::Stopped;
-                }
-            }
-            Fault::Kill { director } => self.directors[director].kill_agent(),
-            Fault::Crash { director } => self.directors[director].crash(),
-            Fault::Freeze { director } => {
-                if !self.directors[director].is_frozen {
-                    self.directors[director].is_frozen = true;
-                    self.directors[director].clock.stop(time);
-                }
-            }
-            Fault::Unsettle { director } => {
-                let score = 100 - self.random.below(3) as u16;
-                for group in 0..self.groups {
-                    let is_fit = self.directors[director].fitness[group].is_fit;
-                    self.directors[director].set_fitness(group, Fitness { is_fit, score });
-                }
-            }
-            Fault::Loss { per_mille } => self.heartbeat.loss = per_mille,
-            Fault::RestartVoter => {
-                if let Some((_, _, is_up)) = &mut self.voter {
-                    *is_up = false;
-                }
-            }
-            Fault::Standby { director } => self.operate(director, |one, now| {
-                for group in one.settings.groups.clone() {
-                    one.node.standby(group.group, now).ok();
-                }
-            }),
-            Fault::PlannedRestart { director } => self.operate(director, |one, now| {
-                let length = one.settings.deadtime * 6;
-                one.node.hold(length, now).ok();
-            }),
-        }
-    }
-
-    fn operate(&mut self, director: usize, order: impl FnOnce(&mut Director, Duration)) {
-        let time = self.time;
-        if self.directors[director].runs() {
-            let one = &mut self.directors[director];
-            let now = one.now(time);
-            order(one, now);
-            self.think(director);
-        }
-    }
-
-    fn end(&mut self, number: usize) {
-        let Timed { fault, .. } = self.faults[number];
-        self.note(|| format!("-- over: {fault:?}"));
-        let time = self.time;
-        match fault {
-            Fault::CutOneWay { from, to } => self.heartbeat.set_cut(from, to, false),
-            Fault::Isolate { member } => self.heartbeat.isolate(member, false),
-            Fault::Unplug { director } => {
-                self.heartbeat.isolate(director, false);
-                self.wire.isolate(director, false);
-                self.set_fit(director, true);
-            }
-            Fault::PullServiceLink { director } => {
-                self.wire.isolate(director, false);
-                self.set_fit(director, true);
-            }
-            Fault::Stop { director } => {
-                if self.directors[director].agent == Agent::Stopped {
-                    self.directors[director].agent = Agent::Running;
-                    self.resume(director);
-                }
-            }
-            Fault::Kill { director } | Fault::Crash { director } => self.start(director),
-            Fault::Freeze { director } => {
-                let one = &mut self.directors[director];
-                if one.is_frozen {
-                    one.is_frozen = false;
-                    one.thawed = Some(time);
-                    one.clock.go_on(time);
-                    self.check_all();
-                    self.resume(director);
-                }
-            }
-            Fault::Unsettle { director } => {
-                for group in 0..self.groups {
-                    let is_fit = self.directors[director].fitness[group].is_fit;
-                    self.directors[director].set_fitness(group, Fitness { is_fit, score: 100 });
-                }
-            }
-            Fault::Loss { .. } => self.heartbeat.loss = 0,
-            Fault::RestartVoter => {
-                let life = self.random.next();
-                let silence = self.directors[0].settings.deadtime * 6;
-                if let Some((node, voter, is_up)) = &mut self.voter {
-                    *voter = Voter::new(*node, life, silence, time);
-                    *is_up = true;
-                }
-            }
-            Fault::Standby { director } => self.operate(director, take_back),
-            Fault::PlannedRestart { .. } => {}
-        }
-    }
-
-    fn set_fit(&mut self, director: usize, is_fit: bool) {
-        for group in 0..self.groups {
-            let score = self.directors[director].fitness[group].score;
-            self.directors[director].set_fitness(group, Fitness { is_fit, score });
-        }
-        if self.directors[director].runs() {
-            self.think(director);
-        }
-    }
-
-    /// The agent begins a new life where it has none.
-    fn start(&mut self, director: usize) {
-        let life = self.random.next();
-        let time = self.time;
-        let one = &mut self.directors[director];
-        if one.agent != Agent::Killed {
-            return;
-        }
-        one.is_up = true;
-        one.start_agent(life, time);
-        self.note(|| format!("{director}: starts"));
-        if self.directors[director].runs() {
-            self.think(director);
-        }
-    }
-
-    /// It goes on where it was: what it was about to do, or what has come meanwhile, whichever is first.
-    fn resume(&mut self, director: usize) {
-        if !self.directors[director].runs() {
-            return;
-        }
-        for what in std::mem::take(&mut self.directors[director].late) {
-            self.push(self.time, what);
-        }
-        if self.random.chance(500) {
-            self.work(director);
-            self.think(director);
-        } else {
-            let life = self.directors[director].settings.life;
-            self.think(director);
-            self.push(self.time, What::Work { director, life });
-        }
-    }
-
     fn check_all(&mut self) {
         for group in 0..self.groups {
             self.check(group);
@@ -607,14 +351,5 @@ impl World {
             matches!(timed.fault, Fault::Unplug { .. } | Fault::PullServiceLink { .. } | Fault::Freeze { .. })
         });
         self.is_weak && (cuts_wire || self.is_split)
-    }
-}
-
-/// Ends what an operator has ordered.
-fn take_back(director: &mut Director, now: Duration) {
-    for group in director.settings.groups.clone() {
-        if director.node.mode(group.group) != Some(Mode::Normal) {
-            director.node.take(group.group, now).ok();
-        }
     }
 }

@@ -36,6 +36,7 @@ pub fn of_groups(groups: impl IntoIterator<Item = Vec<IpAddr>>) -> Cluster {
             hold: Duration::from_secs(5),
         },
         auto_failback: Failback::Off,
+        refresh: None,
         track: Track::default(),
         groups: groups.into_iter().enumerate().map(group).collect(),
     }

@@ -48,6 +48,20 @@ fn a_group_comes_with_announcements_and_goes() {
 }
 
 #[test]
+fn what_is_held_is_announced_again_and_again() {
+    let world = World::new();
+    world.director.enter(async || {
+        let timing = Timing { refresh: Some(Duration::from_millis(50)), ..once() };
+        let (takeover, _notices) = world.open(&[web()], timing).await;
+        let mut capture = world.capture();
+        takeover.serve(id("web")).await.unwrap();
+        for _ in 0..3 {
+            capture = expect_all(capture, Seen::round(&[V4, V6], world.director.mac("eth0"))).await;
+        }
+    });
+}
+
+#[test]
 fn nothing_is_announced_any_more_after_a_withdrawal() {
     let world = World::new();
     world.director.enter(async || {

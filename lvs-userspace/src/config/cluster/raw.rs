@@ -20,6 +20,7 @@ pub(in crate::config) type Silence = Span<10, LONGEST>;
 /// The agent's main task has work of its own, so that a shorter time would find it hung when it is busy.
 pub(in crate::config) type Watchdog = Span<1_000, 600_000>;
 pub(in crate::config) type Hold = Span<1_000, LONGEST>;
+pub(in crate::config) type Refresh = Span<1_000, 86_400_000>;
 pub(in crate::config) type Patience = Span<100, LONGEST>;
 pub(in crate::config) type Hops = Number<1, 255>;
 pub(in crate::config) type Prefix = Number<1, 128>;
@@ -66,6 +67,9 @@ record! {
         optional hold: Hold;
         /// Whether a director that is preferred takes a group back.
         default auto_failback: FailbackTime = "off";
+        /// How often addresses that are held are announced again; if left out, only when they come and after
+        /// anything that may have taught the network something else.
+        optional refresh: Refresh;
         /// What makes a director fit to serve.
         default track: Track = json!({});
         /// Addresses that move from director to director.

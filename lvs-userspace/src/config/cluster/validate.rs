@@ -57,6 +57,7 @@ pub(in crate::config) fn cluster(
         key_file: raw.key_file.value()?.0.clone(),
         timing: timing?,
         auto_failback: raw.auto_failback.value()?.0,
+        refresh: raw.refresh.optional()?.map(|span| span.0),
         track: track?,
         groups: groups?,
     })

@@ -22,6 +22,8 @@ pub struct Cluster {
     pub timing: ClusterTiming,
     /// Whether a director that was preferred takes a group back.
     pub auto_failback: Failback,
+    /// Between two announcements of addresses that are held.
+    pub refresh: Option<Duration>,
     pub track: Track,
     /// Never empty; distinct by name; no address is in two of them.
     pub groups: Vec<Group>,

@@ -64,6 +64,7 @@ fn what_is_left_out_is_as_usual() {
             hold: second(10),
         },
         auto_failback: Failback::Off,
+        refresh: None,
         track: Track::default(),
         groups: vec![group],
     };
@@ -168,6 +169,9 @@ const ROWS: &[Row] = &[
         "8:13: 30s is longer than the dead time of 20s: the warning would follow the death, at cluster.warntime; expected 20s or less",
         "9:9: 15s is shorter than the dead time of 20s, at cluster.hold; expected 20s or more: without a hold a director may be silent for as long",
     ]),
+    ("  groups:", "  refresh: 10ms\n  groups:", &[
+        "7:12: \"10ms\" is out of range, at cluster.refresh; expected a time from 1s to 1d, such as 500ms, 2s or 1m",
+    ]),
     ("  groups:", "  auto_failback: yes\n  groups:", &[
         "7:18: found the text \"yes\", at cluster.auto_failback; expected `off`, `on` (at once), or a time from 0ms to 1d, such as 500ms, 2s or 1m",
     ]),
@@ -228,7 +232,8 @@ const ROWS: &[Row] = &[
 
 /// A configuration with this cluster, every key spelled out.
 fn written(cluster: &Cluster) -> String {
-    let Cluster { node, nodes, voter, paths, port, key_file, timing, auto_failback, track, groups } = cluster;
+    let Cluster { node, nodes, voter, paths, port, key_file, timing, auto_failback, refresh, track, groups } =
+        cluster;
     let mut text = String::from("version: 1\ninterfaces: [eth0, eth1]\nservices: []\ncluster:\n");
     let mut line = |part: String| {
         text.push_str("  ");
@@ -275,6 +280,9 @@ fn written(cluster: &Cluster) -> String {
         Failback::Off => "auto_failback: off".to_owned(),
         Failback::After(time) => format!("auto_failback: {}ms", time.as_millis()),
     });
+    if let Some(refresh) = refresh {
+        line(format!("refresh: {}ms", refresh.as_millis()));
+    }
     let Track { interfaces, gateways, scripts, files } = track;
     line(format!(
         "track: {{interfaces: {interfaces:?}, gateways: {}, files: {files:?}, scripts: [{}]}}",
@@ -439,24 +447,28 @@ fn cluster() -> impl Strategy<Value = Cluster> {
                 "/[a-z./]{0,20}",
                 timing(),
                 prop_oneof![Just(Failback::Off), time(0..=86_400_000).prop_map(Failback::After)],
+                prop::option::of(time(1_000..=86_400_000)),
                 track(),
                 (0..groups).map(|number| group(number, names.clone())).collect::<Vec<_>>(),
             )
         })
-        .prop_map(|(node, nodes, voter, paths, port, key_file, timing, auto_failback, track, groups)| {
-            Cluster {
-                node,
-                nodes,
-                voter,
-                paths,
-                port,
-                key_file: key_file.into(),
-                timing,
-                auto_failback,
-                track,
-                groups,
-            }
-        })
+        .prop_map(
+            |(node, nodes, voter, paths, port, key_file, timing, auto_failback, refresh, track, groups)| {
+                Cluster {
+                    node,
+                    nodes,
+                    voter,
+                    paths,
+                    port,
+                    key_file: key_file.into(),
+                    timing,
+                    auto_failback,
+                    refresh,
+                    track,
+                    groups,
+                }
+            },
+        )
 }
 
 fn is_about_capacity(mistake: &Mistake) -> bool {

@@ -61,6 +61,7 @@ fn cluster(groups: &[&[u8]]) -> Option<Arc<Cluster>> {
             hold: second,
         },
         auto_failback: Failback::Off,
+        refresh: None,
         track: Track::default(),
         groups: groups.iter().enumerate().map(group).collect(),
     }))

@@ -61,8 +61,9 @@ impl Cluster {
         let own = NodeId::of(&node.name);
         let keyring = Keyring::load(&plan.key_file).map_err(|error| Error::Cluster(error.to_string()))?;
         let transport = Transport::open(&plan, own).map_err(|error| Error::Cluster(error.to_string()))?;
+        let timing = Timing { refresh: plan.refresh, ..Timing::default() };
         let (takeover, notices) =
-            Takeover::open(network.clone(), &left.directory, plan.groups.clone(), Timing::default()).await?;
+            Takeover::open(network.clone(), &left.directory, plan.groups.clone(), timing).await?;
         let takeover = Arc::new(takeover);
         let now = Instant::now();
         let held: Vec<GroupId> = {

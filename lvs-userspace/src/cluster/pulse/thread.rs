@@ -43,6 +43,8 @@ pub(super) struct Thread {
     keys: Keyring,
     detector: Detector,
     sources: Sources,
+    /// By path: it goes to everybody on a network, and so tells where its sender is.
+    reaches_all: Vec<bool>,
     outlook: tokio::sync::watch::Sender<Outlook>,
     watchdog: Duration,
     progress: Arc<Progress>,
@@ -65,6 +67,8 @@ impl Thread {
         outlook: tokio::sync::watch::Sender<Outlook>,
     ) -> Self {
         let now = monotonic();
+        let is_open = |kind: PathKind| matches!(kind, PathKind::Multicast | PathKind::Broadcast);
+        let reaches_all = parts.transport.paths().map(|path| is_open(path.kind)).collect();
         Self {
             node: Node::new(parts.settings, &parts.inherited, now),
             nodes: parts.nodes,
@@ -75,6 +79,7 @@ impl Thread {
             keys: parts.keys,
             detector: Detector::new(parts.warntime),
             sources: Sources::default(),
+            reaches_all,
             outlook,
             watchdog: parts.watchdog,
             progress: parts.progress,
@@ -130,6 +135,7 @@ impl Thread {
             node,
             detector,
             sources,
+            reaches_all,
             refusals,
             replayed,
             strangers,
@@ -137,8 +143,6 @@ impl Thread {
             is_hung,
             ..
         } = self;
-        let reaches_all = |kind: PathKind| matches!(kind, PathKind::Multicast | PathKind::Broadcast);
-        let open: Vec<bool> = transport.paths().map(|path| reaches_all(path.kind)).collect();
         let polled = transport.poll(timeout, |source, datagram| {
             if *is_hung {
                 return;
@@ -158,7 +162,7 @@ impl Thread {
                 // The same message on another path, mostly; how each path works is the detector's to know.
                 Received::Accepted => {
                     detector.hear(beat.sender, source.path, beat.life, beat.sequence, now);
-                    if let (Some(true), Some(from)) = (open.get(source.path), source.address) {
+                    if let (Some(true), Some(from)) = (reaches_all.get(source.path), source.address) {
                         sources.hear(beat.sender, source.path, from, now);
                     }
                 }

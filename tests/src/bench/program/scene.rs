@@ -131,6 +131,8 @@ impl Scene {
         let vips = (0..self.services).map(|service| address(&self.vip(service))).collect();
         let mut world = World::with_cluster(&services, &limits, of_groups([vips]));
         world.lease(1, HELD);
+        // A ring that another director may have served asks the table until a census has found nothing there.
+        world.settle();
         world.settings(|settings| settings.flags |= flags::FOLLOWED);
         world
     }

@@ -186,6 +186,14 @@ impl World {
         self.event(Event::Tick);
     }
 
+    /// Has control find out that no connection differs from the rings. There is none yet.
+    pub fn settle(&mut self) {
+        self.tick(2);
+        if let Some(census) = self.state.census(self.now) {
+            self.event(Event::Counted(census));
+        }
+    }
+
     /// What the resolver knows of a real server changes.
     pub fn relocate(&mut self, text: &str, change: impl FnOnce(&mut NextHop)) {
         let address = address(text);

@@ -33,6 +33,24 @@ impl Lease {
             standing::FRESH
         }
     }
+
+    /// Fresh also `later` nanoseconds after `now`.
+    #[inline(always)]
+    pub const fn is_fresh_until(&self, now: u64, later: u64) -> bool {
+        let end = if self.ends < self.fresh_until { self.ends } else { self.fresh_until };
+        now.saturating_add(later) < end
+    }
+}
+
+/// The exact clock costs nearly as much as all else that a plain packet needs, so most packets take the time of the last
+/// timer tick, which is behind. It decides only where that cannot matter; that it is not further behind, since the
+/// machine was paused or its tick stands still, is found out within a few packets.
+pub mod tick {
+    /// Nanoseconds by which the last tick is behind at the most, while all is well: two ticks of 10 ms, the longest
+    /// there are, and some.
+    pub const BEHIND: u64 = 25_000_000;
+    /// So many packets a CPU takes the tick's time before it compares it with the exact clock again.
+    pub const PACKETS: u32 = 32;
 }
 
 /// What a lease allows.
@@ -61,6 +79,15 @@ mod tests {
         let lease = Lease { ends: 100, fresh_until: 60 };
         let standings = [0, 59, 60, 99, 100, u64::MAX].map(|now| lease.standing(now));
         assert_eq!(standings, [FRESH, FRESH, STALE, STALE, NOT_HELD, NOT_HELD]);
+    }
+
+    #[test]
+    fn fresh_beyond_doubt_is_what_is_fresh_later_too() {
+        let lease = Lease { ends: 100, fresh_until: 60 };
+        assert!(lease.is_fresh_until(0, 59) && !lease.is_fresh_until(0, 60) && !lease.is_fresh_until(59, 1));
+        let mistaken = Lease { ends: 60, fresh_until: 100 };
+        assert!(mistaken.is_fresh_until(0, 59) && !mistaken.is_fresh_until(0, 60));
+        assert!(!Lease { ends: u64::MAX, fresh_until: u64::MAX }.is_fresh_until(u64::MAX - 5, 25));
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub const PROBE_FLOWS: &str = "PROBE_FLOWS";
 pub const EVENTS: &str = "EVENTS";
 /// Until when the groups of a cluster are held.
 pub const LEASES: &str = "LEASES";
+/// How many packets may yet take the last tick's time for the time.
+pub const TICK_TRUST: &str = "TICK_TRUST";
 /// To which group an address belongs.
 pub const GROUP_ADDRESSES: &str = "GROUP_ADDRESSES";
 
@@ -58,7 +60,7 @@ pub const DIRECTORS: &str = "DIRECTORS";
 pub const DECAPSULATION: &str = "DECAPSULATION";
 
 /// Every map of the director's object, in the order in which docs/bpftool.md explains them.
-pub const DIRECTOR_MAPS: [&str; 28] = [
+pub const DIRECTOR_MAPS: [&str; 29] = [
     SETTINGS,
     INTERFACES,
     SERVICES,
@@ -86,5 +88,6 @@ pub const DIRECTOR_MAPS: [&str; 28] = [
     PROBE_FLOWS,
     EVENTS,
     LEASES,
+    TICK_TRUST,
     GROUP_ADDRESSES,
 ];

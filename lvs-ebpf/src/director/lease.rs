@@ -5,12 +5,12 @@
 
 use lvs_common::address::Address;
 use lvs_common::cause::Cause;
-use lvs_common::lease::{Lease, standing};
+use lvs_common::lease::{Lease, standing, tick};
 use lvs_common::settings::flags;
 use lvs_ebpf::packet::{Leaving, Packet};
 use lvs_ebpf::parse::{self, Network};
 
-use crate::maps::{GROUP_ADDRESSES, LEASES};
+use crate::maps::{GROUP_ADDRESSES, LEASES, TICK_TRUST};
 use crate::{helpers, lookup};
 
 /// What the lease `index` allows now, one of [`standing`]. Without an index no lease is needed.
@@ -20,7 +20,7 @@ pub(crate) fn standing_of(index: u8) -> u64 {
         return standing::FRESH;
     }
     // SAFETY: any number may be asked for.
-    unsafe { lvs_lease(index as u32) }
+    unsafe { lvs_lease(index as u32, MOSTLY_BY_TICK) }
 }
 
 #[inline(always)]
@@ -33,20 +33,36 @@ pub(crate) fn check(index: u8) -> Result<(), Cause> {
     if is_held(index) { Ok(()) } else { Err(Cause::NoLease) }
 }
 
+/// Whether every look is at the exact clock, or some: see [`tick`].
+const EXACTLY: u32 = 1;
+const MOSTLY_BY_TICK: u32 = 0;
+
 /// A function of its own: the clock is a call, and packets without a lease would pay for its registers.
 ///
 /// # Safety
 /// None but that the kernel calls it so.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn lvs_lease(index: u32) -> u64 {
+unsafe extern "C" fn lvs_lease(index: u32, exactly: u32) -> u64 {
     let Some(lease) = LEASES.get_ptr_mut(index) else { return standing::NOT_HELD };
     // Read before the clock: a lease that is renewed in between counts as the old one.
     // SAFETY: numbers in a map value, which the agent changes at any time.
     let (ends, fresh_until) = unsafe {
         ((&raw const (*lease).ends).read_volatile(), (&raw const (*lease).fresh_until).read_volatile())
     };
-    Lease { ends, fresh_until }.standing(helpers::precise_nanoseconds())
+    let lease = Lease { ends, fresh_until };
+    let Some(trust) = TICK_TRUST.get_ptr_mut(0) else { return standing::NOT_HELD };
+    let tick = helpers::now_nanoseconds();
+    // SAFETY: a per-CPU value; nothing else runs on this CPU meanwhile.
+    unsafe {
+        if *trust != 0 && exactly == MOSTLY_BY_TICK && lease.is_fresh_until(tick, tick::BEHIND) {
+            *trust -= 1;
+            return standing::FRESH;
+        }
+        let now = helpers::precise_nanoseconds();
+        *trust = if now.saturating_sub(tick) < tick::BEHIND { tick::PACKETS } else { 0 };
+        lease.standing(now)
+    }
 }
 
 /// Whether some address needs a lease at all.
@@ -93,8 +109,9 @@ pub(crate) fn fence_leaving(packet: &Leaving<'_>) -> Result<(), Cause> {
 fn is_held_address(address: &Address) -> bool {
     // SAFETY: the agent replaces values whole; a reader keeps the old one until it is done.
     match unsafe { GROUP_ADDRESSES.get(address) } {
+        // By the exact clock: what is said of an address is believed for longer than a packet takes.
         // SAFETY: any number may be asked for.
-        Some(group) => (unsafe { lvs_lease(group.lease) }) != standing::NOT_HELD,
+        Some(group) => (unsafe { lvs_lease(group.lease, EXACTLY) }) != standing::NOT_HELD,
         None => true,
     }
 }

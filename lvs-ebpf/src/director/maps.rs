@@ -153,6 +153,10 @@ pub(crate) static EVENTS: RingBuf<(), 65_536> = RingBuf::new();
 #[btf_map]
 pub(crate) static LEASES: Array<Lease, { limits::LEASES as usize }> = Array::new();
 
+/// Written and read by the program: how many packets may yet take the last tick's time, see `lvs_common::lease::tick`.
+#[btf_map]
+pub(crate) static TICK_TRUST: PerCpuArray<u32, 1> = PerCpuArray::new();
+
 /// Written by the agent.
 #[btf_map]
 pub(crate) static GROUP_ADDRESSES: HashMap<

@@ -18,4 +18,5 @@ mod replication;
 mod resets;
 mod schedulers;
 mod steering;
+mod ticks;
 mod traffic;

@@ -19,6 +19,7 @@ use crate::alert::{Courier, Engine, Queue};
 use crate::cluster::state::Heard;
 use crate::config::Config;
 use crate::config::model::Forward;
+use crate::control::RingHistory;
 use crate::dataplane::monotonic_nanoseconds;
 use crate::health::pool::{Mode, Selection, ServerKey, ServiceView, What};
 use crate::health::{Change, Instruction, Journal, Notice, Pool, Supervisor};
@@ -51,7 +52,7 @@ impl Health {
     pub(super) fn new(config: Config, store: Store) -> (Self, Supervisor, Courier) {
         let mut pool = Pool::new(config, now());
         let mut engine = Engine::default();
-        if let Some(State { pool: saved, problems }) = store.load() {
+        if let Some(State { pool: saved, problems, .. }) = store.load() {
             pool.restore(saved, now());
             engine.restore(problems, now());
         }
@@ -177,6 +178,18 @@ impl Health {
         desired
     }
 
+    /// What the director that is followed has told of its rings, if one is followed.
+    pub(super) fn followed_rings(&self) -> Option<&[RingHistory]> {
+        self.desired.followed_rings()
+    }
+
+    /// Tells other directors what the rings here have become.
+    pub(super) fn tell_rings(&mut self, rings: Vec<RingHistory>) {
+        if self.desired.tell_rings(rings) {
+            self.desired.publish(|| state(&self.pool, &self.engine));
+        }
+    }
+
     /// Sets the mode of real servers; how many there are. The rest is [`Self::outcome`].
     pub(super) fn maintain(&mut self, selection: &Selection, mode: Mode) -> usize {
         self.pool.maintain(selection, mode, now())
@@ -269,7 +282,7 @@ impl Health {
 }
 
 fn state(pool: &Pool, engine: &Engine) -> State {
-    State { pool: pool.save(now()), problems: engine.save(now()) }
+    State { pool: pool.save(now()), problems: engine.save(now()), rings: Vec::new() }
 }
 
 /// Since the machine's start, so that times mean the same to the next agent.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::alert::SavedProblem;
+use crate::control::RingHistory;
 use crate::health::pool::{SAVED_VERSION, Saved};
 
 /// What is kept.
@@ -18,6 +19,9 @@ pub(super) struct State {
     /// What people were told of, and what not yet.
     #[serde(default)]
     pub(super) problems: Vec<SavedProblem>,
+    /// For other directors: here the maps have them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) rings: Vec<RingHistory>,
 }
 
 /// `state.json` in the state directory.

@@ -22,6 +22,7 @@ mod path;
 mod probes;
 mod refusal;
 mod reload;
+mod rings;
 mod router;
 mod setup;
 mod standby;

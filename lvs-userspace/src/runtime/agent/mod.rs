@@ -290,10 +290,11 @@ impl Agent {
         }
     }
 
-    fn plan_changed(&self) {
+    fn plan_changed(&mut self) {
         if let Some(cluster) = &self.cluster {
             cluster.replan(self.installed.state.snapshot());
             cluster.tell_digests(&self.installed.config.services);
+            self.tell_rings();
         }
     }
 

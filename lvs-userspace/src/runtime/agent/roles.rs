@@ -5,8 +5,9 @@ use tracing::{error, info};
 use super::Agent;
 use crate::api::model;
 use crate::cluster::state::Heard;
+use crate::control::Event;
 use crate::health::pool::{Mode, Selection};
-use crate::runtime::cluster::{Turn, Wish};
+use crate::runtime::cluster::{Cluster, Turn, Wish};
 
 impl Agent {
     pub(super) fn turned(&mut self, turn: Option<Turn>) {
@@ -44,9 +45,27 @@ impl Agent {
 
     /// Whose desired state is in force follows the role, and what was heard.
     pub(super) fn heed(&mut self) {
+        self.tell_rings();
         if let Some(cluster) = &mut self.cluster {
+            let held = cluster.held();
             let desired = self.health.heed(cluster.is_active(), cluster.heard());
             self.install(desired);
+            self.follow_rings();
+            self.handle(Event::Held(held));
+        }
+    }
+
+    /// Makes the rings here what they are at the director that is followed: after what it wants of the services, since
+    /// that decides who gets new flows.
+    fn follow_rings(&mut self) {
+        let told = self.health.followed_rings().map(<[_]>::to_vec);
+        self.handle(Event::Followed(told));
+    }
+
+    /// Tells the others what the rings here have become, while they follow this director.
+    pub(super) fn tell_rings(&mut self) {
+        if self.cluster.as_ref().is_some_and(Cluster::is_active) {
+            self.health.tell_rings(self.installed.state.history());
         }
     }
 

@@ -188,6 +188,12 @@ impl Cluster {
         !self.active.is_empty()
     }
 
+    /// The groups that are held here, by the indices of their leases: 1 for the first.
+    pub(super) fn held(&self) -> BTreeSet<u8> {
+        let numbered = (1..).zip(&self.plan.groups);
+        numbered.filter(|(_, group)| self.active.contains(&group.name)).map(|(lease, _)| lease).collect()
+    }
+
     /// The key file again, so that keys can change while it runs: [`Self::use_keys`].
     pub(super) fn read_keys(&self) -> Result<Keyring, Error> {
         Keyring::load(&self.plan.key_file).map_err(|error| Error::Cluster(error.to_string()))

@@ -125,6 +125,22 @@ mod tests {
         }
     }
 
+    /// Every few seconds another result, at one director only: as a holder it stays as good as any, else it is no better.
+    #[test]
+    fn a_server_that_flaps_for_one_director_moves_nothing() {
+        let check = Arc::new(check(1));
+        let mut experience = Experience::default();
+        experience.learn(&[change(&check, Up)], second(0));
+        for round in 2..40 {
+            let now = second(10 * round);
+            experience.learn(&[change(&check, if round % 2 == 0 { Down } else { Up })], now);
+            for later in [now, now + second(9)] {
+                assert_eq!(experience.counted(&check, Up, true, later), Up);
+                assert_eq!(experience.counted(&check, Up, false, later), Down);
+            }
+        }
+    }
+
     #[test]
     fn a_standby_is_not_believed_that_a_route_to_the_active_one_is_right() {
         let path = Some(Path::Translated { client: [198, 18, 0, 1].into() });

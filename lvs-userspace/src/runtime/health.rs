@@ -1,8 +1,9 @@
 //! The pool, the supervisor that watches for it, what people are told, and what is kept on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jiff::Zoned;
@@ -18,11 +19,11 @@ use crate::alert::period::LocalTime;
 use crate::alert::{Courier, Engine, Queue};
 use crate::cluster::state::Heard;
 use crate::config::Config;
-use crate::config::model::Forward;
+use crate::config::model::{Check, Forward};
 use crate::control::RingHistory;
 use crate::dataplane::monotonic_nanoseconds;
 use crate::health::pool::{Mode, Selection, ServerKey, ServiceView, What};
-use crate::health::{Change, Instruction, Journal, Notice, Pool, Supervisor};
+use crate::health::{Change, Experience, Instruction, Journal, Notice, Pool, Supervisor};
 
 /// Descriptors for all but probes: maps, sockets of the API, programs.
 const OTHER_DESCRIPTORS: u64 = 1_024;
@@ -39,6 +40,7 @@ pub(super) struct Health {
     courier: mpsc::UnboundedSender<Order>,
     store: Store,
     desired: Desired,
+    experience: Experience,
     /// The disk holds less than the pool knows.
     unsaved: bool,
     /// When it was written last.
@@ -65,6 +67,7 @@ impl Health {
             courier: deliver,
             store,
             desired: Desired::default(),
+            experience: Experience::default(),
             unsaved: false,
             saved: Duration::ZERO,
             instruct,
@@ -95,9 +98,12 @@ impl Health {
         self.pool.pages()
     }
 
-    /// Real servers that are up, as far as they make this director fitter.
-    pub(super) fn healthy(&self) -> usize {
-        self.pool.healthy()
+    /// What this director's own checks say of the services at these addresses, as a score up to 999. `holds`: this
+    /// director is active for them.
+    pub(super) fn score(&self, vips: &BTreeSet<IpAddr>, holds: bool) -> u16 {
+        let now = now();
+        let believed = |check: &Arc<Check>, in_force| self.experience.counted(check, in_force, holds, now);
+        self.pool.tally(vips, believed).score()
     }
 
     pub(super) fn describe(&self) -> Vec<ServiceView> {
@@ -137,6 +143,8 @@ impl Health {
         self.configure_alerts();
         self.watch();
         self.desired.watched(&self.pool);
+        let checks = self.pool.checks();
+        self.experience.keep(|check| checks.contains_key(check));
         self.tell();
         self.save();
     }
@@ -153,6 +161,7 @@ impl Health {
 
     /// What is to be installed now, if that is something else than before.
     pub(super) fn learn(&mut self, changes: Vec<Change>) -> Option<Config> {
+        self.experience.learn(&changes, now());
         let changes = self.desired.sift(changes);
         self.pool.checked(changes, now());
         self.outcome()

@@ -156,9 +156,11 @@ impl Agent {
         if let (Some(plan), Some(left)) = (&config.cluster, left) {
             let dataplane = &self.installed.dataplane;
             let flows = (dataplane.flow_reader()?, dataplane.flow_writer()?);
-            let (plan, network, healthy) = (Arc::clone(plan), self.network.clone(), self.healthy());
+            let (plan, network) = (Arc::clone(plan), self.network.clone());
+            let groups = plan.groups.iter();
+            let scores = groups.map(|group| self.health.score(&cluster::addresses(group), false)).collect();
             let snapshot = self.installed.state.snapshot();
-            let cluster = Cluster::start(plan, left, leases, network, flows, snapshot, healthy).await?;
+            let cluster = Cluster::start(plan, left, leases, network, flows, snapshot, scores).await?;
             dataplane.probes().stand_by(true);
             if let Some(own) = cluster.own() {
                 self.health.tell_through(own);
@@ -243,9 +245,8 @@ impl Agent {
                 }
                 _ = tick.tick() => {
                     self.vrrp.progress();
-                    let healthy = self.healthy();
                     if let Some(cluster) = &mut self.cluster {
-                        cluster.progress(healthy);
+                        cluster.progress(|vips, holds| self.health.score(vips, holds));
                     }
                     let desired = self.health.tick();
                     self.install(desired);
@@ -273,11 +274,6 @@ impl Agent {
         self.vrrp.end().await;
         self.health.save();
         Ok(self.installed.dataplane.close(keep_forwarding)?)
-    }
-
-    /// Real servers that take new connections, as far as they make this director fitter.
-    fn healthy(&self) -> u16 {
-        u16::try_from(self.health.healthy()).unwrap_or(u16::MAX)
     }
 
     fn handle(&mut self, event: Event) {

@@ -18,6 +18,7 @@ mod terms;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,7 @@ use crate::cluster::state::{Exchange, Heard, choose};
 use crate::cluster::sync::{Active, Directory};
 use crate::cluster::takeover::Takeover;
 use crate::cluster::vrrp::Progress;
-use crate::config::model::Cluster as Plan;
+use crate::config::model::{Cluster as Plan, Group};
 use crate::control::Snapshot;
 
 pub(super) use desired::{Desired, Own};
@@ -79,8 +80,8 @@ pub(super) struct Cluster {
     ready_at_last: tokio::time::Instant,
     /// Then in any case.
     not_after: tokio::time::Instant,
-    /// Real servers that are up, as far as they make this director fitter.
-    healthy: u16,
+    /// What the checks say of each group's services, in the order of the plan: see [`Tracker::fitness`].
+    scores: Vec<u16>,
     /// A planned restart was granted.
     is_held: bool,
     look: tokio::time::Interval,
@@ -90,11 +91,15 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// The agent's main task is at work, with so many real servers that are up.
-    pub(super) fn progress(&mut self, healthy: u16) {
+    /// The agent's main task is at work. `score`: what the checks say of the services at these addresses, where they
+    /// are held here or not.
+    pub(super) fn progress(&mut self, score: impl Fn(&BTreeSet<IpAddr>, bool) -> u16) {
         self.progress.made(Instant::now());
-        if healthy != self.healthy {
-            self.healthy = healthy;
+        let groups = self.plan.groups.iter();
+        let scores: Vec<u16> =
+            groups.map(|group| score(&addresses(group), self.active.contains(&group.name))).collect();
+        if scores != self.scores {
+            self.scores = scores;
             self.tell_fitness();
         }
     }
@@ -205,8 +210,8 @@ impl Cluster {
     }
 
     fn tell_fitness(&self) {
-        let fitness = self.tracker.fitness(self.healthy);
-        for group in &self.plan.groups {
+        for (group, score) in self.plan.groups.iter().zip(&self.scores) {
+            let fitness = self.tracker.fitness(*score);
             self.pulse.order(Order::Fitness { group: GroupId::of(&group.name), fitness });
         }
     }
@@ -216,6 +221,11 @@ impl Cluster {
         self.pulse.order(order(answer));
         received.await.ok()
     }
+}
+
+/// Of a group.
+pub(super) fn addresses(group: &Group) -> BTreeSet<IpAddr> {
+    group.addresses.iter().map(|address| address.address).collect()
 }
 
 async fn changed(exchange: Option<&mut Exchange<State>>) {

@@ -43,7 +43,7 @@ impl Cluster {
         network: Network,
         flows: (FlowReader, FlowWriter),
         snapshot: &Snapshot,
-        healthy: u16,
+        scores: Vec<u16>,
     ) -> Result<Self, Error> {
         let name = match &plan.node {
             Some(name) => name.clone(),
@@ -178,7 +178,7 @@ impl Cluster {
             is_ready: false,
             ready_at_last,
             not_after: ready_at_last + STATE_LIMIT,
-            healthy,
+            scores,
             is_held: false,
             look: look_again(),
             watched,

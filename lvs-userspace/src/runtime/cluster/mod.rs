@@ -26,9 +26,11 @@ use lvs_common::service::ServiceKey;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tracing::{info, warn};
 
 use super::Error;
 use super::store::State;
+use crate::alert::Course;
 use crate::cluster::fitness::Tracker;
 use crate::cluster::identity::GroupId;
 use crate::cluster::keys::Keyring;
@@ -122,7 +124,9 @@ impl Cluster {
                     return turn;
                 }
                 () = self.others.changed() => {
-                    if self.others.learn() {
+                    let is_new = self.others.learn();
+                    self.reports.extend(self.others.take_reports());
+                    if is_new {
                         return Some(Turn::Others);
                     }
                 }
@@ -143,7 +147,12 @@ impl Cluster {
         // A thread that does not answer has a watchdog.
         let Ok(Some(status)) = timeout(LOOK_AGAIN, self.describe()).await else { return };
         let is_complete = readiness::is_complete(&self.come(), self.is_active());
-        self.reports.extend(self.watched.look(&status, is_complete));
+        let reports = self.watched.look(&status, is_complete);
+        for Report { text, concerns } in &reports {
+            let begins = concerns.iter().any(|concern| concern.course == Course::Begins);
+            if begins { warn!("{text}") } else { info!("{text}") }
+        }
+        self.reports.extend(reports);
     }
 
     /// What the maps hold has changed, or who is active.

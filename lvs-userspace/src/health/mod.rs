@@ -8,6 +8,7 @@
 pub mod evidence;
 mod hexadecimal;
 pub mod journal;
+pub(crate) mod legible;
 pub mod pool;
 pub mod probe;
 mod schedule;

@@ -15,6 +15,8 @@ mod settings;
 mod start;
 mod steward;
 mod terms;
+#[cfg(test)]
+mod versions;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -413,6 +413,11 @@ fn the_death_of_a_director_is_told_by_the_other() -> Result<()> {
     let stands_back = "cluster www not held: does not take group www: somebody answers for its addresses";
     told(&pair, &["cluster director-2 silent: ", stands_back])?;
     called(&pair, "all that a cut tells", 6)?;
+    let log = pair.agent(1)?.log();
+    for path in ["10.9.0.2", "10.9.1.2"] {
+        let words = format!("director-1 is silent on the path from {path}");
+        ensure!(log.matches(&words).count() <= 2 && log.contains(&words), "{words}: {log}");
+    }
     pair.set_heartbeat_links(true)?;
     told(&pair, &["cluster director-2 heard: ", "cluster www held: director-2 holds group www"])?;
 

@@ -32,7 +32,7 @@ use tracing::{info, warn};
 
 use super::Error;
 use super::store::State;
-use crate::alert::Course;
+use crate::alert::{Course, Topic};
 use crate::cluster::fitness::Tracker;
 use crate::cluster::identity::GroupId;
 use crate::cluster::keys::Keyring;
@@ -151,8 +151,13 @@ impl Cluster {
         let is_complete = readiness::is_complete(&self.come(), self.is_active());
         let reports = self.watched.look(&status, is_complete);
         for Report { text, concerns } in &reports {
-            let begins = concerns.iter().any(|concern| concern.course == Course::Begins);
-            if begins { warn!("{text}") } else { info!("{text}") }
+            // Who holds a group is said in the log of that director.
+            match concerns.iter().find(|concern| concern.topic == Topic::Drift).map(|concern| concern.course)
+            {
+                Some(Course::Begins) => warn!("{text}"),
+                Some(Course::Ends | Course::Happens) => info!("{text}"),
+                None => {}
+            }
         }
         self.reports.extend(reports);
     }

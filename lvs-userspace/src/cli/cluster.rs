@@ -83,7 +83,7 @@ fn rows(peer: &PeerStatus, mut add: impl FnMut([String; 7])) {
 fn drift(group: &GroupStatus) -> Option<String> {
     (!group.differs_from.is_empty()).then(|| {
         format!(
-            "warning: group {}: services differ from those of {}\n",
+            "warning: group {}: services differ from those of {}: compare `services`, `timeouts` and `limits` of the files, and `lvsctl health`\n",
             group.name,
             group.differs_from.join(", ")
         )

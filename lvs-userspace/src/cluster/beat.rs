@@ -55,7 +55,8 @@ pub struct GroupBeat {
     /// It asks the holder to hand the group over.
     pub wants: bool,
     pub fitness: Fitness,
-    /// Of the services and rings that the group's addresses have: equal where files and state agree.
+    /// Of the services that the group's addresses have, and of who serves: equal where files and state agree. 0 = not
+    /// known.
     pub digest: u64,
 }
 

@@ -10,6 +10,7 @@ pub mod evidence;
 pub mod experience;
 mod hexadecimal;
 pub mod journal;
+pub(crate) mod legible;
 pub mod pool;
 pub mod probe;
 mod schedule;

@@ -158,6 +158,11 @@ impl Pair {
         Ok(())
     }
 
+    /// Has a director reload its file with these services, which the other director's file need not have.
+    pub fn reload(&self, index: usize, services: &str) -> Result<()> {
+        self.agent(index)?.reload(&self.configuration_with(index, services))
+    }
+
     /// `lvsd witness` on the client's machine.
     pub fn start_witness(&mut self) -> Result<()> {
         let directory = self.network.identity.directory();
@@ -266,10 +271,13 @@ impl Pair {
 
     /// The file of one director.
     fn configuration(&self, index: usize) -> String {
+        self.configuration_with(index, &self.services)
+    }
+
+    fn configuration_with(&self, index: usize, services: &str) -> String {
         let key = self.network.identity.directory().join("cluster.key");
         let mut text = format!(
-            "{}cluster:\n  node: {}\n  key_file: {}\n{}  nodes:\n",
-            self.services,
+            "{services}cluster:\n  node: {}\n  key_file: {}\n{}  nodes:\n",
             NODES[index],
             key.display(),
             self.options

@@ -56,7 +56,7 @@ pub struct GroupStatus {
     pub is_ready: bool,
     pub is_fit: bool,
     pub score: u16,
-    /// Services and rings differ from this director's at these nodes.
+    /// Services, or who serves, differ from this director's at these nodes.
     pub differs_from: Vec<String>,
 }
 

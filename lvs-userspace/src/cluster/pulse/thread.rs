@@ -112,6 +112,7 @@ impl Thread {
             self.longest_round = self.longest_round.max(now.saturating_sub(self.last_round));
             self.last_round = now;
             self.node.tick(now);
+            self.detector.look(now);
             self.carry_out();
             self.look_out(now);
         }
@@ -195,6 +196,13 @@ impl Thread {
                 .filter(|peer| self.node.alive_since(*peer, now).is_some())
                 .collect(),
             sources: settings.peers.iter().map(|peer| (*peer, self.sources.of(*peer, now))).collect(),
+            silent: self
+                .detector
+                .silent()
+                .filter_map(|(node, path)| {
+                    Some((self.name(node), self.transport.paths().nth(path)?.name.clone()))
+                })
+                .collect(),
         };
         self.outlook.send_if_modified(|former| {
             let is_new = *former != outlook;

@@ -165,7 +165,7 @@ impl Agent {
             if let Some(own) = cluster.own() {
                 self.health.tell_through(own);
             }
-            cluster.tell_digests(&self.installed.config.services);
+            cluster.tell_digests(self.health.config(), &self.installed.config);
             self.cluster = Some(cluster);
         }
         self.vrrp.configure(&self.health.config().vrrp).await
@@ -289,7 +289,7 @@ impl Agent {
     fn plan_changed(&mut self) {
         if let Some(cluster) = &self.cluster {
             cluster.replan(self.installed.state.snapshot());
-            cluster.tell_digests(&self.installed.config.services);
+            cluster.tell_digests(self.health.config(), &self.installed.config);
             self.tell_rings();
         }
     }

@@ -15,6 +15,8 @@ mod settings;
 mod start;
 mod steward;
 mod terms;
+#[cfg(test)]
+mod versions;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,9 +29,11 @@ use lvs_common::service::ServiceKey;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tracing::{info, warn};
 
 use super::Error;
 use super::store::State;
+use crate::alert::{Course, Topic};
 use crate::cluster::fitness::Tracker;
 use crate::cluster::identity::GroupId;
 use crate::cluster::keys::Keyring;
@@ -127,7 +131,9 @@ impl Cluster {
                     return turn;
                 }
                 () = self.others.changed() => {
-                    if self.others.learn() {
+                    let is_new = self.others.learn();
+                    self.reports.extend(self.others.take_reports());
+                    if is_new {
                         return Some(Turn::Others);
                     }
                 }
@@ -148,7 +154,17 @@ impl Cluster {
         // A thread that does not answer has a watchdog.
         let Ok(Some(status)) = timeout(LOOK_AGAIN, self.describe()).await else { return };
         let is_complete = readiness::is_complete(&self.come(), self.is_active());
-        self.reports.extend(self.watched.look(&status, is_complete));
+        let reports = self.watched.look(&status, is_complete);
+        for Report { text, concerns } in &reports {
+            // Who holds a group is said in the log of that director.
+            match concerns.iter().find(|concern| concern.topic == Topic::Drift).map(|concern| concern.course)
+            {
+                Some(Course::Begins) => warn!("{text}"),
+                Some(Course::Ends | Course::Happens) => info!("{text}"),
+                None => {}
+            }
+        }
+        self.reports.extend(reports);
     }
 
     /// What the maps hold has changed, or who is active.

@@ -13,6 +13,7 @@ use super::patience::STATE_LIMIT;
 use super::replication::{Keys, Replication};
 use super::settings::settings;
 use super::steward::{Charge, Steward, probing};
+use super::telling::Telling;
 use super::watched::Watched;
 use super::{Cluster, LOOK_AGAIN, conflicts};
 use crate::cluster::fitness::Tracker;
@@ -144,6 +145,11 @@ impl Cluster {
                 .map_err(|error| Error::Cluster(format!("cannot tell connections at {here}: {error}")))
         });
         let replication = replication.transpose()?;
+        let telling = replication.as_ref().map(|replication| Telling {
+            nodes: others.ids(),
+            status: replication.status.clone(),
+            outlook: pulse.outlook(),
+        });
         let steward = Steward {
             own: node.name.clone(),
             asks: BTreeMap::new(),
@@ -154,7 +160,7 @@ impl Cluster {
             terms: left.terms,
             probing: probing(plan.timing.deadtime),
             turns: turns_sender,
-            connections: replication.as_ref().map(|replication| replication.status.clone()),
+            telling,
         };
         let ready_at_last = tokio::time::Instant::now() + plan.timing.initdead;
         let steward = tokio::spawn(async move { steward.run(received, &held).await });

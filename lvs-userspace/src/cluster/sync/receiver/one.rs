@@ -46,10 +46,10 @@ impl Receiver {
 
     pub(super) fn plan_changed(&mut self, former: &Directory, directory: &Directory) {
         let Some(session) = &mut self.session else { return };
-        session.rename(directory);
-        // What was refused has to be told again. And what this director was active for until now, the other one was
-        // not asked to tell of: only another bulk can say what of it is no more.
-        if session.is_ahead || directory.has_given_up(former) {
+        let is_back = session.rename(directory);
+        // What was refused has to be told again. And what this director or a third one was active for until now, the other
+        // one was not asked to tell of: only another bulk can say what of it is no more.
+        if is_back || session.is_ahead || directory.has_given_up(former) {
             self.leave();
         }
     }

@@ -41,6 +41,8 @@ pub(super) struct Session {
 struct Name {
     key: DestinationKey,
     known: Option<Known>,
+    /// Somebody else has become active for its service since it was explained.
+    is_ceded: bool,
 }
 
 impl Session {
@@ -82,13 +84,19 @@ impl Session {
         Some((header, Body::Report { highest: self.highest, bits: self.bits }))
     }
 
-    /// Another plan.
-    pub(super) fn rename(&mut self, directory: &Directory) {
+    /// Another plan, or others are active. Whether only another session can say what is: the sender is active for a service
+    /// again that was somebody else's meanwhile.
+    pub(super) fn rename(&mut self, directory: &Directory) -> bool {
         self.told_of.clear();
+        let mut is_back = false;
         for name in self.names.iter_mut().flatten() {
             name.known = directory.find(&name.key).copied();
-            self.told_of.extend(name.known.map(|known| known.service));
+            let Some(Known { service, .. }) = name.known else { continue };
+            is_back |= name.is_ceded && directory.is_at(service, self.peer);
+            name.is_ceded |= !directory.is_told_by(service, self.peer);
+            self.told_of.extend((!name.is_ceded).then_some(service));
         }
+        is_back
     }
 
     pub(super) fn receive<T: Target>(
@@ -128,10 +136,12 @@ impl Session {
                 for (number, key) in names {
                     let known = here.directory.find(key).copied();
                     self.told_of.extend(known.map(|known| known.service));
+                    // The sender knows more than this director of who is active, or less.
+                    self.is_ahead |= known.is_some_and(|known| here.is_anothers(known.service, self.peer));
                     let length = self.names.len().max(*number as usize + 1).min(NUMBERS as usize);
                     self.names.resize(length, None);
                     if let Some(name) = self.names.get_mut(*number as usize) {
-                        *name = Some(Name { key: *key, known });
+                        *name = Some(Name { key: *key, known, is_ceded: false });
                     }
                 }
                 Ok(true)
@@ -246,10 +256,6 @@ impl Session {
                 here.remove(self.peer, strangers.drain(..))?;
             }
         }
-        // Of those that another director is expected to tell of, this one may be the one after all.
-        let is_told = |service: &u32| here.directory.is_told_by(*service, self.peer);
-        self.is_ahead |=
-            self.told_of.iter().any(|service| !is_told(service) && here.directory.is_theirs(*service));
         here.remove(self.peer, strangers.into_iter())
     }
 }

@@ -305,9 +305,14 @@ impl Session {
                     stats.entries += 1;
                 }
                 None => {
-                    let is_there = entry.is_some_and(|entry| entry.version == Control(*former).version());
-                    // It is still there, but another's to tell of, or about to go.
-                    if *former == NOTHING || (*former != UNKNOWN && is_there) {
+                    let there = entry.filter(|entry| entry.version == Control(*former).version());
+                    match there.filter(|_| *former != UNKNOWN) {
+                        // From now on another director tells of it, also of its end.
+                        Some(entry) if is_anothers(&entry, directory) => *former = NOTHING,
+                        Some(_) => continue,
+                        None => {}
+                    }
+                    if *former == NOTHING {
                         continue;
                     }
                     *cell = Cell::Empty;
@@ -347,6 +352,11 @@ impl Options {
         }
         directory.at(entry.destination, entry.generation).filter(|known| known.is_mine)
     }
+}
+
+/// Whether another director is active for the service of an entry.
+fn is_anothers(entry: &Entry, directory: &Directory) -> bool {
+    directory.at(entry.destination, entry.generation).is_some_and(|known| !known.is_mine)
 }
 
 /// Whether what was told still does: nothing has changed but the time, and that not by much.

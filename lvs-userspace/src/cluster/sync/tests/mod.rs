@@ -1,5 +1,6 @@
 mod link;
 mod model;
+mod moves;
 mod ordinary;
 mod several;
 mod wire;

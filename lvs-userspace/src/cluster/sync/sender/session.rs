@@ -108,11 +108,15 @@ impl Session {
         self.progressed = None;
     }
 
-    /// Buckets and explanations that the receiver has yet to acknowledge for the first time. Explanations after the end
-    /// of the bulk are no part of it.
+    /// Buckets and explanations that the receiver has yet to acknowledge for the first time, and datagrams from before the
+    /// bulk that may be lost. Explanations after the end of the bulk are no part of it.
     pub(super) fn left(&self) -> u32 {
+        let number = self.bulk.number();
+        let made =
+            self.outbox.iter().filter(|(_, content)| content.is_of_another_bulk(number)).count() as u32;
+        let earlier = self.flights.of_other_bulks(number) + made;
         let names = if self.is_complete { 0 } else { self.names.left() };
-        self.bulk.left().saturating_add(names)
+        self.bulk.left().saturating_add(names).saturating_add(earlier)
     }
 
     pub(super) fn lag(&self, now: Duration) -> Duration {
@@ -143,9 +147,9 @@ impl Session {
         stats.lost += landed.lost.len() as u64;
         for content in landed.lost {
             match content {
-                Content::Cells { buckets, since, .. } => {
+                Content::Cells { buckets, bulk, since } => {
                     for (bucket, said) in buckets {
-                        self.bulk.lost(bucket);
+                        self.bulk.lost(bucket, bulk);
                         self.waiting.mark_again(since, bucket);
                         for cell in (0..ENTRIES_PER_BUCKET).filter(|cell| said & 1 << cell != 0) {
                             self.told[bucket as usize * ENTRIES_PER_BUCKET + cell] = UNKNOWN;

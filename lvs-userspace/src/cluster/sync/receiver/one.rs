@@ -23,6 +23,8 @@ pub(super) struct Receiver {
     /// The session that it offers.
     offered: u64,
     session: Option<Session>,
+    /// This session was asked for since there is room again for what the one before could not hold.
+    is_second: bool,
     is_complete: bool,
     stats: ReceiverStats,
 }
@@ -35,6 +37,7 @@ impl Receiver {
             asked: None,
             offered: 0,
             session: None,
+            is_second: false,
             is_complete: false,
             stats: ReceiverStats::default(),
         }
@@ -109,9 +112,14 @@ impl Receiver {
         };
         let mut here = Here { now, target, owners, directory, stats: &mut self.stats };
         let taken = session.receive(header, body, &mut here);
-        self.is_complete |= session.is_current();
         if taken.is_err() {
             self.leave();
+        } else if session.has_room_again() && !self.is_second {
+            self.leave();
+            self.is_second = true;
+        } else if session.is_current() {
+            self.is_second = false;
+            self.is_complete = true;
         }
         taken
     }

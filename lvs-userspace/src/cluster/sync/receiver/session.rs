@@ -31,6 +31,10 @@ pub(super) struct Session {
     names: Vec<Option<Name>>,
     /// Services that the sender is active for, of those in this director's plan.
     told_of: HashSet<u32>,
+    /// Something of the bulk could not be held: no room, or another entry stood in its way.
+    is_short: bool,
+    /// What has been removed since may have made room for it.
+    has_room_again: bool,
     /// Something was told that this director's plan did not know, or expects of another director.
     pub(super) is_ahead: bool,
     tenants: Tenants,
@@ -59,6 +63,8 @@ impl Session {
             bulk: (0, 0),
             names: Vec::new(),
             told_of: HashSet::new(),
+            is_short: false,
+            has_room_again: false,
             is_ahead: false,
             tenants: Tenants::new(peer),
         }
@@ -66,6 +72,11 @@ impl Session {
 
     pub(super) const fn is_current(&self) -> bool {
         self.is_current
+    }
+
+    /// Whether another bulk might tell of connections that this one has found no room for.
+    pub(super) const fn has_room_again(&self) -> bool {
+        self.has_room_again
     }
 
     pub(super) fn stats(&self, stats: ReceiverStats) -> ReceiverStats {
@@ -153,8 +164,11 @@ impl Session {
                     // Another bulk: the sender has become active for more.
                     self.is_current = false;
                 } else if !self.is_current {
+                    let removed = here.stats.removed;
                     self.remove_strangers(here)?;
                     self.is_current = true;
+                    self.has_room_again = self.is_short && here.stats.removed > removed;
+                    self.is_short = false;
                 }
                 Ok(true)
             }
@@ -195,14 +209,17 @@ impl Session {
         let left: Vec<_> =
             gone.into_iter().filter_map(|cell| self.tenants.leave(here.owners, cell)).collect();
         here.remove(self.peer, left.into_iter())?;
-        let full = self.hold(held, here)?;
-        // Those whose room was taken by who has left only now.
-        let full = self.hold(full, here)?;
-        here.stats.full += full.len() as u64;
+        let refused = self.hold(held, here)?;
+        // Those in whose way was who has left only now.
+        let refused = self.hold(refused, here)?;
+        self.is_short |= !refused.is_empty();
+        let nonsense = refused.iter().filter(|(_, record)| record.outcome == outcome::REFUSED).count();
+        here.stats.unresolved += nonsense as u64;
+        here.stats.full += (refused.len() - nonsense) as u64;
         Ok(true)
     }
 
-    /// Has the connections of these cells held; answers those for which there was no room.
+    /// Has the connections of these cells held; answers those that could not be, as long as others are where they are.
     fn hold<T: Target>(
         &mut self,
         held: Vec<(u32, Adoption)>,
@@ -213,20 +230,21 @@ impl Session {
         }
         let (cells, mut records): (Vec<u32>, Vec<Adoption>) = held.iter().copied().unzip();
         here.target.apply(&mut records)?;
-        let mut full = Vec::new();
+        let mut refused = Vec::new();
         let mut left = Vec::new();
-        for ((cell, record), asked) in cells.into_iter().zip(records).zip(held) {
+        for ((cell, record), (_, asked)) in cells.into_iter().zip(records).zip(held) {
+            let again = (cell, Adoption { outcome: record.outcome, ..asked });
             match record.outcome {
                 outcome::INSERTED | outcome::UPDATED => {
                     let is_new = record.outcome == outcome::INSERTED;
                     *(if is_new { &mut here.stats.inserted } else { &mut here.stats.updated }) += 1;
                     left.extend(self.tenants.enter(here.owners, cell, record.place, record.version));
                 }
-                outcome::FULL => {
+                outcome::FULL | outcome::REFUSED => {
                     left.extend(self.tenants.leave(here.owners, cell));
-                    full.push(asked);
+                    refused.push(again);
                 }
-                outcome::CONTENDED => full.push(asked),
+                outcome::CONTENDED => refused.push(again),
                 _ => {
                     self.is_ahead |= record.outcome == outcome::UNKNOWN_DESTINATION;
                     here.stats.unresolved += 1;
@@ -237,7 +255,7 @@ impl Session {
         // A connection may have moved into another of these cells meanwhile.
         left.retain(|(place, version)| !self.tenants.holds(here.owners, *place, *version));
         here.remove(self.peer, left.into_iter())?;
-        Ok(full)
+        Ok(refused)
     }
 
     /// The bulk has told of everything the sender is active for: what of that it did not tell of is no more. It has

@@ -1,7 +1,9 @@
-//! What belongs to a bulk.
+//! What found no room at first, and what was lost before a bulk.
+
+use lvs_common::connection::{ENTRIES_PER_BUCKET, Entry};
 
 use super::link::{Pair, Weather};
-use super::model::{LEFT, SERVICES};
+use super::model::{LEFT, RIGHT, SERVICES, Table};
 
 const BUCKETS: u32 = 16;
 
@@ -10,6 +12,61 @@ fn pair(seed: u64, clients: u16) -> Pair {
     let mut pair = Pair::new(BUCKETS, seed);
     (0..clients).for_each(|client| pair.left.begin(pair.now, client, 0, 0));
     pair
+}
+
+/// A director returns, and has its table full of what is long over.
+#[test]
+fn what_found_no_room_is_asked_for_when_there_is_some() {
+    for seed in 0..8 {
+        let mut pair = pair(seed, 40);
+        pair.right = Table::new(RIGHT, BUCKETS, seed);
+        for client in 1000.. {
+            if pair.right.entries.iter().all(Option::is_some) {
+                break;
+            }
+            pair.right.begin(pair.now, client, 1, 0);
+        }
+        assert!(pair.run_until(|pair| pair.received().is_complete));
+        assert!(pair.received().full > 0 && pair.received().removed > 0, "{:?}", pair.received());
+        assert!(pair.agree(), "seed {seed}: {:?}", pair.received());
+        let sessions = pair.received().sessions;
+        pair.run(1000);
+        assert_eq!((pair.received().sessions, sessions), (2, 2));
+    }
+}
+
+/// There is no room, and there will be none: it is not asked for over and over.
+#[test]
+fn a_table_that_is_too_small_is_complete_with_what_it_holds() {
+    let mut pair = pair(3, 40);
+    pair.right = Table::new(RIGHT, 4, 3);
+    assert!(pair.run_until(|pair| pair.received().is_complete));
+    pair.run(1000);
+    assert_eq!(pair.received().sessions, 1);
+    assert!(pair.right.entries.iter().all(Option::is_some) && pair.received().full > 0);
+}
+
+/// The same port of a client's, dialling another port of the service: to a nat server both look the same.
+#[test]
+fn a_connection_that_stands_in_the_way_of_another_is_over() {
+    let elsewhere = |entry: &mut Entry| entry.virtual_port = 443;
+    let mut pair = pair(4, 10);
+    // From an earlier life.
+    pair.right.is_nat = true;
+    for client in 0..10 {
+        pair.right.begin(pair.now, client, 0, 0);
+    }
+    pair.right.entries.iter_mut().flatten().for_each(elsewhere);
+    assert!(pair.run_until(|pair| pair.received().is_complete));
+    assert!(pair.agree(), "{:?}", pair.received());
+    // In a cell of the left one the next takes the place of the former.
+    let place = pair.left.entries.iter().position(Option::is_some).expect("a connection");
+    let entry = pair.left.entries[place].as_mut().expect("a connection");
+    elsewhere(entry);
+    entry.version = entry.version.wrapping_add(1);
+    pair.left.marked.insert((place / ENTRIES_PER_BUCKET) as u32);
+    pair.run(100);
+    assert!(pair.agree(), "{:?}", pair.received());
 }
 
 /// What was told before the bulk began, and is lost, is a part of it.

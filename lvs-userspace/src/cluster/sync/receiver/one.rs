@@ -20,8 +20,9 @@ pub(super) struct Receiver {
     life: u64,
     /// When the sender was asked for a session.
     asked: Option<Duration>,
-    /// The session that it offers.
+    /// The session that it offers, and the buckets of its table.
     offered: u64,
+    buckets: u32,
     session: Option<Session>,
     /// This session was asked for since there is room again for what the one before could not hold.
     is_second: bool,
@@ -36,6 +37,7 @@ impl Receiver {
             life,
             asked: None,
             offered: 0,
+            buckets: 0,
             session: None,
             is_second: false,
             is_complete: false,
@@ -95,16 +97,16 @@ impl Receiver {
             self.stats.stale += 1;
             return Ok(());
         }
-        if let Body::Offer { .. } = body {
+        if let Body::Offer { buckets } = body {
             if self.session.is_none() && self.offered != header.session {
-                self.offered = header.session;
+                (self.offered, self.buckets) = (header.session, *buckets);
                 self.asked = None;
             }
             return Ok(());
         }
         if self.session.is_none() && self.offered != 0 && header.session == self.offered {
             self.stats.sessions += 1;
-            self.session = Some(Session::new(self.peer, header, now));
+            self.session = Some(Session::new(self.peer, header, self.buckets, now));
         }
         let Some(session) = self.session.as_mut().filter(|session| session.id == header.session) else {
             self.stats.stale += 1;

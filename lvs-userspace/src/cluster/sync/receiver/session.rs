@@ -22,6 +22,8 @@ pub(super) struct Session {
     peer: Peer,
     pub(super) id: u64,
     version: u8,
+    /// Of the sender's table.
+    buckets: u32,
     pub(super) heard: Duration,
     highest: u64,
     bits: u64,
@@ -50,11 +52,12 @@ struct Name {
 }
 
 impl Session {
-    pub(super) fn new(peer: Peer, header: &Header, now: Duration) -> Self {
+    pub(super) fn new(peer: Peer, header: &Header, buckets: u32, now: Duration) -> Self {
         Self {
             peer,
             id: header.session,
             version: header.version,
+            buckets,
             heard: now,
             highest: 0,
             bits: 0,
@@ -177,6 +180,10 @@ impl Session {
     }
 
     fn take_cells<T: Target>(&mut self, all: &[Told], here: &mut Here<'_, T>) -> Result<bool, MapError> {
+        // Memory is taken as cells are spoken of.
+        if all.iter().any(|told| told.bucket >= self.buckets) {
+            return Ok(false);
+        }
         let spoken = all.iter().flat_map(|told| {
             (told.bucket * ENTRIES_PER_BUCKET as u32..)
                 .zip(&told.cells)

@@ -1,7 +1,9 @@
-//! What found no room at first, and what was lost before a bulk.
+//! What found no room at first, what was lost before, and what a sender may not say.
 
 use lvs_common::connection::{ENTRIES_PER_BUCKET, Entry};
+use lvs_common::tcp_state::state;
 
+use super::super::wire::{self, Body, Cell, CellEntry, Told};
 use super::link::{Pair, Weather};
 use super::model::{LEFT, RIGHT, SERVICES, Table};
 
@@ -84,5 +86,32 @@ fn another_bulk_ends_when_what_was_lost_before_it_has_come() {
         assert!(pair.sent().bulk_left > 0);
         assert!(pair.run_until(|pair| pair.sent().bulk_left == 0));
         assert!(pair.agree(), "seed {seed}");
+    }
+}
+
+/// A number too large would cost the receiver as much memory as the largest table there may be.
+#[test]
+fn cells_beyond_the_table_that_was_offered_are_refused() {
+    let mut pair = pair(5, 10);
+    assert!(pair.run_until(|pair| pair.received().is_complete));
+    let newest =
+        pair.recorded.iter().filter_map(|datagram| wire::decode(datagram).ok()).map(|(header, _)| header);
+    let header = newest.max_by_key(|header| header.sequence).expect("a datagram");
+    let entry = CellEntry {
+        state: state::ESTABLISHED as u8,
+        is_embryonic: false,
+        client: std::net::IpAddr::from([10, 9, 9, 9]).into(),
+        client_port: 9,
+        virtual_port: None,
+        destination: 0,
+        age: 0,
+    };
+    let flows = pair.right.flows();
+    let mut cells = [Cell::Unsaid; ENTRIES_PER_BUCKET];
+    cells[0] = Cell::Entry(entry);
+    for (further, bucket) in [(1, BUCKETS), (2, wire::BUCKETS - 1)] {
+        let header = wire::Header { sequence: header.sequence + further, ..header };
+        pair.deliver(true, &wire::encode(&header, &Body::Cells(vec![Told { bucket, cells }])));
+        assert_eq!((pair.received().refused, pair.right.flows()), (further, flows.clone()));
     }
 }

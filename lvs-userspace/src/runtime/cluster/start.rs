@@ -19,7 +19,7 @@ use super::{Cluster, LOOK_AGAIN, conflicts};
 use crate::cluster::fitness::Tracker;
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::keys::Keyring;
-use crate::cluster::pulse::{Parts, Pulse};
+use crate::cluster::pulse::{Order, Parts, Pulse};
 use crate::cluster::state::{self, Exchange};
 use crate::cluster::sync::Directory;
 use crate::cluster::takeover::{Takeover, Timing};
@@ -150,6 +150,11 @@ impl Cluster {
             status: replication.status.clone(),
             outlook: pulse.outlook(),
         });
+        if let Some(telling) = telling.clone() {
+            let pulse = pulse.handle();
+            let say = move |node, is_told| pulse.order(Order::Told { node, is_told });
+            tokio::spawn(telling.follow(say));
+        }
         let steward = Steward {
             own: node.name.clone(),
             asks: BTreeMap::new(),

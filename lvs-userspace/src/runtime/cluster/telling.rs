@@ -39,6 +39,26 @@ impl Telling {
         }
     }
 
+    /// Says of each of the others whether it has been told everything, whenever that changes: at the beginning nobody has.
+    /// Until nobody is told any more.
+    pub(super) async fn follow(mut self, mut say: impl FnMut(NodeId, bool)) {
+        let mut known: Vec<Option<bool>> = vec![None; self.nodes.len()];
+        loop {
+            let told: Vec<bool> =
+                self.status.borrow_and_update().peers.iter().map(|peer| follows(&peer.sender)).collect();
+            for ((node, known), is_told) in self.nodes.iter().zip(&mut known).zip(told) {
+                if known.replace(is_told) != Some(is_told) {
+                    say(*node, is_told);
+                }
+            }
+            if self.status.changed().await.is_err() {
+                return;
+            }
+            // Under load the status changes all the time.
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
     fn is_finished(&self, elapsed: Duration) -> bool {
         let (status, outlook) = (self.status.borrow(), self.outlook.borrow());
         let mut others = self.nodes.iter().zip(&status.peers);
@@ -105,8 +125,22 @@ mod tests {
         heard.send_modify(|outlook| outlook.alive = [NodeId(1)].into());
         assert!(telling.is_finished(milliseconds(900)));
         heard.send_modify(|outlook| outlook.alive = nodes.into());
+        let (sender, mut said) = tokio::sync::mpsc::unbounded_channel();
+        let follow =
+            telling.clone().follow(move |node, is_told| sender.send((node, is_told)).expect("a receiver"));
+        let follow = tokio::spawn(follow);
         let finished = tokio::spawn(telling.finished());
         told.send_modify(|status| status.peers[1] = follows);
         tokio::time::timeout(Duration::from_secs(20), finished).await.expect("it is told").expect("no panic");
+        // A change that lasts is said once, and so is its end.
+        let mut heard = Vec::new();
+        while heard.last() != Some(&(NodeId(2), true)) {
+            heard.push(said.recv().await.expect("a word"));
+        }
+        assert!(heard.starts_with(&[(NodeId(1), true)]), "{heard:?}");
+        told.send_modify(|status| status.peers[0].sender.is_followed = false);
+        assert_eq!(said.recv().await, Some((NodeId(1), false)));
+        drop(told);
+        follow.await.expect("it ends");
     }
 }

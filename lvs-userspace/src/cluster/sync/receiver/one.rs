@@ -121,7 +121,8 @@ impl Receiver {
             self.is_second = true;
         } else if session.is_current() {
             self.is_second = false;
-            self.is_complete = true;
+            // What was refused is not here.
+            self.is_complete |= !session.is_ahead;
         }
         taken
     }

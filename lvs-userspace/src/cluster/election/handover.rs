@@ -1,7 +1,9 @@
 //! A group goes to another director in order: nothing is to be lost with it.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
+use super::peer::Peer;
 use super::{Node, Output, State, Task, Why};
 use crate::cluster::identity::GroupId;
 
@@ -45,6 +47,15 @@ impl Node {
             }
             Some(_) => {}
         }
+    }
+
+    /// Who is the first to ask for a group that is given up.
+    pub(super) fn heir(&self, index: usize, now: Duration) -> Option<&Peer> {
+        let group = self.group(index);
+        let rank = |peer: &Peer| Reverse(self.settings.rank(index, peer.node));
+        let ready = self.alive(now).filter_map(|peer| Some((peer, peer.says(group)?)));
+        let ready = ready.filter(|(_, said)| said.is_ready && said.fitness.is_fit);
+        ready.max_by_key(|(peer, said)| (said.wants, said.fitness, rank(peer))).map(|(peer, _)| peer)
     }
 
     /// All connections of a group that is handed over have been told.

@@ -12,6 +12,8 @@ pub enum Refused {
     Unknown,
     /// No other director could take it.
     Nobody,
+    /// The one that would take it has not been told all connections.
+    Untold,
     /// It is not held here.
     NotHeld,
     /// It is not ready or not fit here.
@@ -22,12 +24,13 @@ impl Node {
     /// Gives a group up to another director, and takes it again only if no other can.
     pub fn standby(&mut self, group: GroupId, now: Duration) -> Result<(), Refused> {
         let index = self.index(group).ok_or(Refused::Unknown)?;
-        let ready = self
-            .alive(now)
-            .any(|peer| peer.says(group).is_some_and(|said| said.is_ready && said.fitness.is_fit));
         let holds = self.seats[index].claim().is_some();
-        if holds && !ready {
-            return Err(Refused::Nobody);
+        if holds {
+            let heir = self.heir(index, now).ok_or(Refused::Nobody)?;
+            // An unfit director loses them anyway.
+            if !heir.is_told && self.seats[index].fitness.is_fit {
+                return Err(Refused::Untold);
+            }
         }
         self.seats[index].mode = Mode::Standby;
         if holds {

@@ -192,6 +192,12 @@ impl Node {
         self.with(group, |seat| seat.is_ready = is_ready);
     }
 
+    /// Whether another director has been told all connections of this one, and goes on being told. Without anybody who says
+    /// so all have.
+    pub fn set_told(&mut self, node: NodeId, is_told: bool) {
+        self.peers.iter_mut().filter(|peer| peer.node == node).for_each(|peer| peer.is_told = is_told);
+    }
+
     pub fn set_digest(&mut self, group: GroupId, digest: u64) {
         self.with(group, |seat| seat.digest = digest);
     }

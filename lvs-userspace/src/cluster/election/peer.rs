@@ -72,6 +72,8 @@ pub(super) struct Peer {
     /// The newest of one's own messages that it has received.
     echoed: Option<u64>,
     said: Vec<GroupBeat>,
+    /// It has been told all connections, or nobody is told any.
+    pub(super) is_told: bool,
 }
 
 impl Peer {
@@ -85,6 +87,7 @@ impl Peer {
             since: Duration::ZERO,
             echoed: None,
             said: Vec::new(),
+            is_told: true,
         }
     }
 

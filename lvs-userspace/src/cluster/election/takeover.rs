@@ -118,8 +118,10 @@ impl Node {
         }
         let group = self.group(index);
         let own = self.seats[index].fitness;
+        // Who was not told the connections gets it only where this director cannot serve them either.
         let ready: Vec<(NodeId, GroupBeat)> = self
             .alive(now)
+            .filter(|peer| peer.is_told || !own.is_fit)
             .filter_map(|peer| Some((peer.node, *peer.says(group)?)))
             .filter(|(_, said)| said.is_ready && said.fitness.is_fit)
             .collect();

@@ -43,6 +43,11 @@ pub enum Order {
         group: GroupId,
         digest: u64,
     },
+    /// Whether another director has been told all connections of this one.
+    Told {
+        node: NodeId,
+        is_told: bool,
+    },
     Probed {
         group: GroupId,
         attempt: u64,

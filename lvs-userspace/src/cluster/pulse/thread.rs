@@ -266,6 +266,7 @@ impl Thread {
             Order::Fitness { group, fitness } => node.set_fitness(group, fitness),
             Order::Ready { group, is_ready } => node.set_ready(group, is_ready),
             Order::Digest { group, digest } => node.set_digest(group, digest),
+            Order::Told { node: other, is_told } => node.set_told(other, is_told),
             Order::Probed { group, attempt, found, until } => node.probed(group, attempt, found, until),
             Order::Fenced { group, attempt, done } => node.fenced(group, attempt, done),
             Order::Failed { group } => node.failed(group, now),

@@ -129,6 +129,11 @@ impl Directory {
         self.theirs.get(&service).is_some_and(|active| active.is_none_or(|active| active == peer))
     }
 
+    /// Whether it is known that `peer` is active for this service.
+    pub(super) fn is_at(&self, service: u32, peer: Peer) -> bool {
+        self.theirs.get(&service) == Some(&Some(peer))
+    }
+
     /// Whether this director was active for a service, by `former`, that it is not active for any more.
     pub(super) fn has_given_up(&self, former: &Self) -> bool {
         former.mine.iter().any(|service| self.theirs.contains_key(service))

@@ -14,6 +14,7 @@ mod report;
 mod settings;
 mod start;
 mod steward;
+mod telling;
 mod terms;
 #[cfg(test)]
 mod versions;

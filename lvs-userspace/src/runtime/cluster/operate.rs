@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, warn};
 
 use super::Cluster;
@@ -12,6 +12,8 @@ use super::steward::Turn;
 use crate::cluster::election::Refused;
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::pulse::{Order, Outlook, Status};
+use crate::cluster::reach::Peer;
+use crate::cluster::sync::link::LOOK_AGAIN;
 use crate::runtime::Error;
 
 /// How long others may still send here what is another director's now: a neighbour table takes no news for a second
@@ -20,6 +22,8 @@ use crate::runtime::Error;
 const LINGER: Duration = Duration::from_millis(1500);
 /// How long another director may take to have what this one hands over at its end.
 const HANDING_OVER: Duration = Duration::from_secs(2);
+/// How long a command waits for directors to follow each other.
+const FOLLOWING: Duration = Duration::from_millis(500);
 /// How long a hold, or an answer of the thread that beats, is waited for in dead times.
 const PATIENCE: u32 = 2;
 
@@ -30,22 +34,37 @@ impl Cluster {
             Some(name) => vec![name],
             None => self.plan.groups.iter().map(|group| group.name.as_str()).collect(),
         };
+        let limit = Instant::now() + FOLLOWING;
         for name in groups {
-            let group = GroupId::of(name);
-            let done = self.ask(|answer| match what {
-                Wish::Standby => Order::Standby { group, answer },
-                Wish::Release => Order::Release { group, answer },
-                Wish::Take => Order::Take { group, answer },
-            });
-            match done.await {
-                Some(Ok(())) => {}
-                Some(Err(refused)) => {
-                    return Err(Error::Cluster(format!("group {name}: {}", reason(refused))));
-                }
-                None => return Err(Error::Cluster("the thread that beats has ended".to_owned())),
+            let mut done = self.order(what, name).await?;
+            // After a change of roles others are about to follow.
+            while matches!(done, Err(Refused::Untold)) && Instant::now() < limit {
+                sleep(LOOK_AGAIN).await;
+                done = self.order(what, name).await?;
             }
+            done.map_err(|refused| Error::Cluster(format!("group {name}: {}", reason(refused))))?;
         }
         Ok(())
+    }
+
+    async fn order(&self, what: Wish, name: &str) -> Result<Result<(), Refused>, Error> {
+        let group = GroupId::of(name);
+        if what == Wish::Take && self.others.holder(group).is_some_and(|holder| !self.follows(holder)) {
+            return Ok(Err(Refused::Untold));
+        }
+        let done = self.ask(|answer| match what {
+            Wish::Standby => Order::Standby { group, answer },
+            Wish::Release => Order::Release { group, answer },
+            Wish::Take => Order::Take { group, answer },
+        });
+        done.await.ok_or_else(|| Error::Cluster("the thread that beats has ended".to_owned()))
+    }
+
+    /// Whether this director has been told all connections of another one, or nobody is told any.
+    fn follows(&self, peer: Peer) -> bool {
+        let Some(replication) = &self.replication else { return true };
+        let told = replication.status.borrow().peers.get(peer.index()).map(|peer| peer.receiver);
+        told.is_some_and(|receiver| receiver.is_following && receiver.is_current)
     }
 
     /// Asks the others to wait for the next start with what is held. Whether they do.
@@ -128,6 +147,9 @@ const fn reason(refused: Refused) -> &'static str {
         Refused::Unknown => "the cluster has no such group (`lvsctl cluster` lists them)",
         Refused::Nobody => {
             "no other director is ready to take it (`lvsctl cluster`); `release` gives it up all the same"
+        }
+        Refused::Untold => {
+            "the director that would take it is not told the connections of the one that holds it, and they would break: is UDP port 695 open between them (`lvsctl cluster`)? `release`, at the holder, gives it up all the same"
         }
         Refused::NotHeld => "it is not held here",
         Refused::Unfit => "this director is not ready or not fit (`lvsctl cluster`)",

@@ -60,6 +60,10 @@ impl Others {
         self.nodes.len()
     }
 
+    pub(super) fn ids(&self) -> Vec<NodeId> {
+        self.nodes.iter().map(|(node, _)| *node).collect()
+    }
+
     pub(super) fn names(&self) -> Vec<String> {
         self.nodes.iter().map(|(_, name)| name.clone()).collect()
     }

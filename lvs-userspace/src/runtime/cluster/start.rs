@@ -13,12 +13,13 @@ use super::patience::STATE_LIMIT;
 use super::replication::{Keys, Replication};
 use super::settings::settings;
 use super::steward::{Charge, Steward, probing};
+use super::telling::Telling;
 use super::watched::Watched;
 use super::{Cluster, LOOK_AGAIN, conflicts};
 use crate::cluster::fitness::Tracker;
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::keys::Keyring;
-use crate::cluster::pulse::{Parts, Pulse};
+use crate::cluster::pulse::{Order, Parts, Pulse};
 use crate::cluster::state::{self, Exchange};
 use crate::cluster::sync::Directory;
 use crate::cluster::takeover::{Takeover, Timing};
@@ -144,6 +145,16 @@ impl Cluster {
                 .map_err(|error| Error::Cluster(format!("cannot tell connections at {here}: {error}")))
         });
         let replication = replication.transpose()?;
+        let telling = replication.as_ref().map(|replication| Telling {
+            nodes: others.ids(),
+            status: replication.status.clone(),
+            outlook: pulse.outlook(),
+        });
+        if let Some(telling) = telling.clone() {
+            let pulse = pulse.handle();
+            let say = move |node, is_told| pulse.order(Order::Told { node, is_told });
+            tokio::spawn(telling.follow(say));
+        }
         let steward = Steward {
             own: node.name.clone(),
             asks: BTreeMap::new(),
@@ -154,7 +165,7 @@ impl Cluster {
             terms: left.terms,
             probing: probing(plan.timing.deadtime),
             turns: turns_sender,
-            connections: replication.as_ref().map(|replication| replication.status.clone()),
+            telling,
         };
         let ready_at_last = tokio::time::Instant::now() + plan.timing.initdead;
         let steward = tokio::spawn(async move { steward.run(received, &held).await });

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::report::{Names, Report, concerns, happens};
+use super::telling::Telling;
 use super::terms::{Term, Terms};
 use crate::alert::Topic;
 use crate::cluster::election::{Notice, TELLING, Task, Why, Wire};
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::pulse::{Handle, Order};
-use crate::cluster::sync::link::{LOOK_AGAIN, Status};
 use crate::cluster::takeover::{Answer, Claim, Probed, Probing, Takeover};
 use crate::config::model::{Fence, Group};
 use crate::dataplane::monotonic_nanoseconds;
@@ -64,7 +64,7 @@ pub(super) struct Steward {
     pub(super) probing: Probing,
     pub(super) turns: mpsc::UnboundedSender<Turn>,
     /// How far the others know the connections; `None` = they are not told any.
-    pub(super) connections: Option<watch::Receiver<Status>>,
+    pub(super) telling: Option<Telling>,
 }
 
 /// What the worker of a group does next.
@@ -114,10 +114,12 @@ impl Steward {
                     }
                 }
                 Task::Tidy { group } => {
-                    let (connections, pulse) = (self.connections.clone(), self.pulse.clone());
+                    let (telling, pulse) = (self.telling.clone(), self.pulse.clone());
                     running.spawn(async move {
-                        // The election waits no longer.
-                        drop(timeout(TELLING, told(connections)).await);
+                        if let Some(telling) = telling {
+                            // The election waits no longer.
+                            drop(timeout(TELLING, telling.finished()).await);
+                        }
                         pulse.order(Order::Tidied { group });
                     });
                 }
@@ -278,21 +280,6 @@ async fn work(
             }
         };
     }
-}
-
-/// Returns when the others know all connections of now.
-async fn told(connections: Option<watch::Receiver<Status>>) {
-    let Some(mut connections) = connections else { return };
-    // What has changed is looked for in the table now and then.
-    let looked = 2 * LOOK_AGAIN;
-    let began = Instant::now();
-    sleep(looked + LOOK_AGAIN).await;
-    let is_told = |status: &Status| {
-        let lags = status.peers.iter().map(|peer| peer.sender).filter(|sender| sender.is_followed);
-        lags.map(|sender| sender.lag).all(|lag| lag + looked < began.elapsed())
-    };
-    // Nobody is told any more where this fails.
-    connections.wait_for(is_told).await.ok();
 }
 
 async fn probe(group: GroupId, attempt: u64, takeover: &Takeover, pulse: &Handle, probing: Probing) {

@@ -154,3 +154,55 @@ fn a_handover_is_called_off_when_the_other_director_dies() {
     });
     assert!(fresh_until > Some(cluster.now), "new connections are taken again");
 }
+
+/// Its beats are heard, and nothing else of it: what goes to it in order would lose its connections.
+#[test]
+fn nothing_goes_in_order_to_a_director_that_was_not_told_the_connections() {
+    let mut cluster = Cluster::with(2, true, |settings| settings.failback = Some(Duration::from_secs(1)));
+    cluster.pass(Duration::from_secs(1), &[]);
+    cluster.nodes[0].set_told(id(1), false);
+    assert_eq!(cluster.nodes[0].standby(group(), cluster.now), Err(Refused::Untold));
+    cluster.nodes[1].take(group(), cluster.now).unwrap();
+    cluster.nodes[1].set_fitness(group(), Fitness { is_fit: true, score: 200 });
+    cluster.pass(Duration::from_secs(20), &[]);
+    assert_eq!(cluster.holders(), [0]);
+    let fresh_until = cluster.outputs.iter().rev().find_map(|(of, output)| match output {
+        Output::Lease { fresh_until, .. } if *of == 0 => Some(*fresh_until),
+        _ => None,
+    });
+    assert!(fresh_until > Some(cluster.now), "new connections are taken all the time");
+    // It goes when it was told.
+    cluster.nodes[0].set_told(id(1), true);
+    cluster.pass(Duration::from_millis(200), &[]);
+    assert_eq!(cluster.holders(), [1]);
+}
+
+/// A director that cannot serve them loses the connections anyway; and nobody knows those of one that is dead.
+#[test]
+fn a_group_that_cannot_be_served_goes_also_to_one_that_was_not_told() {
+    for is_dead in [false, true] {
+        let mut cluster = Cluster::new(2, true);
+        cluster.pass(Duration::from_secs(1), &[]);
+        cluster.nodes[0].set_told(id(1), false);
+        if is_dead {
+            cluster.pass(Duration::from_secs(2), &[0]);
+        } else {
+            cluster.nodes[0].set_fitness(group(), Fitness { is_fit: false, score: 0 });
+            cluster.pass(Duration::from_millis(100), &[]);
+        }
+        assert_eq!(cluster.holders(), [1]);
+        cluster.nodes[1].set_told(id(0), false);
+        assert_eq!(cluster.nodes[1].release(group(), cluster.now), Ok(()), "an operator may all the same");
+    }
+}
+
+/// The one that was not told is not the one that would take it.
+#[test]
+fn an_operator_is_refused_for_the_next_holder_only() {
+    let mut cluster = Cluster::new(3, true);
+    cluster.pass(Duration::from_secs(1), &[]);
+    cluster.nodes[0].set_told(id(2), false);
+    assert_eq!(cluster.nodes[0].standby(group(), cluster.now), Ok(()));
+    cluster.pass(Duration::from_millis(200), &[]);
+    assert_eq!(cluster.holders(), [1]);
+}

@@ -103,6 +103,11 @@ impl Receivers {
 }
 
 impl<T: Target> Here<'_, T> {
+    /// Whether another director than `peer` is expected to tell of a service.
+    fn is_anothers(&self, service: u32, peer: Peer) -> bool {
+        self.directory.is_theirs(service) && !self.directory.is_told_by(service, peer)
+    }
+
     /// Removes entries, by place and version. One of a service that `peer` does not tell of stays, whatever it says: it
     /// may have been told of by that one until a moment ago.
     fn remove(&mut self, peer: Peer, entries: impl Iterator<Item = (u32, u16)>) -> Result<(), MapError> {

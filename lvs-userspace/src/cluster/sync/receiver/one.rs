@@ -20,9 +20,12 @@ pub(super) struct Receiver {
     life: u64,
     /// When the sender was asked for a session.
     asked: Option<Duration>,
-    /// The session that it offers.
+    /// The session that it offers, and the buckets of its table.
     offered: u64,
+    buckets: u32,
     session: Option<Session>,
+    /// This session was asked for since there is room again for what the one before could not hold.
+    is_second: bool,
     is_complete: bool,
     stats: ReceiverStats,
 }
@@ -34,7 +37,9 @@ impl Receiver {
             life,
             asked: None,
             offered: 0,
+            buckets: 0,
             session: None,
+            is_second: false,
             is_complete: false,
             stats: ReceiverStats::default(),
         }
@@ -46,10 +51,10 @@ impl Receiver {
 
     pub(super) fn plan_changed(&mut self, former: &Directory, directory: &Directory) {
         let Some(session) = &mut self.session else { return };
-        session.rename(directory);
-        // What was refused has to be told again. And what this director was active for until now, the other one was
-        // not asked to tell of: only another bulk can say what of it is no more.
-        if session.is_ahead || directory.has_given_up(former) {
+        let is_back = session.rename(directory);
+        // What was refused has to be told again. And what this director or a third one was active for until now, the other
+        // one was not asked to tell of: only another bulk can say what of it is no more.
+        if is_back || session.is_ahead || directory.has_given_up(former) {
             self.leave();
         }
     }
@@ -92,16 +97,16 @@ impl Receiver {
             self.stats.stale += 1;
             return Ok(());
         }
-        if let Body::Offer { .. } = body {
+        if let Body::Offer { buckets } = body {
             if self.session.is_none() && self.offered != header.session {
-                self.offered = header.session;
+                (self.offered, self.buckets) = (header.session, *buckets);
                 self.asked = None;
             }
             return Ok(());
         }
         if self.session.is_none() && self.offered != 0 && header.session == self.offered {
             self.stats.sessions += 1;
-            self.session = Some(Session::new(self.peer, header, now));
+            self.session = Some(Session::new(self.peer, header, self.buckets, now));
         }
         let Some(session) = self.session.as_mut().filter(|session| session.id == header.session) else {
             self.stats.stale += 1;
@@ -109,9 +114,15 @@ impl Receiver {
         };
         let mut here = Here { now, target, owners, directory, stats: &mut self.stats };
         let taken = session.receive(header, body, &mut here);
-        self.is_complete |= session.is_current();
         if taken.is_err() {
             self.leave();
+        } else if session.has_room_again() && !self.is_second {
+            self.leave();
+            self.is_second = true;
+        } else if session.is_current() {
+            self.is_second = false;
+            // What was refused is not here.
+            self.is_complete |= !session.is_ahead;
         }
         taken
     }

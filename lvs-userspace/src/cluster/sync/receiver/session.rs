@@ -22,6 +22,8 @@ pub(super) struct Session {
     peer: Peer,
     pub(super) id: u64,
     version: u8,
+    /// Of the sender's table.
+    buckets: u32,
     pub(super) heard: Duration,
     highest: u64,
     bits: u64,
@@ -31,6 +33,10 @@ pub(super) struct Session {
     names: Vec<Option<Name>>,
     /// Services that the sender is active for, of those in this director's plan.
     told_of: HashSet<u32>,
+    /// Something of the bulk could not be held: no room, or another entry stood in its way.
+    is_short: bool,
+    /// What has been removed since may have made room for it.
+    has_room_again: bool,
     /// Something was told that this director's plan did not know, or expects of another director.
     pub(super) is_ahead: bool,
     tenants: Tenants,
@@ -41,14 +47,17 @@ pub(super) struct Session {
 struct Name {
     key: DestinationKey,
     known: Option<Known>,
+    /// Somebody else has become active for its service since it was explained.
+    is_ceded: bool,
 }
 
 impl Session {
-    pub(super) fn new(peer: Peer, header: &Header, now: Duration) -> Self {
+    pub(super) fn new(peer: Peer, header: &Header, buckets: u32, now: Duration) -> Self {
         Self {
             peer,
             id: header.session,
             version: header.version,
+            buckets,
             heard: now,
             highest: 0,
             bits: 0,
@@ -57,6 +66,8 @@ impl Session {
             bulk: (0, 0),
             names: Vec::new(),
             told_of: HashSet::new(),
+            is_short: false,
+            has_room_again: false,
             is_ahead: false,
             tenants: Tenants::new(peer),
         }
@@ -64,6 +75,11 @@ impl Session {
 
     pub(super) const fn is_current(&self) -> bool {
         self.is_current
+    }
+
+    /// Whether another bulk might tell of connections that this one has found no room for.
+    pub(super) const fn has_room_again(&self) -> bool {
+        self.has_room_again
     }
 
     pub(super) fn stats(&self, stats: ReceiverStats) -> ReceiverStats {
@@ -82,13 +98,19 @@ impl Session {
         Some((header, Body::Report { highest: self.highest, bits: self.bits }))
     }
 
-    /// Another plan.
-    pub(super) fn rename(&mut self, directory: &Directory) {
+    /// Another plan, or others are active. Whether only another session can say what is: the sender is active for a service
+    /// again that was somebody else's meanwhile.
+    pub(super) fn rename(&mut self, directory: &Directory) -> bool {
         self.told_of.clear();
+        let mut is_back = false;
         for name in self.names.iter_mut().flatten() {
             name.known = directory.find(&name.key).copied();
-            self.told_of.extend(name.known.map(|known| known.service));
+            let Some(Known { service, .. }) = name.known else { continue };
+            is_back |= name.is_ceded && directory.is_at(service, self.peer);
+            name.is_ceded |= !directory.is_told_by(service, self.peer);
+            self.told_of.extend((!name.is_ceded).then_some(service));
         }
+        is_back
     }
 
     pub(super) fn receive<T: Target>(
@@ -128,10 +150,12 @@ impl Session {
                 for (number, key) in names {
                     let known = here.directory.find(key).copied();
                     self.told_of.extend(known.map(|known| known.service));
+                    // The sender knows more than this director of who is active, or less.
+                    self.is_ahead |= known.is_some_and(|known| here.is_anothers(known.service, self.peer));
                     let length = self.names.len().max(*number as usize + 1).min(NUMBERS as usize);
                     self.names.resize(length, None);
                     if let Some(name) = self.names.get_mut(*number as usize) {
-                        *name = Some(Name { key: *key, known });
+                        *name = Some(Name { key: *key, known, is_ceded: false });
                     }
                 }
                 Ok(true)
@@ -143,8 +167,11 @@ impl Session {
                     // Another bulk: the sender has become active for more.
                     self.is_current = false;
                 } else if !self.is_current {
+                    let removed = here.stats.removed;
                     self.remove_strangers(here)?;
                     self.is_current = true;
+                    self.has_room_again = self.is_short && here.stats.removed > removed;
+                    self.is_short = false;
                 }
                 Ok(true)
             }
@@ -153,6 +180,10 @@ impl Session {
     }
 
     fn take_cells<T: Target>(&mut self, all: &[Told], here: &mut Here<'_, T>) -> Result<bool, MapError> {
+        // Memory is taken as cells are spoken of.
+        if all.iter().any(|told| told.bucket >= self.buckets) {
+            return Ok(false);
+        }
         let spoken = all.iter().flat_map(|told| {
             (told.bucket * ENTRIES_PER_BUCKET as u32..)
                 .zip(&told.cells)
@@ -185,14 +216,17 @@ impl Session {
         let left: Vec<_> =
             gone.into_iter().filter_map(|cell| self.tenants.leave(here.owners, cell)).collect();
         here.remove(self.peer, left.into_iter())?;
-        let full = self.hold(held, here)?;
-        // Those whose room was taken by who has left only now.
-        let full = self.hold(full, here)?;
-        here.stats.full += full.len() as u64;
+        let refused = self.hold(held, here)?;
+        // Those in whose way was who has left only now.
+        let refused = self.hold(refused, here)?;
+        self.is_short |= !refused.is_empty();
+        let nonsense = refused.iter().filter(|(_, record)| record.outcome == outcome::REFUSED).count();
+        here.stats.unresolved += nonsense as u64;
+        here.stats.full += (refused.len() - nonsense) as u64;
         Ok(true)
     }
 
-    /// Has the connections of these cells held; answers those for which there was no room.
+    /// Has the connections of these cells held; answers those that could not be, as long as others are where they are.
     fn hold<T: Target>(
         &mut self,
         held: Vec<(u32, Adoption)>,
@@ -203,20 +237,21 @@ impl Session {
         }
         let (cells, mut records): (Vec<u32>, Vec<Adoption>) = held.iter().copied().unzip();
         here.target.apply(&mut records)?;
-        let mut full = Vec::new();
+        let mut refused = Vec::new();
         let mut left = Vec::new();
-        for ((cell, record), asked) in cells.into_iter().zip(records).zip(held) {
+        for ((cell, record), (_, asked)) in cells.into_iter().zip(records).zip(held) {
+            let again = (cell, Adoption { outcome: record.outcome, ..asked });
             match record.outcome {
                 outcome::INSERTED | outcome::UPDATED => {
                     let is_new = record.outcome == outcome::INSERTED;
                     *(if is_new { &mut here.stats.inserted } else { &mut here.stats.updated }) += 1;
                     left.extend(self.tenants.enter(here.owners, cell, record.place, record.version));
                 }
-                outcome::FULL => {
+                outcome::FULL | outcome::REFUSED => {
                     left.extend(self.tenants.leave(here.owners, cell));
-                    full.push(asked);
+                    refused.push(again);
                 }
-                outcome::CONTENDED => full.push(asked),
+                outcome::CONTENDED => refused.push(again),
                 _ => {
                     self.is_ahead |= record.outcome == outcome::UNKNOWN_DESTINATION;
                     here.stats.unresolved += 1;
@@ -227,7 +262,7 @@ impl Session {
         // A connection may have moved into another of these cells meanwhile.
         left.retain(|(place, version)| !self.tenants.holds(here.owners, *place, *version));
         here.remove(self.peer, left.into_iter())?;
-        Ok(full)
+        Ok(refused)
     }
 
     /// The bulk has told of everything the sender is active for: what of that it did not tell of is no more. It has
@@ -246,10 +281,6 @@ impl Session {
                 here.remove(self.peer, strangers.drain(..))?;
             }
         }
-        // Of those that another director is expected to tell of, this one may be the one after all.
-        let is_told = |service: &u32| here.directory.is_told_by(*service, self.peer);
-        self.is_ahead |=
-            self.told_of.iter().any(|service| !is_told(service) && here.directory.is_theirs(*service));
         here.remove(self.peer, strangers.into_iter())
     }
 }

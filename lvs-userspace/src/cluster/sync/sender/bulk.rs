@@ -4,7 +4,7 @@ use super::super::marks::Marks;
 
 #[derive(Debug)]
 pub(super) struct Bulk {
-    /// Counts the bulks of a session: what was told during an earlier one is no part of this one.
+    /// Counts the bulks of a session: what has arrived of an earlier one is no part of this one, but what is lost of it is.
     number: u32,
     left: Marks,
     /// Of those that are left: told, and neither acknowledged nor lost.
@@ -53,8 +53,11 @@ impl Bulk {
         }
     }
 
-    /// It will be told again.
-    pub(super) fn lost(&mut self, bucket: u32) {
+    /// What was told during bulk `number` will be told again: during this one, if it is another.
+    pub(super) fn lost(&mut self, bucket: u32, number: u32) {
         self.under_way.clear(bucket);
+        if !self.is(number) {
+            self.left.set(bucket);
+        }
     }
 }

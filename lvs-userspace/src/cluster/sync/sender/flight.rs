@@ -22,6 +22,11 @@ pub(super) enum Content {
 }
 
 impl Content {
+    /// It tells of cells, and was made during another bulk than this.
+    pub(super) const fn is_of_another_bulk(&self, than: u32) -> bool {
+        matches!(self, Self::Cells { bulk, .. } if *bulk != than)
+    }
+
     /// Since when the oldest change may have been waiting that it tells of.
     pub(super) const fn since(&self) -> Option<Duration> {
         match self {
@@ -61,6 +66,11 @@ impl Flights {
 
     pub(super) fn add(&mut self, sequence: u64, sent: Duration, content: Content) {
         self.flights.push_back(Flight { sequence, sent, content });
+    }
+
+    /// Datagrams under way that tell of cells and are of another bulk than this.
+    pub(super) fn of_other_bulks(&self, than: u32) -> u32 {
+        self.flights.iter().filter(|flight| flight.content.is_of_another_bulk(than)).count() as u32
     }
 
     /// Since when the oldest change may have been waiting of those that are under way.

@@ -115,8 +115,8 @@ impl Senders {
         self.senders.iter_mut().for_each(|sender| sender.mark(now, bucket));
     }
 
-    /// The directory has taken the place of `former`: everything is compared with what was told. Where this director
-    /// has given services up, other sessions tell what it still is active for.
+    /// The directory has taken the place of `former`: everything is compared with what was told. Of services that this
+    /// director has given up nothing is said any more.
     pub fn plan_changed(&mut self, now: Duration, former: &Directory, directory: &Directory) {
         self.is_active = directory.is_active();
         self.senders.iter_mut().for_each(|sender| sender.plan_changed(now, former, directory));

@@ -64,9 +64,6 @@ impl Sender {
     }
 
     pub(super) fn plan_changed(&mut self, now: Duration, former: &Directory, directory: &Directory) {
-        if directory.has_given_up(former) {
-            self.session = None;
-        }
         if let Some(session) = &mut self.session {
             session.begin_again(now, directory);
             if directory.has_taken(former) {

@@ -108,11 +108,15 @@ impl Session {
         self.progressed = None;
     }
 
-    /// Buckets and explanations that the receiver has yet to acknowledge for the first time. Explanations after the end
-    /// of the bulk are no part of it.
+    /// Buckets and explanations that the receiver has yet to acknowledge for the first time, and datagrams from before the
+    /// bulk that may be lost. Explanations after the end of the bulk are no part of it.
     pub(super) fn left(&self) -> u32 {
+        let number = self.bulk.number();
+        let made =
+            self.outbox.iter().filter(|(_, content)| content.is_of_another_bulk(number)).count() as u32;
+        let earlier = self.flights.of_other_bulks(number) + made;
         let names = if self.is_complete { 0 } else { self.names.left() };
-        self.bulk.left().saturating_add(names)
+        self.bulk.left().saturating_add(names).saturating_add(earlier)
     }
 
     pub(super) fn lag(&self, now: Duration) -> Duration {
@@ -143,9 +147,9 @@ impl Session {
         stats.lost += landed.lost.len() as u64;
         for content in landed.lost {
             match content {
-                Content::Cells { buckets, since, .. } => {
+                Content::Cells { buckets, bulk, since } => {
                     for (bucket, said) in buckets {
-                        self.bulk.lost(bucket);
+                        self.bulk.lost(bucket, bulk);
                         self.waiting.mark_again(since, bucket);
                         for cell in (0..ENTRIES_PER_BUCKET).filter(|cell| said & 1 << cell != 0) {
                             self.told[bucket as usize * ENTRIES_PER_BUCKET + cell] = UNKNOWN;
@@ -305,9 +309,14 @@ impl Session {
                     stats.entries += 1;
                 }
                 None => {
-                    let is_there = entry.is_some_and(|entry| entry.version == Control(*former).version());
-                    // It is still there, but another's to tell of, or about to go.
-                    if *former == NOTHING || (*former != UNKNOWN && is_there) {
+                    let there = entry.filter(|entry| entry.version == Control(*former).version());
+                    match there.filter(|_| *former != UNKNOWN) {
+                        // From now on another director tells of it, also of its end.
+                        Some(entry) if is_anothers(&entry, directory) => *former = NOTHING,
+                        Some(_) => continue,
+                        None => {}
+                    }
+                    if *former == NOTHING {
                         continue;
                     }
                     *cell = Cell::Empty;
@@ -347,6 +356,11 @@ impl Options {
         }
         directory.at(entry.destination, entry.generation).filter(|known| known.is_mine)
     }
+}
+
+/// Whether another director is active for the service of an entry.
+fn is_anothers(entry: &Entry, directory: &Directory) -> bool {
+    directory.at(entry.destination, entry.generation).is_some_and(|known| !known.is_mine)
 }
 
 /// Whether what was told still does: nothing has changed but the time, and that not by much.

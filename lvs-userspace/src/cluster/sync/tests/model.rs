@@ -25,6 +25,11 @@ pub(super) fn service_key(service: u32) -> ServiceKey {
     ServiceKey::new(IpAddr::from([10, 0, 0, service as u8]).into(), 80, protocol)
 }
 
+/// The number of the service that has this key.
+pub(super) fn service_of(key: &ServiceKey) -> u32 {
+    u32::from(key.address.v4_octets()[3])
+}
+
 /// The same plan with other indices: those of services begin at `service`, those of destinations at `destination`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Indices {
@@ -85,7 +90,7 @@ impl Indices {
     }
 
     pub(super) fn directory_of(&self, services: u32, mine: impl Fn(u32) -> bool) -> Directory {
-        Directory::of(&self.snapshot(services), |key| mine(u32::from(key.address.v4_octets()[3])))
+        Directory::of(&self.snapshot(services), |key| mine(service_of(key)))
     }
 }
 
@@ -100,6 +105,8 @@ pub(super) struct Table {
     pub(super) entries: Vec<Option<Entry>>,
     versions: Vec<u16>,
     pub(super) marked: BTreeSet<u32>,
+    /// All servers are nat's, who could not tell two connections of one client's port apart.
+    pub(super) is_nat: bool,
     random: u64,
 }
 
@@ -111,6 +118,7 @@ impl Table {
             entries: vec![None; places],
             versions: vec![0; places],
             marked: BTreeSet::new(),
+            is_nat: false,
             random: seed,
         }
     }
@@ -301,6 +309,8 @@ impl Table {
             self.entries[place] = Some(Entry { version: self.versions[place], ..wanted });
             record.outcome = outcome::UPDATED;
             (record.place, record.version) = (place as u32, self.versions[place]);
+        } else if self.is_nat && self.entries.iter().flatten().any(|entry| is_alike(entry, &wanted)) {
+            record.outcome = outcome::REFUSED;
         } else if let Some(place) = self.store(wanted) {
             record.outcome = outcome::INSERTED;
             (record.place, record.version) = (place as u32, self.versions[place]);
@@ -308,4 +318,9 @@ impl Table {
             record.outcome = outcome::FULL;
         }
     }
+}
+
+fn is_alike(one: &Entry, other: &Entry) -> bool {
+    let seen = |entry: &Entry| (entry.client, entry.client_port, entry.destination);
+    seen(one) == seen(other)
 }

@@ -7,19 +7,19 @@ use proptest::prelude::*;
 use super::super::{
     Active, Directory, Options, Peer, ReceiverStats, Receivers, SenderStats, Senders, Step, wire,
 };
-use super::model::{DESTINATIONS, Indices, LEFT, RIGHT, SERVICES, Table};
+use super::model::{DESTINATIONS, Indices, LEFT, RIGHT, SERVICES, Table, service_of};
 
 const BUCKETS: u32 = 64;
 /// With a connection to each service they fit into the smallest table: any director may have to hold all.
 const CLIENTS: u64 = 60;
 
-struct Director {
-    table: Table,
+pub(super) struct Director {
+    pub(super) table: Table,
     senders: Senders,
     receivers: Receivers,
     directory: Directory,
     /// It is run; else what is sent to it is lost.
-    runs: bool,
+    pub(super) runs: bool,
 }
 
 struct Letter {
@@ -29,9 +29,9 @@ struct Letter {
     datagram: Vec<u8>,
 }
 
-struct Several {
-    now: Duration,
-    directors: Vec<Director>,
+pub(super) struct Several {
+    pub(super) now: Duration,
+    pub(super) directors: Vec<Director>,
     letters: Vec<Letter>,
     /// In thousandths, from and to each director.
     lost: Vec<u64>,
@@ -53,9 +53,9 @@ fn indices(of: usize) -> Indices {
     if of.is_multiple_of(2) { LEFT } else { RIGHT }
 }
 
-/// As director `own` sees it, when `active` is active for everything.
-fn directory(own: usize, active: Option<usize>) -> Directory {
-    Directory::with(&indices(own).snapshot(SERVICES), |_| match active {
+/// As director `own` sees it, when these are active, by service.
+fn directory(own: usize, active: [Option<usize>; SERVICES as usize]) -> Directory {
+    Directory::with(&indices(own).snapshot(SERVICES), |key| match active[service_of(key) as usize] {
         Some(active) if active == own => Active::Here,
         Some(active) => Active::At(peer(own, active)),
         None => Active::Unknown,
@@ -63,7 +63,7 @@ fn directory(own: usize, active: Option<usize>) -> Directory {
 }
 
 impl Several {
-    fn new(count: usize, seed: u64) -> Self {
+    pub(super) fn new(count: usize, seed: u64) -> Self {
         let others = |salt: u64| (1..count as u64).map(move |number| seed ^ salt ^ number << 32);
         let directors = (0..count).map(|own| Director {
             table: Table::new(indices(own), BUCKETS + own as u32, seed ^ own as u64),
@@ -90,8 +90,13 @@ impl Several {
         self.random >> 33
     }
 
-    /// A director hears who is active.
+    /// A director hears who is active for everything.
     fn learn(&mut self, own: usize, active: Option<usize>) {
+        self.learn_each(own, [active; SERVICES as usize]);
+    }
+
+    /// A director hears who is active, by service.
+    pub(super) fn learn_each(&mut self, own: usize, active: [Option<usize>; SERVICES as usize]) {
         let director = &mut self.directors[own];
         let former = std::mem::replace(&mut director.directory, directory(own, active));
         director.receivers.plan_changed(&former, &director.directory);
@@ -135,7 +140,7 @@ impl Several {
     }
 
     /// A millisecond passes.
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         self.now += Duration::from_millis(1);
         let now = self.now;
         let (arrived, rest) = self.letters.drain(..).partition(|letter: &Letter| letter.arrives <= now);
@@ -167,12 +172,12 @@ impl Several {
         }
     }
 
-    fn run(&mut self, milliseconds: u64) {
+    pub(super) fn run(&mut self, milliseconds: u64) {
         (0..milliseconds).for_each(|_| self.step());
     }
 
     /// Milliseconds until `condition`; `None` after 20 seconds.
-    fn run_until(&mut self, condition: impl Fn(&Self) -> bool) -> Option<u64> {
+    pub(super) fn run_until(&mut self, condition: impl Fn(&Self) -> bool) -> Option<u64> {
         (1..20_000).find(|_| {
             self.step();
             condition(self)
@@ -189,7 +194,7 @@ impl Several {
         }
     }
 
-    fn agree(&self, one: usize, other: usize) -> bool {
+    pub(super) fn agree(&self, one: usize, other: usize) -> bool {
         self.directors[one].table.flows() == self.directors[other].table.flows()
     }
 
@@ -197,11 +202,11 @@ impl Several {
         (0..self.directors.len()).all(|other| self.agree(with, other))
     }
 
-    fn sent(&self, from: usize, to: usize) -> SenderStats {
+    pub(super) fn sent(&self, from: usize, to: usize) -> SenderStats {
         self.directors[from].senders.stats(self.now, peer(from, to)).expect("a director")
     }
 
-    fn received(&self, from: usize, at: usize) -> ReceiverStats {
+    pub(super) fn received(&self, from: usize, at: usize) -> ReceiverStats {
         self.directors[at].receivers.stats(peer(at, from)).expect("a director")
     }
 }

@@ -17,6 +17,8 @@ pub mod echo;
 pub mod fault;
 pub mod flows;
 pub mod gap;
+pub mod hang;
+pub mod hog;
 pub mod identity;
 pub mod interrupt;
 pub mod load;

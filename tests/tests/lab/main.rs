@@ -28,3 +28,4 @@ mod standby;
 mod three;
 mod voter;
 mod vrrp;
+mod watchdog;

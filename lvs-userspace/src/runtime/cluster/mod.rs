@@ -19,7 +19,7 @@ mod watched;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lvs_common::address::Address;
 use lvs_common::service::ServiceKey;
@@ -90,9 +90,13 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// The agent's main task is at work, with so many real servers that are up.
-    pub(super) fn progress(&mut self, healthy: u16) {
-        self.progress.made(Instant::now());
+    /// Where the agent's main task says that it is at work.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// So many real servers are up.
+    pub(super) fn heal(&mut self, healthy: u16) {
         if healthy != self.healthy {
             self.healthy = healthy;
             self.tell_fitness();

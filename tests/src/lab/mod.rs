@@ -16,6 +16,7 @@ pub mod configuration;
 pub mod echo;
 pub mod fault;
 pub mod flows;
+pub mod forge;
 pub mod gap;
 pub mod hang;
 pub mod hog;

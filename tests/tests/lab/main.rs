@@ -11,6 +11,7 @@ mod groups;
 mod handover;
 mod harness;
 mod health;
+mod intruder;
 mod leases;
 mod lifecycle;
 mod losses;

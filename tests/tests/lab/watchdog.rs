@@ -1,8 +1,12 @@
 //! An agent that hangs never looks alive, and one that is busy never looks dead.
 
+use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lvs_tests::lab::address::Family;
 use lvs_tests::lab::arp::ArpWatch;
 use lvs_tests::lab::echo::ECHO_PORT;
@@ -12,6 +16,9 @@ use lvs_tests::lab::hog::{Hog, a_processor, bind};
 use lvs_tests::lab::stage::Stage;
 use lvs_tests::lab::trial::{Burden, Trial};
 use lvs_tests::lab::wait::wait_until;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use crate::setup::dialled;
 
@@ -56,6 +63,44 @@ fn an_agent_that_hangs_is_replaced_and_stands_by_when_it_goes_on() -> Result<()>
     // Once each, and neither at any other time.
     let said = said(&stage)?;
     ensure!(said == [[1, 1]; 2], "{said:?}\n{}", stage.pair.explain());
+    Ok(())
+}
+
+/// The disk does not answer for longer than the watchdog waits: only who wants to know that his wish is on it waits, and he
+/// is told what became of it.
+#[test]
+fn a_disk_that_hangs_holds_up_nobody() -> Result<()> {
+    let stage = start()?;
+    stage.pair.wait_until_settled(1)?;
+    let terms = stage.pair.takeovers()?;
+    let agent = stage.pair.agent(0)?;
+    let directory = Path::new("/var/lib").join(agent.control().instance());
+    fs::create_dir_all(&directory)?;
+    // Whoever opens it to write waits until somebody reads.
+    let disk = directory.join("state.json.new");
+    mkfifo(&disk, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    let server = stage.pair.network.servers[0].address(Family::V4).to_string();
+    let wait_for_words = |words: &str| {
+        wait_until(words, PATIENCE, || agent.log().contains(words)).with_context(|| stage.pair.explain())
+    };
+    thread::scope(|scope| {
+        let drain = scope.spawn(|| agent.control().run(&["drain", &server]));
+        wait_for_words("the disk does not answer")?;
+        ensure!(!drain.is_finished(), "it cannot be on disk");
+        stage.answers()?;
+        // Nothing that is written to it stays (fsync(2): EINVAL).
+        let _reader = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&disk)?;
+        let Err(refused) = drain.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) else {
+            bail!("it is not on disk");
+        };
+        ensure!(format!("{refused:#}").contains("would not survive the agent"), "{refused:#}");
+        fs::remove_file(&disk)?;
+        wait_for_words("are on disk again")
+    })?;
+    agent.control().run(&["enable", &server])?;
+    ensure!(stage.pair.is_active(0) && stage.pair.takeovers()? == terms, "{}", stage.pair.explain());
+    let said = said(&stage)?;
+    ensure!(said == [[0, 0]; 2], "{said:?}\n{}", stage.pair.explain());
     Ok(())
 }
 

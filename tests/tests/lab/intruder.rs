@@ -87,6 +87,15 @@ impl Record {
     fn of_a_restart(pair: &mut Pair) -> Result<Self> {
         let directory = pair.network.identity.directory();
         let capture = Capture::start(&pair.directors[1], "hb0", &directory)?;
+        // Beats of both, and what of connections is told and acknowledged.
+        all_are_heard(pair)?;
+        let told = |pair: &Pair| -> Result<u64> {
+            let views = pair.status(0)?.synchronisation.context("nothing is told")?;
+            Ok(views.iter().map(|view| view.sent.datagrams).sum())
+        };
+        let before = told(pair)?;
+        wait_until("connections to be told", PATIENCE, || told(pair).is_ok_and(|now| now > before + 1))?;
+        all_are_heard(pair)?;
         // It asks for the state once it is back.
         pair.agents[1].as_mut().context("it runs")?.kill()?;
         pair.agents[1].as_mut().context("it was there")?.start_again()?;

@@ -9,9 +9,11 @@ use std::time::{Duration, SystemTime};
 use jiff::Zoned;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::cluster::{Desired, Own, Report};
+use super::saver::Saver;
 use super::store::{State, Store};
 use crate::alert::courier::Order;
 use crate::alert::message::CLUSTER;
@@ -29,6 +31,8 @@ use crate::health::{Change, Experience, Instruction, Journal, Notice, Pool, Supe
 const OTHER_DESCRIPTORS: u64 = 1_024;
 /// The rest waits for the next tick.
 const BETWEEN_SAVES: Duration = Duration::from_secs(1);
+/// How long the end of the agent waits for the disk.
+const LAST_SAVE: Duration = Duration::from_secs(5);
 /// More probes at a time than this would be a sign of something else.
 const MOST_AT_ONCE: u64 = 16_384;
 const LEAST_AT_ONCE: u64 = 64;
@@ -38,19 +42,19 @@ pub(super) struct Health {
     pub(super) journal: Journal,
     engine: Engine,
     courier: mpsc::UnboundedSender<Order>,
-    store: Store,
+    saver: Saver<State>,
     desired: Desired,
     experience: Experience,
-    /// The disk holds less than the pool knows.
+    /// The pool knows more than is to be on disk.
     unsaved: bool,
-    /// When it was written last.
+    /// When that was said last.
     saved: Duration,
     instruct: mpsc::UnboundedSender<Instruction>,
     changes: mpsc::Receiver<Change>,
 }
 
 impl Health {
-    /// Goes on where an earlier agent has ended. Supervisor and courier must be run.
+    /// Goes on where an earlier agent has ended. Within a tokio runtime; supervisor and courier must be run.
     pub(super) fn new(config: Config, store: Store) -> (Self, Supervisor, Courier) {
         let mut pool = Pool::new(config, now());
         let mut engine = Engine::default();
@@ -60,12 +64,13 @@ impl Health {
         }
         let (supervisor, instruct, changes) = Supervisor::new(probes_at_once());
         let (courier, deliver) = Courier::new(Queue::new(store.directory().join("alerts")));
+        let saver = Saver::start(store.directory().to_owned(), move |state| store.save(state));
         let mut health = Self {
             pool,
             journal: Journal::default(),
             engine,
             courier: deliver,
-            store,
+            saver,
             desired: Desired::default(),
             experience: Experience::default(),
             unsaved: false,
@@ -222,20 +227,27 @@ impl Health {
         self.pool.take_changed().then(|| self.pool.desired())
     }
 
-    /// Whether what is known is on disk now.
-    pub(super) fn save(&mut self) -> bool {
+    /// What is known goes to disk, and nobody waits for it.
+    fn save(&mut self) {
         self.take_unsaved();
-        if !self.unsaved {
-            return true;
+        if std::mem::take(&mut self.unsaved) {
+            self.saver.save(state(&self.pool, &self.engine));
+            self.saved = now();
         }
-        let saved = self.store.save(&state(&self.pool, &self.engine));
-        self.saved = now();
-        if let Err(reason) = &saved {
-            let directory = self.store.directory().display();
-            error!(%directory, %reason, "verdicts and maintenance would not survive the agent");
+    }
+
+    /// The same for those who wait: whether it is on disk. What is wrong is in the log.
+    pub(super) fn saved(&mut self) -> impl Future<Output = bool> + Send + use<> {
+        self.save();
+        self.saver.saved()
+    }
+
+    /// At the end of the agent, which a disk that does not answer must not hold up for ever.
+    pub(super) async fn save_at_last(mut self) {
+        if timeout(LAST_SAVE, self.saved()).await.is_err() {
+            let seconds = LAST_SAVE.as_secs();
+            error!(seconds, "what was learnt last is not on disk: it does not answer");
         }
-        self.unsaved = saved.is_err();
-        saved.is_ok()
     }
 
     /// What is to be told to the other director is so at once.

@@ -44,14 +44,14 @@ impl Vrrp {
         Self { directory, network, leases, progress: Progress::new(Instant::now()), running: None }
     }
 
-    /// The agent's main task is at work.
-    pub(super) fn progress(&self) {
-        self.progress.made(Instant::now());
+    /// Where the agent's main task says that it is at work.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 
     /// Takes part as these, from now on; starts and ends the thread where it is the first or the last.
     pub(super) async fn configure(&mut self, instances: &[VrrpInstance]) -> Result<(), Error> {
-        self.progress();
+        self.progress.made(Instant::now());
         match &self.running {
             None if instances.is_empty() => Ok(()),
             None => {

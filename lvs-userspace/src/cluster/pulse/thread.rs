@@ -25,6 +25,8 @@ use crate::dataplane::LeaseWriter;
 
 /// The main task is looked after this often at the least.
 const ROUND: Duration = Duration::from_secs(1);
+/// The same while it makes no progress.
+const HUNG_ROUND: Duration = Duration::from_millis(50);
 
 /// The clock of the data plane's leases.
 pub(super) fn monotonic() -> Duration {
@@ -101,7 +103,12 @@ impl Thread {
             if self.take_orders() {
                 return;
             }
-            let timeout = self.node.next_tick().saturating_sub(monotonic()).min(ROUND);
+            // Time does not pass for a node whose main task hangs. This thread goes before others: it must not be in
+            // the way of what the main task waits for.
+            let timeout = match self.is_hung {
+                true => HUNG_ROUND,
+                false => self.node.next_tick().saturating_sub(monotonic()).min(ROUND),
+            };
             self.listen(timeout);
             self.look_after_progress();
             if self.is_hung {
@@ -331,6 +338,8 @@ impl Thread {
             refused,
             longest_round: u64::try_from(self.longest_round.as_micros()).unwrap_or(u64::MAX),
             // What this thread does not know.
+            refused_connections: Vec::new(),
+            refused_state: Vec::new(),
             synchronisation: None,
             desired: None,
         }

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::wire::{self, LARGEST_FRAME, Nonce, Told};
-use super::{AGAIN, Aged, Dated, GREETING, Heard, Peer, Settings, invalid, nonce, read};
+use super::{AGAIN, Aged, Dated, GREETING, Heard, Peer, Refused, Settings, invalid, nonce, read};
 
 type Own<T> = watch::Receiver<Option<Arc<Dated<T>>>>;
 /// By peer.
@@ -24,9 +24,9 @@ pub(super) async fn ask<T: DeserializeOwned + Send + Sync>(
     settings: Settings,
     peer: Peer,
     mut own: Own<T>,
-    all: All<T>,
+    (all, refused): (All<T>, Refused),
 ) {
-    let heard = One { peer, all };
+    let heard = One { peer, all, refused };
     loop {
         let active = async { own.wait_for(Option::is_some).await.is_ok() };
         tokio::select! {
@@ -47,6 +47,7 @@ async fn follow<T: DeserializeOwned>(settings: &Settings, heard: &One<T>) -> Inf
     let mut told = String::new();
     loop {
         let Err(reason) = listen(settings, heard, &mut last).await;
+        heard.refused.frame(&reason);
         if last.elapsed() >= settings.patience {
             heard.forget();
         }
@@ -113,6 +114,7 @@ fn understood<T: DeserializeOwned>(json: &[u8]) -> io::Result<Dated<T>> {
 struct One<T> {
     peer: Peer,
     all: All<T>,
+    refused: Refused,
 }
 
 impl<T> One<T> {

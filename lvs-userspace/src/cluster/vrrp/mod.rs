@@ -63,6 +63,9 @@ pub trait Leases: Send {
     fn end(&mut self, instance: &str);
 }
 
+/// Progress is made so often by who has nothing else to do. The shortest watchdog has room for some.
+pub const SIGN: Duration = Duration::from_millis(200);
+
 /// That the agent goes on: without it for too long, its machine must not be active.
 #[derive(Debug)]
 pub struct Progress {

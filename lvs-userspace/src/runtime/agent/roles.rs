@@ -1,5 +1,6 @@
 //! What follows from this director's role in its cluster, and what operators want.
 
+use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use super::Agent;
@@ -81,7 +82,25 @@ impl Agent {
         &mut self,
         selection: &Selection,
         mode: Mode,
-    ) -> Result<model::Maintained, model::Failure> {
+        answer: oneshot::Sender<Result<model::Maintained, model::Failure>>,
+    ) {
+        match self.set_mode(selection, mode) {
+            Err(failure) => drop(answer.send(Err(failure))),
+            Ok(services) => {
+                let saved = self.health.saved();
+                // The disk may take its time.
+                tokio::spawn(async move {
+                    let error = "it is in force, but would not survive the agent; its log has the reason";
+                    let is_saved = saved.await;
+                    let outcome = is_saved.then_some(model::Maintained { services });
+                    drop(answer.send(outcome.ok_or_else(|| model::Failure::new(error))));
+                });
+            }
+        }
+    }
+
+    /// In how many services.
+    fn set_mode(&mut self, selection: &Selection, mode: Mode) -> Result<usize, model::Failure> {
         if let Some(cluster) = self.cluster.as_ref().filter(|_| self.health.follows()) {
             let active = cluster.followed();
             let error = format!("this director stands by and follows {active}: maintain real servers there");
@@ -96,10 +115,6 @@ impl Agent {
         }
         let desired = self.health.outcome();
         self.install(desired);
-        if !self.health.save() {
-            let error = "it is in force, but would not survive the agent; its log has the reason".to_owned();
-            return Err(model::Failure::new(error));
-        }
-        Ok(model::Maintained { services })
+        Ok(services)
     }
 }

@@ -23,7 +23,7 @@ mod watched;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lvs_common::address::Address;
 use lvs_common::service::ServiceKey;
@@ -96,10 +96,13 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// The agent's main task is at work. `score`: what the checks say of the services at these addresses, where they
-    /// are held here or not.
-    pub(super) fn progress(&mut self, score: impl Fn(&BTreeSet<IpAddr>, bool) -> u16) {
-        self.progress.made(Instant::now());
+    /// Where the agent's main task says that it is at work.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// What the checks say of the services at these addresses, where they are held here or not.
+    pub(super) fn score(&mut self, score: impl Fn(&BTreeSet<IpAddr>, bool) -> u16) {
         let groups = self.plan.groups.iter();
         let scores: Vec<u16> =
             groups.map(|group| score(&addresses(group), self.active.contains(&group.name))).collect();

@@ -66,7 +66,6 @@ impl Cluster {
         let (takeover, notices) =
             Takeover::open(network.clone(), &left.directory, plan.groups.clone(), timing).await?;
         let takeover = Arc::new(takeover);
-        let now = Instant::now();
         let held: Vec<GroupId> = {
             let monotonic = Duration::from_nanos(crate::dataplane::monotonic_nanoseconds());
             left.inherited.iter().filter(|left| left.ends > monotonic).map(|left| left.group).collect()
@@ -89,7 +88,7 @@ impl Cluster {
         }
         let (tasks, received) = mpsc::unbounded_channel();
         let (turns_sender, turns) = mpsc::unbounded_channel();
-        let progress = Progress::new(now);
+        let progress = Progress::new(Instant::now());
         let nodes: BTreeMap<NodeId, String> = plan
             .nodes
             .iter()

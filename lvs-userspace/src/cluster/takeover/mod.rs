@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::changes;
-use crate::config::model::{Group, GroupAddress};
+use crate::config::model::Group;
 use crate::network::{self, Mac, Network};
 
 use super::identity::GroupId;
@@ -126,19 +126,11 @@ impl Takeover {
 
     /// Puts the addresses of other configurations in place: those that are new in a held group come, those that
     /// are gone from one go. Groups that are gone should have been withdrawn before: only their addresses go.
+    /// Tells the first failure after having tried all; what could not be removed is tried again at the next change.
     pub async fn configure(&self, groups: Vec<Group>) -> Result<(), Failure> {
         let _alone = self.shared.addresses.lock().await;
-        let old = self.shared.set_groups(groups, Instant::now());
-        let present = Present::read(&self.shared.network).await?;
-        let kept = self.shared.held_addresses();
-        for entry in old {
-            let is_gone =
-                |address: &&GroupAddress| !kept.contains(&(address.interface.clone(), address.address));
-            for address in entry.group.addresses.iter().filter(is_gone) {
-                self.shared.take_off(&present, address).await?;
-            }
-        }
-        let mut outcome = Ok(());
+        self.shared.set_groups(groups, Instant::now());
+        let mut outcome = self.shared.clear_dropped().await;
         for entry in self.shared.entries().into_iter().filter(|entry| entry.is_held()) {
             outcome = outcome.and(self.shared.put(&entry).await);
         }
@@ -212,9 +204,11 @@ impl Takeover {
         Ok(())
     }
 
-    /// Removes addresses that an earlier life has left, of all groups but those in `held`. Gives them.
+    /// Removes addresses that an earlier life has left, of all groups but those in `held`. Gives them, or the first
+    /// failure after having tried all.
     pub async fn sweep(&self, held: &BTreeSet<GroupId>) -> Result<Vec<IpAddr>, Failure> {
         let mut removed = Vec::new();
+        let mut outcome = Ok(());
         let _alone = self.shared.addresses.lock().await;
         let present = Present::read(&self.shared.network).await?;
         for entry in self.shared.entries() {
@@ -222,13 +216,18 @@ impl Takeover {
                 continue;
             }
             for address in &entry.group.addresses {
-                if self.shared.take_off(&present, address).await? {
-                    info!(group = entry.group.name, address = %address.address, "removed: left by an earlier life");
-                    removed.push(address.address);
+                match self.shared.take_off(&present, address).await {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        let (group, address) = (&entry.group.name, address.address);
+                        info!(group, %address, "removed: left by an earlier life");
+                        removed.push(address);
+                    }
+                    Err(failure) => outcome = outcome.and(Err(failure)),
                 }
             }
         }
-        Ok(removed)
+        outcome.map(|()| removed)
     }
 
     /// Puts the kernel's settings back. Groups are not withdrawn.

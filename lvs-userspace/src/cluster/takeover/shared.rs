@@ -50,6 +50,8 @@ pub(super) struct Shared {
     /// Locked from reading what interfaces there are until that is known: what was read earlier is not to come later.
     looking: tokio::sync::Mutex<()>,
     groups: Mutex<BTreeMap<GroupId, Arc<Entry>>>,
+    /// Those of earlier configurations whose addresses may be there still.
+    dropped: Mutex<Vec<Arc<Entry>>>,
     /// Locked by whoever changes addresses, from reading what is there to the end.
     pub(super) addresses: tokio::sync::Mutex<()>,
     settings: Mutex<Option<Settings>>,
@@ -72,6 +74,7 @@ impl Shared {
             wires: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
             groups: Mutex::default(),
+            dropped: Mutex::default(),
             addresses: tokio::sync::Mutex::default(),
             settings: Mutex::new(Some(settings)),
             wake: Notify::new(),
@@ -79,8 +82,8 @@ impl Shared {
         })
     }
 
-    /// Gives those that are no more. A group that is held stays so, and is announced anew where it differs.
-    pub(super) fn set_groups(&self, groups: Vec<Group>, now: Instant) -> Vec<Arc<Entry>> {
+    /// A group that is held stays so, and is announced anew where it differs. What is no more is to be cleared away.
+    pub(super) fn set_groups(&self, groups: Vec<Group>, now: Instant) {
         let mut entries = lock(&self.groups);
         let mut old = std::mem::take(&mut *entries);
         for group in groups {
@@ -93,7 +96,31 @@ impl Shared {
         // Nobody must put back what the new ones do not have.
         old.retain(|id, entry| entries.get(id).is_none_or(|new| !Arc::ptr_eq(new, entry)));
         old.values().for_each(|entry| entry.let_go());
-        old.into_values().collect()
+        lock(&self.dropped).extend(old.into_values());
+    }
+
+    /// Removes what groups of earlier configurations had and no held one has; tells the first failure after having
+    /// tried all. Needs [`Self::addresses`] locked.
+    pub(super) async fn clear_dropped(&self) -> Result<(), Failure> {
+        let dropped = lock(&self.dropped).clone();
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        let present = Present::read(&self.network).await?;
+        let held = self.held_addresses();
+        let is_held = |address: &GroupAddress| held.contains(&(address.interface.clone(), address.address));
+        let mut outcome = Ok(());
+        for entry in dropped {
+            let mut cleared = Ok(());
+            for address in entry.group.addresses.iter().filter(|address| !is_held(address)) {
+                cleared = cleared.and(self.take_off(&present, address).await.map(drop));
+            }
+            if cleared.is_ok() {
+                lock(&self.dropped).retain(|other| !Arc::ptr_eq(other, &entry));
+            }
+            outcome = outcome.and(cleared);
+        }
+        outcome
     }
 
     pub(super) fn entry(&self, group: GroupId) -> Result<Arc<Entry>, Failure> {

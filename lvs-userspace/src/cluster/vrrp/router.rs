@@ -69,10 +69,11 @@ impl Router {
         &mut self,
         link: Option<&Link>,
         may_serve: bool,
+        all: &[VrrpInstance],
         outside: &mut Outside,
         now: Instant,
     ) {
-        let way = link.filter(|link| link.is_up).and_then(|link| Some((link.index, self.source(link)?)));
+        let way = link.filter(|link| link.is_up).and_then(|link| Some((link.index, self.source(link, all)?)));
         if self
             .sockets
             .as_ref()
@@ -283,12 +284,16 @@ impl Router {
         }
     }
 
-    fn source(&self, link: &Link) -> Option<IpAddr> {
+    /// `all` instances' addresses move, from this interface too.
+    fn source(&self, link: &Link, all: &[VrrpInstance]) -> Option<IpAddr> {
         let family = self.instance.addresses.first()?.address;
+        let is_virtual = |address| {
+            let here = all.iter().filter(|other| other.interface == self.instance.interface);
+            here.flat_map(|other| &other.addresses).any(|other| other.address == address)
+        };
         match self.instance.source_address {
             Some(source) => Some(source).filter(|source| link.addresses.contains(source)),
-            None => link
-                .source(family, |address| self.instance.addresses.iter().any(|own| own.address == address)),
+            None => link.source(family, self.sockets.as_ref().map(Sockets::source), is_virtual),
         }
     }
 

@@ -164,9 +164,10 @@ impl Thread {
             }
         };
         let may_serve = self.outside.progress.is_recent(now, self.outside.watchdog);
+        let all: Vec<_> = self.routers.iter().map(|router| router.instance.clone()).collect();
         for router in &mut self.routers {
             let link = links.get(&router.instance.interface);
-            router.follow(link, may_serve, &mut self.outside, now);
+            router.follow(link, may_serve, &all, &mut self.outside, now);
         }
     }
 }

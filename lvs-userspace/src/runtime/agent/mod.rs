@@ -166,7 +166,7 @@ impl Agent {
             cluster.tell_digests(&self.installed.config.services);
             self.cluster = Some(cluster);
         }
-        self.vrrp.configure(&self.health.config().vrrp).await
+        self.vrrp.begin(&self.health.config().vrrp, self.cluster.is_some()).await
     }
 
     /// Until something ends it.

@@ -9,7 +9,7 @@ use super::Turn;
 use super::device::Device;
 use super::link::Link;
 use super::machine::{Command, Machine, Parameters, State, lease};
-use super::packet::{Advertisement, Received};
+use super::packet::{Advertisement, Received, Refusal};
 use super::socket::{Sockets, group};
 use super::status::{Counts, Heard, RouterStatus, milliseconds};
 use super::thread::Outside;
@@ -176,6 +176,8 @@ impl Router {
             let now = Instant::now();
             match received {
                 Ok(received) => self.heard(&received, outside, now),
+                // Another virtual router's on the link.
+                Err(Refusal::Authentication { router_id, .. }) if router_id != self.instance.router_id => {}
                 Err(refusal) => {
                     self.counts.ignored += 1;
                     self.complain(now, &format!("a packet is ignored: {refusal}"));

@@ -124,7 +124,8 @@ impl Vrrp {
         Ok(Self { orders, wake, thread: Some(thread) })
     }
 
-    /// What has not changed goes on undisturbed; what has begins anew.
+    /// What has not changed goes on undisturbed, and so does what has other addresses, peers, priority or preemption;
+    /// anything else resigns and begins anew.
     pub fn configure(&self, instances: Vec<VrrpInstance>) {
         self.order(Order::Configure(instances));
     }

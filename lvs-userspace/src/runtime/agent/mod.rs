@@ -170,7 +170,7 @@ impl Agent {
             cluster.tell_digests(self.health.config(), &self.installed.config);
             self.cluster = Some(cluster);
         }
-        self.vrrp.configure(&self.health.config().vrrp).await
+        self.vrrp.begin(&self.health.config().vrrp, self.cluster.is_some()).await
     }
 
     /// Until something ends it.

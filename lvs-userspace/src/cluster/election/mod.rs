@@ -12,6 +12,7 @@
 
 mod attempt;
 pub mod ballot;
+mod fencing;
 mod handover;
 mod hold;
 mod lease;
@@ -158,6 +159,7 @@ impl Node {
                     }
                 }
                 self.must_answer |= !beat.is_answer && beat.groups.iter().any(|said| said.claims);
+                self.forget_fencing(beat.sender);
                 if !was_heard {
                     self.tell(Notice::Alive { node: beat.sender });
                     self.announce_again();

@@ -46,10 +46,10 @@ pub enum Task {
         group: GroupId,
         attempt: u64,
     },
-    /// Run the program that makes sure that `node` is dead: [`super::Node::fenced`].
+    /// Run the program that makes sure that `node` is dead: [`super::Node::fenced`]. No other one is ordered for the group
+    /// before that.
     Fence {
         group: GroupId,
-        attempt: u64,
         node: NodeId,
     },
     Tell(Notice),

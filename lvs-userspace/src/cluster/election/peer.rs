@@ -161,6 +161,11 @@ impl Peer {
         self.said.iter().find(|said| said.group == group)
     }
 
+    /// It has promised a group to this node.
+    pub(super) fn supports(&self, node: NodeId) -> bool {
+        self.said.iter().any(|said| said.promise.is_some_and(|promise| promise.to == node))
+    }
+
     /// When the newest message that it has received was sent.
     pub(super) fn echo_time(&self, sent: &Sent) -> Option<Duration> {
         sent.at(self.echoed?)

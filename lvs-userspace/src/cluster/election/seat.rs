@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::attempt::Attempt;
 use super::ballot::Ballot;
+use super::fencing::Fencing;
 use super::handover::Handover;
 use crate::cluster::beat::Fitness;
 use crate::cluster::identity::NodeId;
@@ -57,6 +58,7 @@ pub(super) struct Seat {
     pub(super) is_held: bool,
     /// What is held is about to go to another director.
     pub(super) handover: Option<Handover>,
+    pub(super) fencing: Option<Fencing>,
     /// What was told last, so that it is not told again at each attempt.
     pub(super) stood_back: Option<super::Why>,
 }
@@ -78,6 +80,7 @@ impl Seat {
             hold: None,
             is_held: false,
             handover: None,
+            fencing: None,
             stood_back: None,
         }
     }

@@ -52,7 +52,7 @@ pub enum Order {
     },
     Fenced {
         group: GroupId,
-        attempt: u64,
+        node: NodeId,
         done: bool,
     },
     Failed {

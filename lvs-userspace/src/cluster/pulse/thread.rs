@@ -259,7 +259,7 @@ impl Thread {
             Order::Ready { group, is_ready } => node.set_ready(group, is_ready),
             Order::Digest { group, digest } => node.set_digest(group, digest),
             Order::Probed { group, attempt, found, until } => node.probed(group, attempt, found, until),
-            Order::Fenced { group, attempt, done } => node.fenced(group, attempt, done),
+            Order::Fenced { group, node: of, done } => node.fenced(group, of, done, now),
             Order::Failed { group } => node.failed(group, now),
             Order::Tidied { group } => node.tidied(group),
             Order::Standby { group, answer } => drop(answer.send(node.standby(group, now))),

@@ -126,19 +126,19 @@ impl Steward {
                         (Arc::clone(&self.takeover), self.pulse.clone(), self.probing);
                     running.spawn(async move { probe(group, attempt, &takeover, &pulse, probing).await });
                 }
-                Task::Fence { group, attempt, node } => {
+                Task::Fence { group, node } => {
                     if let Some(fence) =
                         self.charges.get(&group).and_then(|charge| charge.group.fence.clone())
                     {
-                        let (node, pulse) = (self.node(node), self.pulse.clone());
+                        let (silent, pulse) = (self.node(node), self.pulse.clone());
                         let (name, turns) = (self.name(group), self.turns.clone());
                         running.spawn(async move {
-                            let is_fenced = run_fence(&fence, &node).await;
+                            let is_fenced = run_fence(&fence, &silent).await;
                             if !is_fenced && fence.take_on_failure {
-                                turns.send(Turn::Told(taken_unfenced(&name, &node))).ok();
+                                turns.send(Turn::Told(taken_unfenced(&name, &silent))).ok();
                             }
                             let done = is_fenced || fence.take_on_failure;
-                            pulse.order(Order::Fenced { group, attempt, done });
+                            pulse.order(Order::Fenced { group, node, done });
                         });
                     }
                 }

@@ -63,3 +63,39 @@ fn a_hold_that_is_not_kept_ends() {
     }
     assert_eq!(cluster.holders(), [1]);
 }
+
+/// The voter has the next life's message and cannot know that it is a director's: its promise is to the former one, and
+/// is over when nothing comes of that for the dead time.
+#[test]
+fn a_life_that_has_not_proved_itself_renews_no_lease() {
+    let mut cluster = Cluster::new(2, true);
+    cluster.pass(Duration::from_secs(1), &[]);
+    let (mut now, ends) = (cluster.now, cluster.leases[0]);
+    let mut voter = cluster.voter.take().unwrap();
+    let next = settings(0, 2, true, &|settings| settings.life = 77);
+    let mut node = Node::new(next, &[Inherited { group: group(), epoch: 1, ends }], now);
+    well(&mut node);
+    // All its messages are as old as they may be when they come, so that none proves anything.
+    let mut under_way = Vec::new();
+    while now < cluster.now + DEADTIME {
+        now += Duration::from_millis(10);
+        node.tick(now);
+        for output in node.take_outputs() {
+            match output {
+                Output::Send(beat) => under_way.push((now + DEADTIME * 2, beat)),
+                Output::Lease { ends: renewed, .. } => assert!(renewed <= ends, "by whom?"),
+                Output::Do(_) => {}
+            }
+        }
+        // The first one is quick. Its answer proves the voter, and says to whom the voter has promised the group.
+        if let Some((due, beat)) = under_way.first_mut()
+            && *due > now + DEADTIME
+        {
+            *due = now;
+            let (received, answer) = voter.receive(beat, now);
+            assert_eq!(received, Received::Unproved);
+            node.receive(&answer.unwrap(), now);
+        }
+    }
+    assert_eq!(node.holds(group(), now), None);
+}

@@ -53,7 +53,8 @@ pub(super) struct Seat {
     pub(super) preferred_since: Option<Duration>,
     /// Since when another director is fitter than this one, which holds.
     pub(super) outdone_since: Option<Duration>,
-    /// A planned restart: until when, and the first message that has asked for it.
+    /// A planned restart: until when, and the first message that has asked for it; 0 = of an earlier life, as any lease
+    /// that it has left.
     pub(super) hold: Option<(Duration, u64)>,
     pub(super) is_held: bool,
     /// What is held is about to go to another director.

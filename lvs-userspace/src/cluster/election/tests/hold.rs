@@ -64,6 +64,48 @@ fn a_hold_that_is_not_kept_ends() {
     assert_eq!(cluster.holders(), [1]);
 }
 
+/// The directors after a planned restart of the first within its hold.
+fn restarted(voter: bool) -> Cluster {
+    let mut cluster = Cluster::new(2, voter);
+    cluster.pass(Duration::from_secs(1), &[]);
+    let now = cluster.now;
+    cluster.nodes[0].hold(Duration::from_secs(60), now).unwrap();
+    cluster.pass(Duration::from_millis(200), &[]);
+    cluster.pass(Duration::from_secs(1), &[0]);
+    let inherited = [Inherited { group: group(), epoch: 1, ends: cluster.leases[0] }];
+    let next = settings(0, 2, voter, &|settings| settings.life = 77);
+    cluster.nodes[0] = Node::new(next, &inherited, cluster.now);
+    well(&mut cluster.nodes[0]);
+    cluster
+}
+
+/// The hold was for the restart, which is over.
+#[test]
+fn a_death_after_a_planned_restart_is_taken_over_after_the_dead_time() {
+    for voter in [false, true] {
+        let mut cluster = restarted(voter);
+        cluster.pass(Duration::from_millis(300), &[]);
+        assert_eq!(cluster.holders(), [0], "voter {voter}");
+        assert!(cluster.leases[0] < cluster.now + DEADTIME, "voter {voter}");
+        for _ in 0..60 {
+            cluster.pass(Duration::from_millis(10), &[0]);
+            assert!(cluster.holders().len() < 2);
+        }
+        assert_eq!(cluster.holders(), [1], "voter {voter}");
+    }
+}
+
+/// Until a majority votes for the next life the hold goes on.
+#[test]
+fn a_hold_lasts_until_the_next_life_is_heard() {
+    for voter in [false, true] {
+        let mut cluster = restarted(voter);
+        cluster.isolate(0);
+        cluster.pass(Duration::from_secs(5), &[]);
+        assert_eq!(cluster.holders(), [0], "voter {voter}");
+    }
+}
+
 /// The voter has the next life's message and cannot know that it is a director's: its promise is to the former one, and
 /// is over when nothing comes of that for the dead time.
 #[test]

@@ -100,6 +100,7 @@ impl Director {
             .leases
             .iter()
             .zip(&self.settings.groups)
+            .filter(|(lease, _)| lease.ends > now)
             .map(|(lease, group)| Inherited { group: group.group, epoch: lease.epoch, ends: lease.ends })
             .collect();
         self.node = Node::new(self.settings.clone(), &inherited, now);

@@ -44,7 +44,7 @@ use seat::{Seat, State};
 use super::beat::{Beat, Fitness, GroupBeat};
 use super::identity::{GroupId, NodeId};
 
-/// A lease that an earlier life of this director has left in the data plane.
+/// A lease that an earlier life of this director has left in the data plane, and that had not ended when it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inherited {
     pub group: GroupId,
@@ -84,13 +84,14 @@ pub struct Node {
 }
 
 impl Node {
-    /// `inherited`: leases that have not ended are gone on with.
+    /// `inherited`: all of them are gone on with. Whether one has ended is the caller's to know, who has adopted what belongs
+    /// to it: one that has ended since is given up as any that lapses.
     pub fn new(settings: Settings, inherited: &[Inherited], now: Duration) -> Self {
         // With more than two directors an earlier life may have voted for one that is not heard yet.
         let promised = if settings.peers.len() > 1 { now + settings.deadtime } else { Duration::ZERO };
         let seats = settings.groups.iter().map(|group| {
             let mut seat = Seat::new(Ballot::silent_until(promised));
-            let left = inherited.iter().find(|left| left.group == group.group && left.ends > now);
+            let left = inherited.iter().find(|left| left.group == group.group);
             if let Some(left) = left {
                 seat.ballot.keep(settings.node, left.epoch);
                 let (epoch, ends) = (left.epoch, left.ends);

@@ -141,3 +141,22 @@ fn a_life_that_has_not_proved_itself_renews_no_lease() {
     }
     assert_eq!(node.holds(group(), now), None);
 }
+
+/// It ended between its being found and the first beat: what was adopted with it has to go.
+#[test]
+fn a_lease_that_has_ended_before_the_first_tick_is_given_up() {
+    for voter in [false, true] {
+        let mut cluster = Cluster::new(2, voter);
+        cluster.pass(Duration::from_secs(1), &[]);
+        let ends = cluster.leases[0];
+        cluster.pass(Duration::from_secs(2), &[0]);
+        assert_eq!(cluster.holders(), [1]);
+        let next = settings(0, 2, voter, &|settings| settings.life = 77);
+        cluster.nodes[0] = Node::new(next, &[Inherited { group: group(), epoch: 1, ends }], cluster.now);
+        well(&mut cluster.nodes[0]);
+        cluster.pass(Duration::from_millis(100), &[]);
+        let withdrawn = (0, Output::Do(Task::Withdraw { group: group() }));
+        assert!(cluster.outputs.contains(&withdrawn), "voter {voter}");
+        assert_eq!(cluster.holders(), [1], "voter {voter}");
+    }
+}

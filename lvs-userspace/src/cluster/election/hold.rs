@@ -108,7 +108,7 @@ impl Node {
         if promised.count() + 1 < self.settings.quorum() {
             return;
         }
-        let ends = until.saturating_sub(self.settings.deadtime - self.settings.lease());
+        let ends = until.saturating_sub(self.settings.margin(until.saturating_sub(now)));
         self.seats[index].is_held = true;
         self.seats[index].state = State::Holding { epoch, ends, fresh_until: ends, serves: true };
         self.outputs.push(Output::Lease { group, epoch, ends, fresh_until: ends });

@@ -97,7 +97,7 @@ impl Node {
                 let (epoch, ends) = (left.epoch, left.ends);
                 seat.state = State::Holding { epoch, ends, fresh_until: ends, serves: true };
                 // What was promised to the earlier life must not be cut short by beats of this one.
-                seat.hold = Some((ends, 0));
+                seat.hold = Some((ends + settings.margin(ends.saturating_sub(now)), 0));
                 seat.is_held = true;
                 // Until it is told: who has served is fit to, and nobody better.
                 seat.fitness = Fitness { is_fit: true, score: u16::MAX };

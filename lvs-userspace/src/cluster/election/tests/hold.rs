@@ -160,3 +160,18 @@ fn a_lease_that_has_ended_before_the_first_tick_is_given_up() {
         assert_eq!(cluster.holders(), [1], "voter {voter}");
     }
 }
+
+/// A clock that is slow by a thousandth makes an hour 3.6 s longer, which is more than a tenth of the dead time.
+#[test]
+fn a_long_hold_allows_for_clocks_of_different_speed() {
+    for length in [1, 10, 3600].map(Duration::from_secs) {
+        let mut cluster = Cluster::new(2, true);
+        cluster.pass(Duration::from_secs(1), &[]);
+        let now = cluster.now;
+        cluster.nodes[0].hold(length, now).unwrap();
+        cluster.pass(Duration::from_millis(200), &[]);
+        let held = cluster.leases[0] - now;
+        assert!(held + length / 1000 + DEADTIME / 10 <= length, "{held:?} of {length:?}");
+        assert!(held > length * 4 / 5, "{held:?} of {length:?}");
+    }
+}

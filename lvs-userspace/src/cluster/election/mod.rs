@@ -31,7 +31,7 @@ use std::time::Duration;
 pub use attempt::Wire;
 pub use handover::TELLING;
 pub use hold::Refused;
-pub use output::{Notice, Output, Task, Why};
+pub use output::{Notice, Output, Promised, Task, Why};
 pub use peer::Received;
 pub use seat::Mode;
 pub use settings::{GroupSettings, Settings, lease};
@@ -157,6 +157,7 @@ impl Node {
                 for said in &beat.groups {
                     if let Some(index) = self.index(said.group) {
                         self.seats[index].ballot.hear(beat.sender, said, now, binds);
+                        self.remember(index, beat.sender, said);
                     }
                 }
                 self.must_answer |= !beat.is_answer && beat.groups.iter().any(|said| said.claims);

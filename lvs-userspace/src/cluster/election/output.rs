@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cluster::beat::Beat;
 use crate::cluster::identity::{GroupId, NodeId};
 
@@ -52,7 +54,19 @@ pub enum Task {
         group: GroupId,
         node: NodeId,
     },
+    /// Another director was promised a hold: a next life of this one has to know ([`super::Node::recall`]).
+    Remember(Promised),
     Tell(Notice),
+}
+
+/// A hold that another director was promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promised {
+    pub group: GroupId,
+    pub to: NodeId,
+    pub epoch: u64,
+    /// By the clock that the election is given.
+    pub until: Duration,
 }
 
 /// For people.

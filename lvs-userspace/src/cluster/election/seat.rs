@@ -6,6 +6,7 @@ use super::attempt::Attempt;
 use super::ballot::Ballot;
 use super::fencing::Fencing;
 use super::handover::Handover;
+use super::output::Promised;
 use crate::cluster::beat::Fitness;
 use crate::cluster::identity::NodeId;
 
@@ -57,6 +58,8 @@ pub(super) struct Seat {
     /// that it has left.
     pub(super) hold: Option<(Duration, u64)>,
     pub(super) is_held: bool,
+    /// The hold that another director was promised last.
+    pub(super) remembered: Option<Promised>,
     /// What is held is about to go to another director.
     pub(super) handover: Option<Handover>,
     pub(super) fencing: Option<Fencing>,
@@ -80,6 +83,7 @@ impl Seat {
             outdone_since: None,
             hold: None,
             is_held: false,
+            remembered: None,
             handover: None,
             fencing: None,
             stood_back: None,

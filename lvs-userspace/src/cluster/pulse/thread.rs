@@ -70,8 +70,10 @@ impl Thread {
         let now = monotonic();
         let is_open = |kind: PathKind| matches!(kind, PathKind::Multicast | PathKind::Broadcast);
         let reaches_all = parts.transport.paths().map(|path| is_open(path.kind)).collect();
+        let mut node = Node::new(parts.settings, &parts.inherited, now);
+        node.recall(&parts.promised);
         Self {
-            node: Node::new(parts.settings, &parts.inherited, now),
+            node,
             nodes: parts.nodes,
             groups: parts.groups,
             written: BTreeMap::new(),

@@ -107,6 +107,7 @@ impl Cluster {
         let pulse = Pulse::start(Parts {
             settings,
             inherited: left.inherited,
+            promised: left.promises.of_earlier_lives(),
             nodes: nodes.clone(),
             groups,
             writer,
@@ -152,6 +153,7 @@ impl Cluster {
             charges,
             nodes,
             terms: left.terms,
+            promises: left.promises,
             probing: probing(plan.timing.deadtime),
             turns: turns_sender,
             connections: replication.as_ref().map(|replication| replication.status.clone()),

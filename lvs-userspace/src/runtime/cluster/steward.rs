@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
+use super::promises::Promises;
 use super::report::{Names, Report, concerns, happens};
 use super::terms::{Term, Terms};
 use crate::alert::Topic;
@@ -62,6 +63,7 @@ pub(super) struct Steward {
     pub(super) charges: BTreeMap<GroupId, Charge>,
     pub(super) nodes: BTreeMap<NodeId, String>,
     pub(super) terms: Terms,
+    pub(super) promises: Promises,
     pub(super) probing: Probing,
     pub(super) turns: mpsc::UnboundedSender<Turn>,
     /// How far the others know the connections; `None` = they are not told any.
@@ -153,6 +155,11 @@ impl Steward {
                             let done = is_fenced || fence.take_on_failure;
                             pulse.order(Order::Fenced { group, node, done });
                         });
+                    }
+                }
+                Task::Remember(promised) => {
+                    if let Err(error) = self.promises.keep(promised) {
+                        warn!(%error, "a restart of this director would not know of the hold it has promised");
                     }
                 }
                 Task::Tell(notice) => self.tell(&notice),

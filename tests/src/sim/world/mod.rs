@@ -296,6 +296,11 @@ impl World {
             }
             Task::Tell(notice) => self.note(|| format!("{director}: {notice:?}")),
             Task::Withdraw { .. } => {}
+            Task::Remember(promised) => {
+                let one = &mut self.directors[director];
+                let number = one.number(promised.group);
+                one.promised[number] = Some(promised);
+            }
             // Sometimes nobody hears of it.
             Task::Tidy { group } => {
                 let takes =

@@ -175,3 +175,36 @@ fn a_long_hold_allows_for_clocks_of_different_speed() {
         assert!(held > length * 4 / 5, "{held:?} of {length:?}");
     }
 }
+
+/// The third one hears the first no more and the second was started anew: it knows what it has promised.
+#[test]
+fn a_hold_binds_the_next_life_of_who_has_promised_it() {
+    let mut cluster = Cluster::new(3, false);
+    cluster.pass(Duration::from_secs(1), &[]);
+    // Only the second one is there to promise.
+    cluster.cut = vec![(0, 2), (2, 0)];
+    let now = cluster.now;
+    cluster.nodes[0].hold(Duration::from_secs(20), now).unwrap();
+    cluster.pass(Duration::from_millis(300), &[]);
+    assert!(cluster.leases[0] > now + Duration::from_secs(15));
+    let promised: Vec<Promised> = cluster
+        .outputs
+        .iter()
+        .filter_map(|(of, output)| match output {
+            Output::Do(Task::Remember(promised)) if *of == 1 => Some(*promised),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(promised.len(), 1, "and not with each beat");
+    let next = settings(1, 3, false, &|settings| settings.life = 77);
+    cluster.nodes[1] = Node::new(next, &[], cluster.now);
+    cluster.nodes[1].recall(&promised);
+    well(&mut cluster.nodes[1]);
+    for _ in 0..100 {
+        cluster.pass(Duration::from_millis(100), &[0]);
+        assert_eq!(cluster.holders(), [0]);
+    }
+    cluster.pass(Duration::from_secs(15), &[0]);
+    assert_ne!(cluster.holders(), [0], "it is over");
+    assert_eq!(cluster.holders().len(), 1);
+}

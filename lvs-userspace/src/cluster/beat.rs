@@ -23,7 +23,8 @@ pub struct Beat {
     /// The sender's own, in milliseconds, to find files that disagree.
     pub keepalive: u32,
     pub deadtime: u32,
-    /// The newest message the sender has from each of the others. At most [`ECHOES`].
+    /// The newest message the sender has from each of the others. At most [`ECHOES`]. Of two lives of a node the first is
+    /// the one that the sender believes, and that its promises are made to.
     pub echoes: Vec<Echo>,
     /// At most [`GROUPS`], each once.
     pub groups: Vec<GroupBeat>,

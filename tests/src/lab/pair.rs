@@ -118,17 +118,6 @@ impl Pair {
         self.wait_for_standby(1)
     }
 
-    /// Gives the directors that run another file.
-    pub fn reload(&mut self, services: String) -> Result<()> {
-        self.services = services;
-        for index in [0, 1] {
-            if let Some(agent) = &self.agents[index] {
-                agent.reload(&self.configuration(index))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Waits until a director has all connections and could take over.
     pub fn wait_for_standby(&self, index: usize) -> Result<()> {
         let what = format!("{} to stand by", NODES[index]);

@@ -36,7 +36,9 @@ fn connections_find_their_servers_at_a_director_that_has_just_been_installed() -
     let small = slots(&stage, 0)?;
     let nothing = Configuration::new(&stage.pair.network, Vec::new()).to_string();
     for (services, weight) in [(nothing, 0), (file(&stage, 250), 250), (file(&stage, 1), 1)] {
-        stage.pair.reload(services).with_context(|| format!("weight {weight}"))?;
+        for director in [0, 1] {
+            stage.pair.reload(director, &services).with_context(|| format!("weight {weight}"))?;
+        }
     }
     let large = slots(&stage, 0)?;
     ensure!(large.iter().min() > small.iter().max(), "{large:?} is not larger than {small:?}");

@@ -157,16 +157,20 @@ impl Takeover {
     /// After a failure (of a program, say) the rest is as far as it came: [`Self::withdraw`] clears it away. The
     /// same holds if the future is dropped: a program that was being started is killed.
     pub async fn serve(&self, group: GroupId) -> Result<(), Failure> {
+        self.appear(group).await?;
+        Ok(resource::start(&self.shared.entry(group)?.group).await?)
+    }
+
+    /// The part of [`Self::serve`] that nothing may delay: the addresses, and the first announcements. It may be done while
+    /// [`Self::withdraw`] waits for programs, which then leaves the addresses where they are.
+    pub async fn appear(&self, group: GroupId) -> Result<(), Failure> {
         let entry = self.shared.entry(group)?;
-        {
-            let _alone = self.shared.addresses.lock().await;
-            let put = self.shared.put(&entry).await;
-            entry.schedule_announcements(Instant::now());
-            self.shared.announce_due(Instant::now());
-            self.shared.wake.notify_one();
-            put?;
-        }
-        Ok(resource::start(&entry.group).await?)
+        let _alone = self.shared.addresses.lock().await;
+        let put = self.shared.put(&entry).await;
+        entry.schedule_announcements(Instant::now());
+        self.shared.announce_due(Instant::now());
+        self.shared.wake.notify_one();
+        put
     }
 
     /// Ends the announcements of a group at once, for those who cannot wait; [`Self::withdraw`] has to follow.

@@ -84,7 +84,7 @@ impl Progress {
         self.last.store(u64::try_from(milliseconds).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    pub(in crate::cluster) fn is_recent(&self, now: Instant, within: Duration) -> bool {
+    pub(crate) fn is_recent(&self, now: Instant, within: Duration) -> bool {
         let last = self.begun + Duration::from_millis(self.last.load(Ordering::Relaxed));
         now.saturating_duration_since(last) <= within
     }

@@ -8,6 +8,7 @@ mod left;
 mod operate;
 mod others;
 mod patience;
+mod promises;
 mod readiness;
 mod replication;
 mod report;

@@ -39,7 +39,7 @@ const FOLLOWED_AT_LEAST: Duration = Duration::from_secs(2);
 impl Cluster {
     pub(in crate::runtime) async fn start(
         plan: Arc<Plan>,
-        left: Left,
+        mut left: Left,
         writer: LeaseWriter,
         network: Network,
         flows: (FlowReader, FlowWriter),
@@ -66,10 +66,10 @@ impl Cluster {
         let (takeover, notices) =
             Takeover::open(network.clone(), &left.directory, plan.groups.clone(), timing).await?;
         let takeover = Arc::new(takeover);
-        let held: Vec<GroupId> = {
-            let monotonic = Duration::from_nanos(crate::dataplane::monotonic_nanoseconds());
-            left.inherited.iter().filter(|left| left.ends > monotonic).map(|left| left.group).collect()
-        };
+        // Decided once: the thread that beats goes on with these, also with one that ends meanwhile.
+        let monotonic = Duration::from_nanos(crate::dataplane::monotonic_nanoseconds());
+        left.inherited.retain(|left| left.ends > monotonic);
+        let held: Vec<GroupId> = left.inherited.iter().map(|left| left.group).collect();
         takeover.sweep(&held.iter().copied().collect()).await?;
 
         let mut interfaces = plan.track.interfaces.clone();
@@ -107,6 +107,7 @@ impl Cluster {
         let pulse = Pulse::start(Parts {
             settings,
             inherited: left.inherited,
+            promised: left.promises.of_earlier_lives(),
             nodes: nodes.clone(),
             groups,
             writer,
@@ -162,6 +163,7 @@ impl Cluster {
             charges,
             nodes,
             terms: left.terms,
+            promises: left.promises,
             probing: probing(plan.timing.deadtime),
             turns: turns_sender,
             telling,

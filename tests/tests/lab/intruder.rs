@@ -52,23 +52,36 @@ fn flows(stage: &Stage) -> Result<Flows> {
     Flows::open(&stage.pair.network.client, &targets, FLOWS)
 }
 
-/// What must stay as it is: roles, terms, how often groups were taken, and who is connected to what, at both directors.
-fn standing(pair: &Pair) -> Result<(Vec<String>, usize, [usize; 2], [BTreeSet<String>; 2])> {
-    let connections = |index: usize| -> Result<BTreeSet<String>> {
-        let all: Connections = pair.agent(index)?.control().json(&["connections", "--limit", "1000"])?;
-        let established = all.connections.iter().filter(|one| one.state == "ESTABLISHED");
-        Ok(established
-            .map(|one| format!("{:?} {:?} {:?}", one.client, one.dialled, one.destination))
-            .collect())
-    };
-    let roles = [0, 1].map(|index| pair.role(index)).to_vec();
-    Ok((
-        roles,
-        pair.takeovers()?,
-        [0, 1].map(|index| pair.times_held(index)),
-        [connections(0)?, connections(1)?],
-    ))
+/// What must stay as it is.
+#[derive(Debug, PartialEq, Eq)]
+struct Standing {
+    roles: [String; 2],
+    term: usize,
+    times_held: [usize; 2],
+    /// Who is connected to what, at each director.
+    connections: [BTreeSet<String>; 2],
 }
+
+impl Standing {
+    fn of(pair: &Pair) -> Result<Self> {
+        let connections = |index: usize| -> Result<BTreeSet<String>> {
+            let all: Connections = pair.agent(index)?.control().json(&["connections", "--limit", "1000"])?;
+            let established = all.connections.iter().filter(|one| one.state == "ESTABLISHED");
+            let ends =
+                established.map(|one| format!("{:?} {:?} {:?}", one.client, one.dialled, one.destination));
+            Ok(ends.collect())
+        };
+        Ok(Self {
+            roles: [0, 1].map(|index| pair.role(index)),
+            term: pair.takeovers()?,
+            times_held: [0, 1].map(|index| pair.times_held(index)),
+            connections: [connections(0)?, connections(1)?],
+        })
+    }
+}
+
+/// By reason.
+type Counts = Vec<(String, u64)>;
 
 /// How often a director has refused something for this reason.
 fn count(refused: &[(String, u64)], reason: &str) -> u64 {
@@ -208,7 +221,8 @@ fn framed(keys: &Keyring, nonce: &[u8]) -> Vec<u8> {
 
 /// Each reason must have been counted at each port, more often than before.
 fn expect_counted(before: &Status, after: &Status) -> Result<()> {
-    let expected: [(&str, fn(&Status) -> &Vec<(String, u64)>, &[&str]); 3] = [
+    type Of = fn(&Status) -> &Counts;
+    let expected: [(&str, Of, &[&str]); 3] = [
         (
             "beats",
             |status| &status.refused,
@@ -243,8 +257,8 @@ fn what_was_not_said_by_a_director_is_counted_and_changes_nothing() -> Result<()
     let record = Record::of_a_restart(&mut stage.pair)?;
     let vips: Vec<_> = stage.pair.network.vips().collect();
     let watch = ArpWatch::start(&stage.pair.network.client, "eth0", &vips)?;
-    let (before, was) = (stage.pair.status(0)?, standing(&stage.pair)?);
-    ensure!(was.3[0].len() >= FLOWS, "{was:?}");
+    let (before, was) = (stage.pair.status(0)?, Standing::of(&stage.pair)?);
+    ensure!(was.connections[0].len() >= FLOWS, "{was:?}");
 
     let intruder = Intruder::start(&stage.pair, &record)?;
     intruder.send_garbage()?;
@@ -264,7 +278,7 @@ fn what_was_not_said_by_a_director_is_counted_and_changes_nothing() -> Result<()
         let flows = &flows;
         move || flows.exchanges() > exchanges + 3 * FLOWS as u64 || flows.broken() > 0
     })?;
-    let is = standing(&stage.pair)?;
+    let is = Standing::of(&stage.pair)?;
     ensure!(is == was, "{was:?}\nbecame\n{is:?}\n{}", stage.pair.explain());
     // Who has the addresses now.
     for vip in &vips {

@@ -13,7 +13,9 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::wire::{self, LARGEST_FRAME, Nonce, Told};
-use super::{AGAIN, Aged, Dated, GREETING, Heard, Peer, Refused, Settings, invalid, nonce, read};
+use super::{
+    AGAIN, AGAIN_AT_LAST, Aged, Check, Dated, GREETING, Heard, Peer, Refused, Settings, invalid, nonce, read,
+};
 
 type Own<T> = watch::Receiver<Option<Arc<Dated<T>>>>;
 /// By peer.
@@ -22,11 +24,12 @@ type All<T> = watch::Sender<Vec<Heard<T>>>;
 /// Asks whenever this director is active for nothing; for as long as it is polled and somebody wants to know.
 pub(super) async fn ask<T: DeserializeOwned + Send + Sync>(
     settings: Settings,
+    check: Check<T>,
     peer: Peer,
     mut own: Own<T>,
     (all, refused): (All<T>, Refused),
 ) {
-    let heard = One { peer, all, refused };
+    let heard = One { peer, check, all, refused };
     loop {
         let active = async { own.wait_for(Option::is_some).await.is_ok() };
         tokio::select! {
@@ -45,20 +48,25 @@ async fn follow<T: DeserializeOwned>(settings: &Settings, heard: &One<T>) -> Inf
     // As if it had been heard just now: it has that long for a first word.
     let mut last = Instant::now();
     let mut told = String::new();
+    let mut pause = AGAIN;
     loop {
         let Err(reason) = listen(settings, heard, &mut last).await;
         heard.refused.frame(&reason);
+        let is_nonsense = reason.kind() == io::ErrorKind::InvalidData;
         if last.elapsed() >= settings.patience {
             heard.forget();
         }
         let reason = reason.to_string();
         let director = settings.peers.get(heard.peer.index()).map_or("", String::as_str);
-        match told == reason {
-            true => debug!(director, reason, "another director's desired state is not told"),
-            false => info!(director, reason, "another director's desired state is not told"),
+        let is_again = told == reason;
+        match (is_again, is_nonsense) {
+            (true, _) => debug!(director, reason, "another director's desired state is not told"),
+            (false, true) => warn!(director, reason, "another director's desired state makes no sense here"),
+            (false, false) => info!(director, reason, "another director's desired state is not told"),
         }
         told = reason;
-        sleep(AGAIN).await;
+        pause = next_pause(pause, is_again && is_nonsense);
+        sleep(pause).await;
     }
 }
 
@@ -83,12 +91,7 @@ async fn listen<T: DeserializeOwned>(
         let now = match wire::open_told(&keys(), &sealed, &own, number).map_err(invalid)? {
             Told::Unchanged => None,
             Told::Nothing => Some(Heard::Nothing),
-            Told::State(json) => {
-                let dated = understood(json).inspect_err(|reason| {
-                    warn!(%reason, "another director's desired state makes no sense here");
-                })?;
-                Some(Heard::State(Arc::new(dated)))
-            }
+            Told::State(json) => Some(Heard::State(Arc::new(understood(json, heard.check)?))),
         };
         *last = Instant::now();
         if let Some(now) = now {
@@ -104,8 +107,14 @@ async fn connect(settings: &Settings, peer: Peer) -> io::Result<TcpStream> {
     settings.socket(0)?.connect(there).await
 }
 
-fn understood<T: DeserializeOwned>(json: &[u8]) -> io::Result<Dated<T>> {
-    let Aged { milliseconds, version, state } = serde_json::from_slice(json)?;
+/// Until it is asked again: longer and longer, while it tells the same nonsense.
+fn next_pause(former: Duration, is_same_nonsense: bool) -> Duration {
+    if is_same_nonsense { (former * 2).min(AGAIN_AT_LAST) } else { AGAIN }
+}
+
+pub(super) fn understood<T: DeserializeOwned>(json: &[u8], check: Check<T>) -> io::Result<Dated<T>> {
+    let Aged { milliseconds, version, state } = serde_json::from_slice(json).map_err(invalid)?;
+    check(&state).map_err(invalid)?;
     let now = Instant::now();
     Ok(Dated { state, version, at: now.checked_sub(Duration::from_millis(milliseconds)).unwrap_or(now) })
 }
@@ -113,6 +122,7 @@ fn understood<T: DeserializeOwned>(json: &[u8]) -> io::Result<Dated<T>> {
 /// What is known of one of them.
 struct One<T> {
     peer: Peer,
+    check: Check<T>,
     all: All<T>,
     refused: Refused,
 }
@@ -131,5 +141,21 @@ impl<T> One<T> {
             let known = all.get_mut(self.peer.index()).filter(|heard| !matches!(heard, Heard::Unknown));
             known.map(|heard| *heard = Heard::Unknown).is_some()
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_nonsense_is_asked_for_less_and_less() {
+        let mut pause = AGAIN;
+        let pauses =
+            [false, true, true, true, true, true, true, true, false, false].map(|is_same_nonsense| {
+                pause = next_pause(pause, is_same_nonsense);
+                pause.as_millis()
+            });
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000, 100, 100]);
     }
 }

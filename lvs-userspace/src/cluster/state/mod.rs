@@ -36,6 +36,8 @@ const GREETING: Duration = Duration::from_secs(2);
 /// Until another one is asked again after a connection has ended: the director that was started first has heard of
 /// the second one as soon as that one of it.
 const AGAIN: Duration = Duration::from_millis(100);
+/// The same at the most, where what it tells makes no sense here, and will not a moment later.
+const AGAIN_AT_LAST: Duration = Duration::from_secs(5);
 /// Who asks hears at least so often that this one is there.
 const BEAT: Duration = Duration::from_millis(500);
 /// Between two states.
@@ -46,6 +48,9 @@ const WRITE: Duration = Duration::from_secs(10);
 const BACKLOG: u32 = 16;
 /// Connections of each director at a time.
 const MOST: usize = 4;
+
+/// Why a state cannot be followed, if it cannot: it is of a form that this director does not know.
+pub type Check<T> = fn(&T) -> Result<(), String>;
 
 /// The keys in force; others may come with a reload.
 pub type Keys = Arc<dyn Fn() -> Keyring + Send + Sync>;
@@ -104,8 +109,8 @@ pub struct Exchange<T> {
 }
 
 impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Exchange<T> {
-    /// Within a tokio runtime. Begins as one who is active for nothing.
-    pub fn start(settings: &Settings) -> io::Result<Self> {
+    /// Within a tokio runtime. Begins as one who is active for nothing. `check` says why a state cannot be followed.
+    pub fn start(settings: &Settings, check: Check<T>) -> io::Result<Self> {
         let listener = settings.socket(settings.here.port())?.listen(BACKLOG)?;
         let (own, own_seen) = watch::channel(None);
         let (told, heard) = watch::channel(vec![Heard::Unknown; settings.peers.len()]);
@@ -114,7 +119,7 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Exchange<T
         tasks.spawn(tell::tell(listener, settings.clone(), own_seen.clone(), refused.clone()));
         for peer in Peer::all(settings.peers.len()) {
             let told = (told.clone(), refused.clone());
-            tasks.spawn(ask::ask(settings.clone(), peer, own_seen.clone(), told));
+            tasks.spawn(ask::ask(settings.clone(), check, peer, own_seen.clone(), told));
         }
         Ok(Self { own, heard, refused, _tasks: tasks })
     }

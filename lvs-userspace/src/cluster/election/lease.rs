@@ -20,6 +20,14 @@ impl Node {
         }
     }
 
+    /// A claim binds the votes of all who hear it. Of who hears no majority, and holds no lease any more, it would bind
+    /// them for nothing: it may be deaf, and heard.
+    pub(super) fn may_claim(&self, index: usize, now: Duration) -> bool {
+        let heard = self.peers.iter().filter(|peer| peer.is_heard(now, self.settings.deadtime)).count();
+        let is_held = matches!(self.seats[index].state, State::Holding { ends, .. } if ends > now);
+        is_held || self.settings.is_weak() || heard + 1 >= self.settings.quorum()
+    }
+
     /// When the newest message was sent on which a member has given its vote.
     fn vote(&self, index: usize, epoch: u64, member: NodeId, now: Duration) -> Option<Duration> {
         let peer = self.peers.iter().find(|peer| peer.node == member)?;

@@ -319,7 +319,7 @@ impl Node {
         let settings = &self.settings;
         let groups = settings.groups.iter().enumerate().map(|(index, GroupSettings { group, .. })| {
             let seat = &self.seats[index];
-            let claim = seat.claim();
+            let claim = seat.claim().filter(|_| self.may_claim(index, now));
             let hold = seat.hold.map_or(Duration::ZERO, |(until, _)| until.saturating_sub(now));
             GroupBeat {
                 group: *group,

@@ -166,3 +166,39 @@ fn a_director_that_is_cut_off_does_not_go_on_alone() {
     }
     assert_eq!(cluster.holders(), [1]);
 }
+
+/// It claims its group, everybody hears that, and no vote comes back.
+#[test]
+fn a_director_that_hears_nobody_is_replaced_although_it_is_heard() {
+    for (directors, has_voter) in [(2, true), (3, false), (4, true)] {
+        let mut cluster = Cluster::new(directors, has_voter);
+        cluster.pass(Duration::from_secs(3), &[]);
+        assert_eq!(cluster.holders(), [0]);
+        // One that hears too few is no better.
+        let hears = directors - 1 - usize::from(directors < 4);
+        cluster.cut =
+            (1..=directors).filter(|other| *other != hears || directors < 4).map(|from| (from, 0)).collect();
+        cluster.pass(8 * DEADTIME, &[]);
+        assert_eq!(cluster.holders(), [1], "{directors} directors, voter: {has_voter}");
+        cluster.cut.clear();
+        cluster.pass(4 * DEADTIME, &[]);
+        assert_eq!(cluster.holders(), [1], "{directors} directors, voter: {has_voter}");
+        assert!(cluster.nodes[0].holds(group(), cluster.now).is_none());
+    }
+}
+
+/// Everybody was cut off from everybody for a while, and nobody could claim anything.
+#[test]
+fn one_holds_the_group_when_all_hear_each_other_again() {
+    let mut cluster = Cluster::new(2, true);
+    cluster.pass(Duration::from_secs(3), &[]);
+    (0..3).for_each(|member| cluster.isolate(member));
+    cluster.pass(6 * DEADTIME, &[]);
+    assert_eq!(cluster.holders(), [0; 0]);
+    cluster.cut.clear();
+    cluster.pass(DEADTIME, &[]);
+    assert_eq!(cluster.holders().len(), 1);
+    let holders = cluster.holders();
+    cluster.pass(6 * DEADTIME, &[]);
+    assert_eq!(cluster.holders(), holders);
+}

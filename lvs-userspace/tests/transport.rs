@@ -366,12 +366,14 @@ fn a_voter_answers_whoever_asks() {
         ("2001:db8:7::2", "10.7.0.1", "10.99.0.1"),
         ("10.7.0.2", "", ""),
     ];
-    for (voter, own, peer) in rows {
+    // At an address of its own, and at its default: every one of both versions.
+    let listening = rows.iter().flat_map(|row| [(ip(row.0), row), (ip("::"), row)]);
+    for (listen, (voter, own, peer)) in listening {
         let others = format!("  voter: {{name: witness, address: '{voter}', port: 7000}}\n{ON_THE_WIRE}");
         let cluster = cluster(own, peer, &others);
         let one = Node::start(Some(&here), &cluster, "one");
         there.enter(async || {
-            let mut transport = Transport::listen(SocketAddr::new(ip(voter), 7_000)).unwrap();
+            let mut transport = Transport::listen(SocketAddr::new(listen, 7_000)).unwrap();
             let mut source = None;
             until("a question", || {
                 transport.poll(DEADLINE, |from, bytes| source = (bytes == b"one").then_some(from)).unwrap();

@@ -416,6 +416,78 @@ fn the_virtual_mac_moves_with_the_address() {
     }
 }
 
+/// What an operator deletes by mistake: another machine may serve meanwhile, and it is made anew.
+#[test]
+fn a_deleted_interface_with_the_virtual_mac_is_made_anew() {
+    let world = World::new(Kind { virtual_mac: true, ..V4 });
+    world.ours.enter(async || {
+        let node = Node::start(&world, world.instance(150)).await;
+        while_working(&node, async {
+            world.until(|| world.has(&world.ours)).await;
+            world.ours.ip("link del vmac4.51");
+            world.until(|| world.has(&world.ours)).await;
+            let ended = node.leases.try_iter().filter(|lease| *lease == Lease::Ended).count();
+            assert_eq!(ended, 1, "its lease has ended, once");
+            // Routers on the link must not give it addresses that the other machine would have too.
+            for setting in ["accept_ra", "autoconf"] {
+                let value = world.ours.run(&format!("sysctl -n net/ipv6/conf/vmac4.51/{setting}"));
+                assert_eq!(value.trim(), "0", "{setting}");
+            }
+        })
+        .await;
+        node.stop().await;
+    });
+}
+
+/// A reload that changes no more than priority and addresses costs no failover.
+#[test]
+fn another_configuration_leaves_it_active() {
+    let world = World::new(V4);
+    world.ours.enter(async || {
+        let _keepalived = world.keepalived(100, "");
+        world.until_at(false).await;
+        let node = Node::start(&world, world.instance(150)).await;
+        while_working(&node, async {
+            world.until_at(true).await;
+            world.until(|| world.said("Entering BACKUP STATE") >= 2).await;
+            let more = GroupAddress { address: ip("10.7.0.101"), ..world.instance(150).addresses[0].clone() };
+            let mut instance = world.instance(160);
+            instance.addresses.push(more);
+            let sent = node.vrrp.describe().await[0].counts.sent;
+            node.takeover.configure(groups(std::slice::from_ref(&instance))).await.unwrap();
+            node.vrrp.configure(vec![instance.clone()]);
+            let status = node.vrrp.describe().await.remove(0);
+            assert_eq!((status.state.as_str(), status.priority, status.counts.turns), ("active", 160, 1));
+            assert!(status.counts.sent > sent, "the others are told at once");
+            assert!(world.ours.ip("-oneline address show").contains("10.7.0.101/32"));
+            // Below the other machine: that one preempts.
+            node.vrrp.configure(vec![VrrpInstance { priority: 50, ..instance }]);
+            world.until_at(false).await;
+            assert!(!world.ours.ip("-oneline address show").contains("10.7.0.101/32"));
+        })
+        .await;
+        assert_eq!(world.said("Entering MASTER STATE"), 2, "at its start, and when ours was the worse one");
+        node.stop().await;
+    });
+}
+
+/// With priority 255 too: what lvsd did not put up is not its to take away.
+#[test]
+fn an_address_of_the_interface_itself_stays() {
+    let world = World::new(Kind { vip: "10.7.0.1", prefix: 24, ..V4 });
+    world.ours.ip("address add 10.7.0.9/24 dev eth0");
+    world.ours.enter(async || {
+        let instance = VrrpInstance { source_address: Some(ip("10.7.0.9")), ..world.instance(255) };
+        let node = Node::start(&world, instance).await;
+        while_working(&node, async {
+            world.until(|| node.leases.try_iter().next().is_some()).await;
+        })
+        .await;
+        node.stop().await;
+        assert!(world.has(&world.ours), "it has gone");
+    });
+}
+
 #[test]
 fn without_preemption_the_worse_one_goes_on() {
     let world = World::new(V4);

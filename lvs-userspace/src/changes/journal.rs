@@ -41,7 +41,12 @@ impl Journal {
 
     /// See [`Changes::record`]. On file when this returns.
     pub(crate) fn record(&mut self, change: Change) -> Result<(), Error> {
-        self.changes.record(change);
+        self.record_all([change])
+    }
+
+    /// The same for several at once.
+    pub(crate) fn record_all(&mut self, changes: impl IntoIterator<Item = Change>) -> Result<(), Error> {
+        changes.into_iter().for_each(|change| self.changes.record(change));
         self.save()
     }
 

@@ -33,6 +33,8 @@ pub(crate) enum Target {
     Sysctl(String),
     /// An address added to lo.
     Address(IpAddr),
+    /// An address of a group, added to an interface.
+    GroupAddress { interface: String, address: IpAddr },
     /// The advertised segment size of a route.
     Route(RouteKey),
 }

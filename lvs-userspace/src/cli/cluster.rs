@@ -41,17 +41,14 @@ pub(super) fn render(status: &Status) -> String {
         ]);
     }
     let drift: String = status.groups.iter().filter_map(drift).collect();
-    let refused: Vec<String> = status
-        .refused
-        .iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(reason, count)| format!("{reason} {count}"))
-        .collect();
-    let refused = if refused.is_empty() {
-        String::new()
-    } else {
-        format!("\nmessages refused: {}\n", refused.join(", "))
-    };
+    let refused = [
+        ("messages refused", &status.refused),
+        ("refused of connections", &status.refused_connections),
+        ("refused of the state", &status.refused_state),
+    ];
+    let refused: Vec<String> =
+        refused.into_iter().filter_map(|(what, counts)| refusals(what, counts)).collect();
+    let refused = if refused.is_empty() { String::new() } else { format!("\n{}", refused.concat()) };
     format!(
         "node    {}\nrule    {rule}\n\n{}\n\n{}\n\n{}\n\n{}{refused}{drift}",
         status.node,
@@ -60,6 +57,13 @@ pub(super) fn render(status: &Status) -> String {
         paths.trim_fmt(),
         synchronisation::render(status),
     )
+}
+
+/// A line with those that have happened.
+fn refusals(what: &str, counts: &[(String, u64)]) -> Option<String> {
+    let happened = counts.iter().filter(|(_, count)| *count > 0);
+    let happened: Vec<String> = happened.map(|(reason, count)| format!("{reason} {count}")).collect();
+    (!happened.is_empty()).then(|| format!("{what}: {}\n", happened.join(", ")))
 }
 
 /// One row for each path on which a node was heard.
@@ -83,7 +87,7 @@ fn rows(peer: &PeerStatus, mut add: impl FnMut([String; 7])) {
 fn drift(group: &GroupStatus) -> Option<String> {
     (!group.differs_from.is_empty()).then(|| {
         format!(
-            "warning: group {}: services differ from those of {}\n",
+            "warning: group {}: services differ from those of {}: compare `services`, `timeouts` and `limits` of the files, and `lvsctl health`\n",
             group.name,
             group.differs_from.join(", ")
         )
@@ -114,14 +118,21 @@ mod tests {
             peers: vec![PeerStatus { name: "director-2".to_owned(), ..PeerStatus::default() }],
             paths: vec![PathStatus { name: "from 10.0.0.1".to_owned(), sent: 17, ..PathStatus::default() }],
             refused: vec![("signature".to_owned(), 2), ("short".to_owned(), 0)],
+            refused_connections: vec![("stale".to_owned(), 5)],
+            refused_state: vec![("long".to_owned(), 0)],
             ..Status::default()
         };
         let shown = render(&status);
-        for expected in
-            ["412 ms", "director-2  no", "never", "from 10.0.0.1", "signature 2", "services differ"]
-        {
+        for expected in [
+            "412 ms",
+            "director-2  no",
+            "never",
+            "from 10.0.0.1",
+            "messages refused: signature 2\nrefused of connections: stale 5\n",
+            "services differ",
+        ] {
             assert!(shown.contains(expected), "{expected:?} is missing in\n{shown}");
         }
-        assert!(!shown.contains("short"));
+        assert!(!shown.contains("short") && !shown.contains("of the state"), "{shown}");
     }
 }

@@ -23,7 +23,8 @@ pub struct Beat {
     /// The sender's own, in milliseconds, to find files that disagree.
     pub keepalive: u32,
     pub deadtime: u32,
-    /// The newest message the sender has from each of the others. At most [`ECHOES`].
+    /// The newest message the sender has from each of the others. At most [`ECHOES`]. Of two lives of a node the first is
+    /// the one that the sender believes, and that its promises are made to.
     pub echoes: Vec<Echo>,
     /// At most [`GROUPS`], each once.
     pub groups: Vec<GroupBeat>,
@@ -55,7 +56,8 @@ pub struct GroupBeat {
     /// It asks the holder to hand the group over.
     pub wants: bool,
     pub fitness: Fitness,
-    /// Of the services and rings that the group's addresses have: equal where files and state agree.
+    /// Of the services that the group's addresses have, and of who serves: equal where files and state agree. 0 = not
+    /// known.
     pub digest: u64,
 }
 
@@ -71,7 +73,7 @@ pub struct Promise {
 pub struct Fitness {
     /// Service links are up, and a gateway answers if any is watched.
     pub is_fit: bool,
-    /// Scripts and files that are well, real servers that are up, quorums that are met; comparable within one
-    /// configuration.
+    /// 1000 for each script and file that is well, and what the checks say of the group's services: real servers that
+    /// are up, or services with their quorum where one lacks it. Comparable within one configuration.
     pub score: u16,
 }

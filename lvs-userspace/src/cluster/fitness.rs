@@ -21,7 +21,8 @@ use crate::program::{self, Program};
 
 /// Between two looks at files.
 const LOOK: Duration = Duration::from_millis(500);
-/// Each script and file that is well counts as much as this many real servers.
+/// Each script and file that is well counts for more than all that checks say: the ranks are links and gateways,
+/// scripts and files, quorums, real servers.
 const WEIGHT: u16 = 1000;
 
 /// What was found; each part has one writer.
@@ -44,12 +45,12 @@ impl Facts {
         }
     }
 
-    /// Of a director with so many real servers that are up.
-    fn fitness(&self, healthy: u16) -> Fitness {
+    /// Of a director whose checks give a group's services this score, up to 999.
+    fn fitness(&self, checks: u16) -> Fitness {
         let reaches = self.gateways.is_empty() || self.gateways.contains(&true);
         let well = self.scripts.iter().chain(&self.files).filter(|well| **well).count();
         let well = u16::try_from(well).unwrap_or(u16::MAX).saturating_mul(WEIGHT);
-        Fitness { is_fit: self.links && reaches, score: well.saturating_add(healthy.min(WEIGHT - 1)) }
+        Fitness { is_fit: self.links && reaches, score: well.saturating_add(checks.min(WEIGHT - 1)) }
     }
 }
 
@@ -83,9 +84,11 @@ impl Tracker {
         Ok(Self { facts, _tasks: tasks })
     }
 
-    /// With so many real servers that are up.
-    pub fn fitness(&self, healthy: u16) -> Fitness {
-        self.facts.borrow().fitness(healthy)
+    /// For a group whose services have this score by the checks: from 0 to 999, see [`Tally::score`].
+    ///
+    /// [`Tally::score`]: crate::health::pool::Tally::score
+    pub fn fitness(&self, checks: u16) -> Fitness {
+        self.facts.borrow().fitness(checks)
     }
 
     /// Returns when something has changed; never when nothing is watched any more.

@@ -27,7 +27,8 @@ impl Refusal {
     /// How many kinds there are.
     pub const KINDS: usize = 7;
 
-    const NAMES: [&str; Self::KINDS] =
+    /// What [`Self::name`] may be.
+    pub const NAMES: [&str; Self::KINDS] =
         ["short", "foreign", "version", "kind", "unknown_key", "signature", "malformed"];
 
     fn index(self) -> usize {

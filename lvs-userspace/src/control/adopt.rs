@@ -36,7 +36,9 @@ impl State {
         }
         for (index, slots) in &kernel.rings {
             holdings.ring_indices.claim(*index);
-            holdings.rings.insert(*index, Ring::new(None, Columns::adopt(slots.clone(), Duration::ZERO)));
+            holdings
+                .rings
+                .insert(*index, Ring::new(None, Columns::adopt(slots.clone(), Duration::ZERO), None));
         }
         let named = named_positions(kernel);
         let mut taken = BTreeSet::new();

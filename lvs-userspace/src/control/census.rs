@@ -68,6 +68,7 @@ impl State {
             .services
             .iter()
             .filter(|(_, service)| hashed_ring(service).is_some_and(|ring| unsettled.contains(&ring)))
+            .filter(|(_, service)| self.is_filled_here(service))
             .filter_map(|(key, service)| Some((*key, self.reader(service)?)))
             .collect();
         (!readers.is_empty()).then(|| Census { began: now, readers, holders: BTreeMap::new() })

@@ -5,7 +5,8 @@
 //! [`State`] holds the `plan` (what the owners of services want) and the `mirror` (what the kernel's
 //! maps hold: read back at the start, then every command applied to it). `diff` finds the commands that
 //! lead from one to the other. On the way `seating` hands out positions, destinations and chunks,
-//! `sharing` rings, and `transition` delays what would move flows that nobody knows.
+//! `sharing` rings, and `transition` delays what would move flows that nobody knows. `history` is what
+//! directors have to tell each other of that.
 //!
 //! # How to drive it
 //!
@@ -15,7 +16,7 @@
 //! 3. [`Event::Tick`] about once a second, [`Event::Swept`] after every ageing sweep, and a
 //!    [`State::census`] now and then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::config::model::Config;
@@ -25,6 +26,7 @@ mod allocate;
 pub mod census;
 pub mod command;
 mod diff;
+pub mod history;
 mod mirror;
 pub mod next_hop;
 mod plan;
@@ -40,6 +42,7 @@ mod warnings;
 
 pub use census::Census;
 pub use command::{Command, Snapshot};
+pub use history::RingHistory;
 pub use next_hop::NextHop;
 pub use state::{Capacity, State};
 pub use summary::Summary;
@@ -60,6 +63,10 @@ pub enum Event {
     },
     /// A census is complete: it has seen every connection.
     Counted(Census),
+    /// What another director has told of its rings, which this one follows; `None` when it follows nobody.
+    Followed(Option<Vec<RingHistory>>),
+    /// The groups that this director holds, by the indices of their leases. Without a cluster it never comes.
+    Held(BTreeSet<u8>),
     /// Time has passed (about once a second): what may be retired or used again by now is.
     Tick,
 }

@@ -1,11 +1,14 @@
 //! What a ring holds, and who may share one. The tables themselves are the scheduler's work.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lvs_common::address::Address;
+use lvs_common::ring::Slot;
 use lvs_common::service::scheduler;
 
+use super::history::Told;
 use super::mirror::Seat;
 use crate::scheduler::{Columns, Member, StableKey, maglev, sequence};
 
@@ -79,10 +82,13 @@ impl Pool {
         Some(pool)
     }
 
-    /// Who gets new flows, by slot; empty when nobody does.
+    /// Who gets new flows, by slot. When nobody does, a walked ring has no slots.
     pub(super) fn table(&self) -> Vec<u16> {
         let members = self.scheduler_members();
         match self.class {
+            Class::Hashed if members.iter().all(|member| member.weight == 0) => {
+                vec![Slot::NOBODY; self.hashed_slots as usize]
+            }
             Class::Hashed => maglev::build(&members, self.hashed_slots),
             Class::Walked => sequence::weighted(&members),
         }
@@ -91,6 +97,12 @@ impl Pool {
     /// Whether `position` has a server, be it one that takes no new flows.
     pub(super) fn seats(&self, position: u16) -> bool {
         self.members.binary_search_by_key(&position, |member| member.position).is_ok()
+    }
+
+    /// Where this server sits.
+    pub(super) fn position(&self, address: Address, port: u16) -> Option<u16> {
+        let member = self.members.iter().find(|member| (member.address, member.port) == (address, port))?;
+        Some(member.position)
     }
 
     /// Slots of the ring where it is hashed, else 0.
@@ -151,14 +163,21 @@ pub(super) struct Ring {
     /// `None` for a ring found in the kernel that was not compared with its readers' pool yet.
     pub pool: Option<Pool>,
     pub columns: Columns,
+    /// What another director told of it, and is in it.
+    pub told: Option<Arc<Told>>,
     /// Since when the longest dual slot is dual.
     dual_since: Option<Duration>,
 }
 
 impl Ring {
-    pub(super) fn new(pool: Option<Pool>, columns: Columns) -> Self {
+    pub(super) fn new(pool: Option<Pool>, columns: Columns, told: Option<Arc<Told>>) -> Self {
         let dual_since = columns.next_retirement(Duration::ZERO);
-        Self { pool, columns, dual_since }
+        Self { pool, columns, told, dual_since }
+    }
+
+    /// Whether it is what `pool`, and what was told, make of it.
+    pub(super) fn is_for(&self, pool: &Pool, told: Option<&Arc<Told>>) -> bool {
+        self.pool.as_ref() == Some(pool) && told.is_none_or(|told| self.told.as_ref() == Some(told))
     }
 
     /// Gives up what slots that are dual for `longest` remember; whether any changed.

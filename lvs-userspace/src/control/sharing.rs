@@ -1,6 +1,7 @@
 //! Which ring a service reads: its own changed in place, one it can share, or a new one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lvs_common::lease::Lease;
@@ -8,6 +9,7 @@ use lvs_common::ring::Slot;
 use lvs_common::service::Service;
 
 use super::diff::Target;
+use super::history::Told;
 use super::mirror::ring_of;
 use super::rings::{Class, Pool, Ring};
 use super::seating::Shortage;
@@ -22,6 +24,8 @@ pub(super) type Changed = BTreeMap<u32, Vec<Slot>>;
 struct Move {
     pool: Pool,
     origin: Origin,
+    /// What another director has told of the ring.
+    told: Option<Arc<Told>>,
 }
 
 /// What the flows of a service rely on.
@@ -48,20 +52,25 @@ impl State {
         let mut tables: BTreeMap<Pool, Vec<u16>> = BTreeMap::new();
         let mut changed = Changed::new();
         let mut elsewhere = Vec::new();
-        for (Move { pool, origin }, group) in self.moves(targets) {
+        for (Move { pool, origin, told }, group) in self.moves(targets) {
             if let Origin::Ring(ring) = origin
-                && self.holdings.rings.get(&ring).is_some_and(|known| known.pool.as_ref() == Some(&pool))
+                && self.holdings.rings.get(&ring).is_some_and(|known| known.is_for(&pool, told.as_ref()))
             {
                 assign(targets, &group, ring, self.slot_count(ring));
                 continue;
             }
             let table = tables.entry(pool.clone()).or_insert_with(|| pool.table());
-            let columns = self.columns_after(origin, &pool, table, now);
+            let mut columns = self.columns_after(origin, &pool, table, now);
+            // Once: after that this director's own changes keep up with the other one's, until it says otherwise.
+            if let Some(told) = told.as_deref().filter(|told| !self.has_followed(origin, told)) {
+                told.shape(&mut columns, &pool, now);
+            }
             match origin {
                 Origin::Ring(ring) if self.is(ring, columns.slots()) => {
                     assign(targets, &group, ring, columns.slots().len());
                     if let Some(known) = self.holdings.rings.get_mut(&ring) {
                         known.pool.get_or_insert(pool);
+                        known.told = told;
                     }
                 }
                 Origin::Ring(ring)
@@ -70,18 +79,18 @@ impl State {
                 {
                     assign(targets, &group, ring, columns.slots().len());
                     changed.insert(ring, columns.slots().to_vec());
-                    self.holdings.rings.insert(ring, Ring::new(Some(pool), columns));
+                    self.holdings.rings.insert(ring, Ring::new(Some(pool), columns, told));
                 }
-                _ => elsewhere.push((pool, origin, columns, group)),
+                _ => elsewhere.push((pool, origin, columns, told, group)),
             }
         }
         let mut short = Vec::new();
-        for (pool, origin, columns, group) in elsewhere {
+        for (pool, origin, columns, told, group) in elsewhere {
             let slots = columns.slots().len();
             let ring = self.shared(&pool, origin, &columns).or_else(|| {
                 let ring = self.holdings.ring_indices.allocate()?;
                 changed.insert(ring, columns.slots().to_vec());
-                self.holdings.rings.insert(ring, Ring::new(Some(pool), columns));
+                self.holdings.rings.insert(ring, Ring::new(Some(pool), columns, told));
                 Some(ring)
             });
             match ring {
@@ -99,7 +108,11 @@ impl State {
         for (number, target) in targets.iter().enumerate() {
             if let Some(pool) = &target.pool {
                 moves
-                    .entry(Move { pool: pool.clone(), origin: self.origin(target, pool) })
+                    .entry(Move {
+                        pool: pool.clone(),
+                        origin: self.origin(target, pool),
+                        told: self.told_of(target),
+                    })
                     .or_default()
                     .push(number);
             }
@@ -117,12 +130,25 @@ impl State {
         });
         // Entries made under another scheduler, for a server that comes back, or by another director, name anyone.
         let is_joined = previous.is_none() && target.value.lease != Lease::NOT_NEEDED;
-        let has_entries = target.revived || is_joined || previous.is_some_and(Service::is_tracked);
+        let has_entries = target.revived
+            || is_joined
+            || previous.is_some_and(Service::is_tracked)
+            || self.told_of(target).is_some();
         match ring.and_then(ring_of) {
             Some(ring) => Origin::Ring(ring),
             None if has_entries && pool.class == Class::Hashed => Origin::Entries,
             None => Origin::Nothing,
         }
+    }
+
+    /// What the director that is followed has told of the target's ring.
+    fn told_of(&self, target: &Target<'_>) -> Option<Arc<Told>> {
+        self.told.get(&target.key).filter(|told| told.scheduler == target.value.scheduler).cloned()
+    }
+
+    fn has_followed(&self, origin: Origin, told: &Told) -> bool {
+        let Origin::Ring(ring) = origin else { return false };
+        self.holdings.rings.get(&ring).is_some_and(|known| known.told.as_deref() == Some(told))
     }
 
     /// What the ring must hold for services that come from `origin`.

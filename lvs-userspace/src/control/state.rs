@@ -13,6 +13,7 @@ use lvs_common::settings::Settings;
 
 use super::allocate::{Indices, Region, Regions};
 use super::command::Command;
+use super::history::Histories;
 use super::mirror::Mirror;
 use super::next_hop::{NextHop, located};
 use super::plan::Plan;
@@ -63,6 +64,10 @@ pub struct State {
     pub(super) incomplete: bool,
     /// Services that track for a while before a change, and until when.
     pub(super) learning: BTreeMap<ServiceKey, Duration>,
+    /// What the director that is followed has told of its rings.
+    pub(super) told: Histories,
+    /// The groups held here, by their leases; `None` without a cluster.
+    pub(super) held: Option<BTreeSet<u8>>,
     /// What was adopted counts its time from the first event.
     pub(super) clocks_started: bool,
     /// Commands of the event at hand, applied to `kernel` already.
@@ -119,6 +124,8 @@ impl State {
             warnings: Vec::new(),
             incomplete: false,
             learning: BTreeMap::new(),
+            told: Histories::new(),
+            held: None,
             clocks_started: false,
             commands: Vec::new(),
         }
@@ -129,7 +136,7 @@ impl State {
         if !self.clocks_started {
             self.clocks_started = true;
             for ring in self.holdings.rings.values_mut() {
-                *ring = Ring::new(None, Columns::adopt(ring.columns.slots().to_vec(), now));
+                *ring = Ring::new(None, Columns::adopt(ring.columns.slots().to_vec(), now), None);
             }
             self.holdings.tracked_since.values_mut().for_each(|since| *since = now);
         }
@@ -141,6 +148,8 @@ impl State {
             Event::NextHop { address, next_hop } => self.relocate(Address::from(address), next_hop),
             Event::Swept { references } => self.swept(&references, now),
             Event::Counted(census) => self.counted(census, now),
+            Event::Followed(told) => self.follow(told, now),
+            Event::Held(leases) => self.hold(leases, now),
             Event::Tick => self.tick(now),
         }
         std::mem::take(&mut self.commands)

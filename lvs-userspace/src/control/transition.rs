@@ -33,6 +33,11 @@ impl State {
         wanted: &Wanted,
         now: Duration,
     ) -> Stage {
+        if let Some(told) = self.told.get(key) {
+            // As the director does that serves: it knows more flows.
+            let learning = told.scheduler != wanted.scheduler;
+            return Stage { scheduler: told.scheduler, slots: Some(told.slots), known: false, learning };
+        }
         let ring = previous.filter(|service| hashed_ring(service).is_some());
         let known = ring.is_none_or(|service| {
             let since = self.holdings.tracked_since.get(key);
@@ -88,7 +93,9 @@ impl State {
                 .previous
                 .as_ref()
                 .is_some_and(|(previous, _)| hashed_ring(previous).is_some() && !previous.is_tracked());
-            let since = former.remove(&target.key).or(begins.then_some(now));
+            // The director that is followed has not said since when it does.
+            let follows = self.told.contains_key(&target.key) && !target.wanted.tracked;
+            let since = former.remove(&target.key).or((begins || follows).then_some(now));
             if let Some(since) = since.filter(|since| *since + longest > now) {
                 self.holdings.tracked_since.insert(target.key, since);
             }

@@ -41,8 +41,8 @@ pub struct Certificate {
     pub ends_soon: bool,
 }
 
-/// The standing of a check has changed, it has failed as often as somebody wants to hear of, or it sees another
-/// certificate.
+/// The standing of a check has changed, or a result has confirmed the one it has begun with; it has failed as often as
+/// somebody wants to hear of; or it sees another certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub check: Arc<Check>,
@@ -113,6 +113,8 @@ struct Entry {
     check: Arc<Check>,
     generation: u64,
     streak: Streak,
+    /// A result has said the same: it is not only what the check has begun with.
+    is_confirmed: bool,
     since: Duration,
     last: Option<Outcome>,
     schedule: Schedule,
@@ -181,6 +183,7 @@ impl Watch {
             check,
             generation: self.generation,
             streak: Streak::new(standing),
+            is_confirmed: false,
             since: now,
             last: None,
             schedule,
@@ -275,11 +278,15 @@ impl Entry {
         };
         self.failing = if passed { 0 } else { self.failing.saturating_add(1) };
         self.told = self.told.min(self.failing);
-        let needed = match self.streak.record(passed, timing.rise, timing.fall) {
+        let has_changed = self.streak.record(passed, timing.rise, timing.fall);
+        let was_confirmed = self.is_confirmed;
+        self.is_confirmed |= has_changed || self.streak.contrary() == 0;
+        let needed = match has_changed {
             true => {
                 self.since = now;
                 needed
             }
+            false if self.is_confirmed != was_confirmed => 1,
             false if self.streak.standing() == Standing::Down && self.reaches(counts) => 1,
             false if outcome.certificate.is_some() && outcome.certificate != self.certificate => 1,
             false => return None,
@@ -415,6 +422,20 @@ pub(super) mod tests {
             told.extend(change.and_then(|change| change.certificate).map(|seen| (seen.end, seen.ends_soon)));
         }
         assert_eq!(told, [(7, false), (7, true), (90, false)]);
+    }
+
+    /// What a check begins with may be another director's word, or an earlier agent's.
+    #[test]
+    fn the_first_result_that_says_the_same_is_told() {
+        let told = |results: &[bool]| -> Vec<Option<Standing>> {
+            let mut watch = Watch::default();
+            watch.set([(Arc::new(check(1)), Standing::Up)].into(), BTreeSet::new(), Duration::ZERO);
+            let results = results.iter();
+            results.map(|passed| step(&mut watch, *passed).1.map(|change| change.standing)).collect()
+        };
+        assert_eq!(told(&[true, true]), [Some(Standing::Up), None]);
+        assert_eq!(told(&[false, true, true]), [None, Some(Standing::Up), None]);
+        assert_eq!(told(&[false, false, false, false]), [None, None, Some(Standing::Down), None]);
     }
 
     #[test]

@@ -249,6 +249,8 @@ impl RealServer {
                 Target::Sysctl(name) => sysctl::undo(name, change).map_err(Error::from),
                 Target::Address(vip) => vip::remove(&self.network, *vip).await,
                 Target::Route(key) => route::undo(&self.network, key, change).await,
+                // A director's, and on its file.
+                Target::GroupAddress { .. } => Ok(()),
             };
             if let Err(error) = undone.and_then(|()| Ok(self.journal.forget(&change.target)?)) {
                 warn!("{error}");

@@ -1,16 +1,19 @@
 //! The pool, the supervisor that watches for it, what people are told, and what is kept on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jiff::Zoned;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::cluster::{Desired, Own, Report};
+use super::saver::Saver;
 use super::store::{State, Store};
 use crate::alert::courier::Order;
 use crate::alert::message::CLUSTER;
@@ -18,15 +21,18 @@ use crate::alert::period::LocalTime;
 use crate::alert::{Courier, Engine, Queue};
 use crate::cluster::state::Heard;
 use crate::config::Config;
-use crate::config::model::Forward;
+use crate::config::model::{Check, Forward};
+use crate::control::RingHistory;
 use crate::dataplane::monotonic_nanoseconds;
 use crate::health::pool::{Mode, Selection, ServerKey, ServiceView, What};
-use crate::health::{Change, Instruction, Journal, Notice, Pool, Supervisor};
+use crate::health::{Change, Experience, Instruction, Journal, Notice, Pool, Supervisor};
 
 /// Descriptors for all but probes: maps, sockets of the API, programs.
 const OTHER_DESCRIPTORS: u64 = 1_024;
 /// The rest waits for the next tick.
 const BETWEEN_SAVES: Duration = Duration::from_secs(1);
+/// How long the end of the agent waits for the disk.
+const LAST_SAVE: Duration = Duration::from_secs(5);
 /// More probes at a time than this would be a sign of something else.
 const MOST_AT_ONCE: u64 = 16_384;
 const LEAST_AT_ONCE: u64 = 64;
@@ -36,34 +42,37 @@ pub(super) struct Health {
     pub(super) journal: Journal,
     engine: Engine,
     courier: mpsc::UnboundedSender<Order>,
-    store: Store,
+    saver: Saver<State>,
     desired: Desired,
-    /// The disk holds less than the pool knows.
+    experience: Experience,
+    /// The pool knows more than is to be on disk.
     unsaved: bool,
-    /// When it was written last.
+    /// When that was said last.
     saved: Duration,
     instruct: mpsc::UnboundedSender<Instruction>,
     changes: mpsc::Receiver<Change>,
 }
 
 impl Health {
-    /// Goes on where an earlier agent has ended. Supervisor and courier must be run.
+    /// Goes on where an earlier agent has ended. Within a tokio runtime; supervisor and courier must be run.
     pub(super) fn new(config: Config, store: Store) -> (Self, Supervisor, Courier) {
         let mut pool = Pool::new(config, now());
         let mut engine = Engine::default();
-        if let Some(State { pool: saved, problems }) = store.load() {
+        if let Some(State { pool: saved, problems, .. }) = store.load() {
             pool.restore(saved, now());
             engine.restore(problems, now());
         }
         let (supervisor, instruct, changes) = Supervisor::new(probes_at_once());
         let (courier, deliver) = Courier::new(Queue::new(store.directory().join("alerts")));
+        let saver = Saver::start(store.directory().to_owned(), move |state| store.save(state));
         let mut health = Self {
             pool,
             journal: Journal::default(),
             engine,
             courier: deliver,
-            store,
+            saver,
             desired: Desired::default(),
+            experience: Experience::default(),
             unsaved: false,
             saved: Duration::ZERO,
             instruct,
@@ -94,9 +103,12 @@ impl Health {
         self.pool.pages()
     }
 
-    /// Real servers that are up, as far as they make this director fitter.
-    pub(super) fn healthy(&self) -> usize {
-        self.pool.healthy()
+    /// What this director's own checks say of the services at these addresses, as a score up to 999. `holds`: this
+    /// director is active for them.
+    pub(super) fn score(&self, vips: &BTreeSet<IpAddr>, holds: bool) -> u16 {
+        let now = now();
+        let believed = |check: &Arc<Check>, in_force| self.experience.counted(check, in_force, holds, now);
+        self.pool.tally(vips, believed).score()
     }
 
     pub(super) fn describe(&self) -> Vec<ServiceView> {
@@ -136,6 +148,8 @@ impl Health {
         self.configure_alerts();
         self.watch();
         self.desired.watched(&self.pool);
+        let checks = self.pool.checks();
+        self.experience.keep(|check| checks.contains_key(check));
         self.tell();
         self.save();
     }
@@ -152,6 +166,7 @@ impl Health {
 
     /// What is to be installed now, if that is something else than before.
     pub(super) fn learn(&mut self, changes: Vec<Change>) -> Option<Config> {
+        self.experience.learn(&changes, now());
         let changes = self.desired.sift(changes);
         self.pool.checked(changes, now());
         self.outcome()
@@ -177,6 +192,18 @@ impl Health {
         desired
     }
 
+    /// What the director that is followed has told of its rings, if one is followed.
+    pub(super) fn followed_rings(&self) -> Option<&[RingHistory]> {
+        self.desired.followed_rings()
+    }
+
+    /// Tells other directors what the rings here have become.
+    pub(super) fn tell_rings(&mut self, rings: Vec<RingHistory>) {
+        if self.desired.tell_rings(rings) {
+            self.desired.publish(|| state(&self.pool, &self.engine));
+        }
+    }
+
     /// Sets the mode of real servers; how many there are. The rest is [`Self::outcome`].
     pub(super) fn maintain(&mut self, selection: &Selection, mode: Mode) -> usize {
         self.pool.maintain(selection, mode, now())
@@ -200,20 +227,27 @@ impl Health {
         self.pool.take_changed().then(|| self.pool.desired())
     }
 
-    /// Whether what is known is on disk now.
-    pub(super) fn save(&mut self) -> bool {
+    /// What is known goes to disk, and nobody waits for it.
+    fn save(&mut self) {
         self.take_unsaved();
-        if !self.unsaved {
-            return true;
+        if std::mem::take(&mut self.unsaved) {
+            self.saver.save(state(&self.pool, &self.engine));
+            self.saved = now();
         }
-        let saved = self.store.save(&state(&self.pool, &self.engine));
-        self.saved = now();
-        if let Err(reason) = &saved {
-            let directory = self.store.directory().display();
-            error!(%directory, %reason, "verdicts and maintenance would not survive the agent");
+    }
+
+    /// The same for those who wait: whether it is on disk. What is wrong is in the log.
+    pub(super) fn saved(&mut self) -> impl Future<Output = bool> + Send + use<> {
+        self.save();
+        self.saver.saved()
+    }
+
+    /// At the end of the agent, which a disk that does not answer must not hold up for ever.
+    pub(super) async fn save_at_last(mut self) {
+        if timeout(LAST_SAVE, self.saved()).await.is_err() {
+            let seconds = LAST_SAVE.as_secs();
+            error!(seconds, "what was learnt last is not on disk: it does not answer");
         }
-        self.unsaved = saved.is_err();
-        saved.is_ok()
     }
 
     /// What is to be told to the other director is so at once.
@@ -269,7 +303,7 @@ impl Health {
 }
 
 fn state(pool: &Pool, engine: &Engine) -> State {
-    State { pool: pool.save(now()), problems: engine.save(now()) }
+    State { pool: pool.save(now()), problems: engine.save(now()), rings: Vec::new() }
 }
 
 /// Since the machine's start, so that times mean the same to the next agent.

@@ -86,7 +86,7 @@ impl Installed {
     fn begin_again(&mut self, next_hops: &NextHops) -> Result<usize, Error> {
         let now = self.now();
         self.behind_until = Some(now + TRY_AGAIN);
-        let mut state = adopted(&self.dataplane)?;
+        let mut state = adopted(&self.dataplane)?.beside(&self.state);
         let events = next_hops.events().chain([Event::Desired(self.config.clone())]);
         let commands: Vec<_> = events.flat_map(|event| state.handle(event, now)).collect();
         match self.dataplane.apply(&commands) {
@@ -98,7 +98,7 @@ impl Installed {
             }
             Err(reason) => {
                 // Until the next try nothing but what the maps hold is decided about.
-                self.state = adopted(&self.dataplane)?;
+                self.state = adopted(&self.dataplane)?.beside(&self.state);
                 Err(reason.into())
             }
         }

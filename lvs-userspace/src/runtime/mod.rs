@@ -18,6 +18,7 @@ mod lock;
 mod neighbours;
 mod next_hops;
 mod notify;
+mod saver;
 mod store;
 mod vrrp;
 

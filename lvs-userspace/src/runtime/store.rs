@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::alert::SavedProblem;
-use crate::health::pool::{SAVED_VERSION, Saved};
+use crate::control::RingHistory;
+use crate::health::legible;
+use crate::health::pool::Saved;
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,8 +18,11 @@ pub(super) struct State {
     #[serde(flatten)]
     pub(super) pool: Saved,
     /// What people were told of, and what not yet.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "legible::list")]
     pub(super) problems: Vec<SavedProblem>,
+    /// For other directors: here the maps have them.
+    #[serde(default, deserialize_with = "legible::list", skip_serializing_if = "Vec::is_empty")]
+    pub(super) rings: Vec<RingHistory>,
 }
 
 /// `state.json` in the state directory.
@@ -82,12 +87,7 @@ fn read(file: &File) -> Result<State, String> {
     if length > Store::LARGEST {
         return Err(format!("it has {length} bytes"));
     }
-    let saved: State =
-        serde_json::from_reader(io::BufReader::new(file)).map_err(|error| error.to_string())?;
-    match saved.pool.version {
-        SAVED_VERSION => Ok(saved),
-        other => Err(format!("it is of version {other}, this lvsd knows {SAVED_VERSION}")),
-    }
+    serde_json::from_reader(io::BufReader::new(file)).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

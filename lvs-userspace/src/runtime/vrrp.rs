@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lvs_common::lease::Lease;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::Error;
 use crate::cluster::identity::GroupId;
@@ -44,14 +44,27 @@ impl Vrrp {
         Self { directory, network, leases, progress: Progress::new(Instant::now()), running: None }
     }
 
-    /// The agent's main task is at work.
-    pub(super) fn progress(&self) {
-        self.progress.made(Instant::now());
+    /// Where the agent's main task says that it is at work.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Takes part as the agent's first configuration has it. What an earlier life has left goes before, also where this
+    /// one has no virtual routers; addresses only where `has_groups`, of a cluster, does not take care of them.
+    pub(super) async fn begin(&mut self, instances: &[VrrpInstance], has_groups: bool) -> Result<(), Error> {
+        device::sweep(&self.network).await?;
+        if instances.is_empty()
+            && !has_groups
+            && let Err(error) = Takeover::clear(self.network.clone(), &self.directory).await
+        {
+            warn!(%error, "what an earlier life has put up may be left");
+        }
+        self.configure(instances).await
     }
 
     /// Takes part as these, from now on; starts and ends the thread where it is the first or the last.
     pub(super) async fn configure(&mut self, instances: &[VrrpInstance]) -> Result<(), Error> {
-        self.progress();
+        self.progress.made(Instant::now());
         match &self.running {
             None if instances.is_empty() => Ok(()),
             None => {
@@ -71,7 +84,6 @@ impl Vrrp {
     }
 
     async fn start(&self, instances: &[VrrpInstance]) -> Result<Running, Error> {
-        device::sweep(&self.network).await?;
         let groups = groups(instances);
         let (takeover, notices) =
             Takeover::open(self.network.clone(), &self.directory, groups, Timing::default()).await?;

@@ -40,6 +40,7 @@
 //! UDP has no SYN: a datagram without an entry goes to `current`, so a change moves the UDP flows of the
 //! slots it touches, once; `track: always` keeps them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lvs_common::ring::Slot;
@@ -166,6 +167,30 @@ impl Columns {
                 Slot::single(slot.current())
             }
         })
+    }
+
+    /// Gives the flows without an entry of each slot in `bases` to that position, and of all others to `current`, as
+    /// another director has it. Entries may name others where that is new. Returns how many slots changed.
+    pub fn follow(&mut self, bases: &BTreeMap<usize, u16>, now: Duration) -> usize {
+        let mut number = 0..;
+        self.change(now, |slot, _| {
+            let base = number.next().and_then(|number| bases.get(&number)).copied().unwrap_or(slot.current());
+            Slot::new(slot.current(), base, slot.is_unsettled() || base != slot.base())
+        })
+    }
+
+    /// Entries that name anyone may come from now on. Returns how many slots changed.
+    pub fn unsettle(&mut self, now: Duration) -> usize {
+        let changed = self.change(now, |slot, _| {
+            if slot.is_dual() { slot } else { Slot::new(slot.current(), slot.base(), true) }
+        });
+        // What was unsettled already begins anew: a census under way has not seen what comes.
+        for (slot, since) in self.slots.iter().zip(&mut self.since) {
+            if !slot.is_dual() {
+                *since = published_by(now);
+            }
+        }
+        changed
     }
 
     /// Replaces each slot by what `next` makes of it and of its time. A slot that stays dual keeps its

@@ -56,6 +56,31 @@ fn an_interface_may_be_made_anew() {
     });
 }
 
+/// What the kernel refuses to one group must not cost the others their addresses, and is not told of as done.
+#[test]
+fn a_group_that_cannot_be_put_back_does_not_keep_others_away() {
+    let world = World::new();
+    world.director.enter(async || {
+        // They are looked at in the order of their numbers.
+        let mut names = ["one", "two"];
+        names.sort_by_key(|name| id(name));
+        let [refused, other] = names;
+        let groups = [group(refused, &[address(V6, 128)]), group(other, &[address(V4, 32)])];
+        let (takeover, mut notices) = world.open(&groups, once()).await;
+        takeover.serve(id(refused)).await.unwrap();
+        takeover.serve(id(other)).await.unwrap();
+        let restored = |group: &str, address| Some(Notice::Restored { group: group.to_owned(), address });
+        world.director.run("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1");
+        world.director.ip(&format!("address del {V4}/32 dev eth0"));
+        assert_eq!(timeout(DEADLINE, notices.recv()).await.unwrap(), restored(other, ip(V4)));
+        let addresses = world.addresses();
+        assert!(addresses.contains(V4) && !addresses.contains(V6), "{addresses}");
+        world.director.run("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0");
+        assert_eq!(timeout(DEADLINE, notices.recv()).await.unwrap(), restored(refused, ip(V6)));
+        assert!(world.addresses().contains(V6));
+    });
+}
+
 fn takeover_fails(takeover: &Takeover) -> bool {
     let probe = takeover.probe(id("web"), Probing::default());
     matches!(probe.now_or_never(), Some(Err(_)))

@@ -6,22 +6,62 @@ use super::*;
 fn what_an_earlier_life_has_left_is_swept_away() {
     let world = World::new();
     world.director.enter(async || {
-        let groups = [web(), group("mail", &[address("10.7.0.101", 32)])];
-        world.director.ip(&format!("address add {V4}/24 dev eth0"));
-        world.director.ip(&format!("address add {V6}/128 dev eth0 nodad"));
-        world.director.ip("address add 10.7.0.101/32 dev eth0");
-        let (takeover, _notices) = world.open(&groups, once()).await;
+        let [mail, news] = [("mail", "10.7.0.101"), ("news", "10.7.0.102")]
+            .map(|(name, own)| group(name, &[address(own, 32)]));
+        let (takeover, _notices) = world.open(&[web(), mail.clone(), news.clone()], once()).await;
+        for group in [web(), mail.clone(), news] {
+            takeover.serve(id(&group.name)).await.unwrap();
+        }
+        // As by kill -9; and the next file has one group less.
+        drop(takeover);
+        let (takeover, _notices) = world.open(&[web(), mail], once()).await;
         let removed = takeover.sweep(&BTreeSet::from([id("mail")])).await.unwrap();
-        assert_eq!(removed, [ip(V4), ip(V6)]);
+        assert_eq!(BTreeSet::from_iter(removed), BTreeSet::from([ip(V4), ip(V6), ip("10.7.0.102")]));
         let addresses = world.addresses();
-        assert!(!addresses.contains(V4) && !addresses.contains(V6), "{addresses}");
+        for gone in [V4, V6, "10.7.0.102"] {
+            assert!(!addresses.contains(gone), "{addresses}");
+        }
         assert!(addresses.contains("10.7.0.101/32") && addresses.contains("10.7.0.1/24"), "{addresses}");
-        // The one that stood there otherwise is as it should be.
-        world.director.ip(&format!("address add {V4}/32 dev eth0"));
+        takeover.serve(id("web")).await.unwrap();
+        assert!(takeover.sweep(&BTreeSet::new()).await.unwrap() == [ip("10.7.0.101")], "web is held");
+    });
+}
+
+/// An interface's own address, say, which somebody wrote into the file.
+#[test]
+fn what_others_have_put_up_stays() {
+    let world = World::new();
+    world.director.ip(&format!("address add {V4}/25 dev eth0"));
+    world.director.enter(async || {
+        let (takeover, _notices) = world.open(&[web()], once()).await;
+        assert!(takeover.sweep(&BTreeSet::new()).await.unwrap().is_empty());
         takeover.serve(id("web")).await.unwrap();
         let addresses = world.addresses();
-        assert!(addresses.contains("10.7.0.100/24") && !addresses.contains("10.7.0.100/32"), "{addresses}");
-        assert!(takeover.sweep(&BTreeSet::new()).await.unwrap() == [ip("10.7.0.101")], "web is held");
+        assert!(addresses.contains("10.7.0.100/25") && addresses.contains(V6), "{addresses}");
+        assert!(takeover.withdraw(id("web")).await.is_empty());
+        let addresses = world.addresses();
+        assert!(addresses.contains("10.7.0.100/25") && !addresses.contains(V6), "{addresses}");
+    });
+}
+
+/// An agent whose file has no groups any more.
+#[test]
+fn what_is_left_goes_without_any_group_too() {
+    let world = World::new();
+    world.director.enter(async || {
+        let clear = async || {
+            let (network, _events) = Network::connect().unwrap();
+            Takeover::clear(network, world.run.path()).await.unwrap();
+        };
+        clear().await;
+        let (takeover, _notices) = world.open(&[web()], once()).await;
+        takeover.serve(id("web")).await.unwrap();
+        // As by kill -9.
+        drop(takeover);
+        clear().await;
+        let addresses = world.addresses();
+        assert!(!addresses.contains(V4) && !addresses.contains(V6), "{addresses}");
+        assert!(!world.run.path().exists(), "its file and its directory are gone");
     });
 }
 
@@ -86,6 +126,10 @@ fn another_configuration_changes_what_is_held() {
         assert!(!addresses.contains(V6) && !addresses.contains("10.7.0.101"), "{addresses}");
         let capture = expect_all(capture, Seen::round(&[V4, "10.7.0.102"], world.director.mac("eth0"))).await;
         drop(capture);
+        let (other, mail) = (group("web", &[address(V4, 32)]), group("mail", &[address("10.7.0.101", 32)]));
+        takeover.configure(vec![other, mail]).await.unwrap();
+        let addresses = world.addresses();
+        assert!(addresses.contains("10.7.0.100/32") && !addresses.contains("10.7.0.100/24"), "{addresses}");
         assert!(notices.try_recv().is_err(), "nothing is wrong");
         takeover.configure(Vec::new()).await.unwrap();
         assert!(!world.addresses().contains(V4), "{}", world.addresses());

@@ -37,6 +37,36 @@ fn programs_run_once_the_addresses_are_there() {
     });
 }
 
+/// The program takes its time to stop, and the group is held again meanwhile.
+#[test]
+fn a_group_that_comes_back_does_not_wait_for_what_is_being_stopped() {
+    let world = World::new();
+    let [began, may_end] = ["began", "may-end"].map(|name| world.run.path().join(name));
+    let mac = world.director.mac("eth0");
+    let slow = format!(
+        "test $0 = start || {{ touch {}; until test -e {}; do sleep 0.01; done; }}",
+        began.display(),
+        may_end.display()
+    );
+    world.director.enter(async || {
+        let mut group = web();
+        group.resources =
+            vec![Resource { command: ["sh", "-c", &slow].map(str::to_owned).to_vec(), timeout: DEADLINE }];
+        let (takeover, _notices) = world.open(&[group], once()).await;
+        takeover.serve(id("web")).await.unwrap();
+        let back = async {
+            until("it is not stopped", || began.exists()).await;
+            let capture = world.capture();
+            takeover.appear(id("web")).await.unwrap();
+            expect_all(capture, Seen::round(&[V4, V6], mac)).await;
+            std::fs::write(&may_end, "").unwrap();
+        };
+        let (failures, _) = tokio::join!(takeover.withdraw(id("web")), back);
+        assert!(failures.is_empty());
+        assert!(world.addresses().contains(V4), "it is held");
+    });
+}
+
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()
 }

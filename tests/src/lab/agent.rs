@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
+use super::hang::{Hang, Part};
 use super::identity::{BPF_FILE_SYSTEM, Identity};
 use super::namespace::Namespace;
 use super::network::Network;
@@ -20,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// One `lvsd` in the director's namespace. Dropped, it gets SIGTERM.
 #[derive(Debug)]
 pub struct Agent {
+    /// Ends before the program does.
+    hang: Option<Hang>,
     process: Process,
     control: Control,
     file: PathBuf,
@@ -55,7 +58,7 @@ impl Agent {
         let control = Control { namespace: director.clone(), instance };
         fs::write(&file, configuration)?;
         let process = control.spawn(&file, &directory)?;
-        let mut agent = Self { process, control, file };
+        let mut agent = Self { hang: None, process, control, file };
         agent.wait_until_ready()?;
         Ok(agent)
     }
@@ -90,6 +93,17 @@ impl Agent {
 
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.process.signal(signal)
+    }
+
+    /// Has these of its threads hang, until [`Self::go_on`].
+    pub fn hang(&mut self, part: Part) -> Result<()> {
+        self.hang = Some(Hang::begin(self.pid(), part)?);
+        Ok(())
+    }
+
+    /// After [`Self::hang`].
+    pub fn go_on(&mut self) {
+        self.hang = None;
     }
 
     /// Ends the agent without a word, as a crash would.

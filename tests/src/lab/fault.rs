@@ -5,9 +5,13 @@ use std::fmt;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
+use super::hang::Part;
 use super::namespace::Prepared;
 use super::pair::{NODES, Pair};
 use super::wait::wait_until;
+
+/// The thread of the agent that beats.
+const BEATS: &str = "pulse";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Fault {
@@ -15,6 +19,10 @@ pub enum Fault {
     Kill,
     /// `kill -STOP` of the agent, and `kill -CONT` when it has been replaced.
     Stop,
+    /// The agent's main task hangs, and all its other threads go on; it goes on when it has been replaced.
+    Hang,
+    /// All threads of the agent hang but the one that beats.
+    HangAll,
     /// The cable to clients and real servers is pulled.
     Pull,
     /// The same, just after the other director was resumed: it listens for a dead time before it takes anything.
@@ -28,6 +36,8 @@ impl fmt::Display for Fault {
         formatter.pad(match self {
             Self::Kill => "kill",
             Self::Stop => "stop",
+            Self::Hang => "hang",
+            Self::HangAll => "hang-all",
             Self::Pull => "pull",
             Self::PullEarly => "pull-early",
             Self::Crash => "crash",
@@ -52,7 +62,7 @@ impl Fault {
                 resume_late(pair, 1 - index)?;
                 None
             }
-            Self::Kill | Self::Stop | Self::Pull => None,
+            Self::Kill | Self::Stop | Self::Hang | Self::HangAll | Self::Pull => None,
         };
         Ok(Ready { fault: self, index, cables })
     }
@@ -64,6 +74,7 @@ impl Fault {
         match self {
             Self::Kill => start_again(pair)?,
             Self::Stop => pair.agent(index)?.signal(Signal::SIGCONT)?,
+            Self::Hang | Self::HangAll => pair.agents[index].as_mut().context("it runs")?.go_on(),
             Self::Pull | Self::PullEarly => pair.set_service_link(index, true)?,
             Self::Crash => {
                 pair.set_service_link(index, true)?;
@@ -84,6 +95,8 @@ impl Ready {
         match fault {
             Fault::Kill | Fault::Crash => pair.agents[index].as_mut().context("it runs")?.kill(),
             Fault::Stop => pair.agent(index)?.signal(Signal::SIGSTOP),
+            Fault::Hang => pair.agents[index].as_mut().context("it runs")?.hang(Part::Main),
+            Fault::HangAll => pair.agents[index].as_mut().context("it runs")?.hang(Part::AllBut(BEATS)),
             Fault::Pull | Fault::PullEarly => pair.set_service_link(index, false),
         }
     }

@@ -32,6 +32,8 @@ pub const HOSTS: [u8; 2] = [address::DIRECTOR, SECOND];
 const GATEWAY: u8 = 254;
 /// How long a director may take to be what is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// The key file of all, at the start.
+pub const KEYS: &str = "lab 0123456789abcdef-of-a-lab-key\n";
 /// The dead time, where a lab does not set another (`cluster.deadtime`).
 pub const DEADTIME: Duration = Duration::from_millis(500);
 
@@ -91,7 +93,7 @@ impl Pair {
             }
         }
         let key = network.identity.directory().join("cluster.key");
-        fs::write(&key, "lab 0123456789abcdef-of-a-lab-key\n")?;
+        fs::write(&key, KEYS)?;
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
         Ok(Self {
             agents: [None, None],
@@ -147,6 +149,11 @@ impl Pair {
         Ok(())
     }
 
+    /// Has a director reload its file with these services, which the other director's file need not have.
+    pub fn reload(&self, index: usize, services: &str) -> Result<()> {
+        self.agent(index)?.reload(&self.configuration_with(index, services))
+    }
+
     /// `lvsd witness` on the client's machine.
     pub fn start_witness(&mut self) -> Result<()> {
         let directory = self.network.identity.directory();
@@ -159,6 +166,11 @@ impl Pair {
         self.witness = Some(witness);
         self.options += &format!("  voter: {{name: witness, address: {}}}\n", address::client(Family::V4));
         Ok(())
+    }
+
+    /// Writes the key file of both directors and the voter, who have yet to read it.
+    pub fn write_keys(&self, keys: &str) -> Result<()> {
+        Ok(fs::write(self.network.identity.directory().join("cluster.key"), keys)?)
     }
 
     pub fn agent(&self, index: usize) -> Result<&Agent> {
@@ -255,10 +267,13 @@ impl Pair {
 
     /// The file of one director.
     fn configuration(&self, index: usize) -> String {
+        self.configuration_with(index, &self.services)
+    }
+
+    fn configuration_with(&self, index: usize, services: &str) -> String {
         let key = self.network.identity.directory().join("cluster.key");
         let mut text = format!(
-            "{}cluster:\n  node: {}\n  key_file: {}\n{}  nodes:\n",
-            self.services,
+            "{services}cluster:\n  node: {}\n  key_file: {}\n{}  nodes:\n",
             NODES[index],
             key.display(),
             self.options
@@ -301,6 +316,6 @@ impl Pair {
 }
 
 /// Address of a director on a heartbeat network.
-fn heartbeat(network: usize, director: usize) -> IpAddr {
+pub fn heartbeat(network: usize, director: usize) -> IpAddr {
     [10, 9, network as u8, 1 + director as u8].into()
 }

@@ -18,15 +18,26 @@ pub struct Violation {
 pub(super) fn one_at_most(directors: &[Director], group: usize, time: Duration) -> Result<(), String> {
     let answering: Vec<usize> =
         (0..directors.len()).filter(|index| directors[*index].answers(group, time)).collect();
-    let strict = answering.iter().filter(|index| {
-        let director = &directors[**index];
-        let lease = director.settings.lease() + Duration::from_millis(1);
-        director.thawed.is_none_or(|thawed| time > thawed + lease)
-    });
+    let strict = answering.iter().filter(|index| !is_let_off(&directors[**index], time));
     if answering.len() > 1 && strict.count() > 1 {
         return Err(format!("directors {answering:?} answer for group {group} at once"));
     }
     Ok(())
+}
+
+fn is_let_off(director: &Director, time: Duration) -> bool {
+    let lease = director.settings.lease() + Duration::from_millis(1);
+    director.thawed.is_some_and(|thawed| time <= thawed + lease)
+}
+
+/// Nobody is shot that serves: a majority hears it.
+pub(super) fn may_be_fenced(directors: &[Director], index: usize, time: Duration) -> Result<(), String> {
+    let director = &directors[index];
+    let served = (0..director.leases.len()).find(|group| director.answers(*group, time));
+    match served.filter(|_| !is_let_off(director, time)) {
+        Some(group) => Err(format!("director {index} is fenced while it answers for group {group}")),
+        None => Ok(()),
+    }
 }
 
 /// Exactly one.

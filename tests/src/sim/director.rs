@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use lvs_userspace::cluster::beat::{Beat, Fitness};
-use lvs_userspace::cluster::election::{Inherited, Node, Output, Settings};
+use lvs_userspace::cluster::election::{Inherited, Node, Output, Promised, Settings};
 use lvs_userspace::cluster::identity::GroupId;
 
 use super::clock::Clock;
@@ -44,6 +44,8 @@ pub(super) struct Director {
     pub(super) inbox: VecDeque<Beat>,
     /// What the data plane has, by group.
     pub(super) leases: Vec<Lease>,
+    /// What is on its file of holds that it has promised, by group.
+    pub(super) promised: Vec<Option<Promised>>,
     pub(super) fitness: Vec<Fitness>,
     pub(super) served: Vec<u64>,
     /// What the wire is asked about a group, by group.
@@ -68,6 +70,7 @@ impl Director {
             orders: VecDeque::new(),
             inbox: VecDeque::new(),
             leases: vec![Lease::default(); groups],
+            promised: vec![None; groups],
             fitness: vec![Fitness { is_fit: true, score: 100 }; groups],
             served: vec![0; groups],
             questions: vec![None; groups],
@@ -100,9 +103,12 @@ impl Director {
             .leases
             .iter()
             .zip(&self.settings.groups)
+            .filter(|(lease, _)| lease.ends > now)
             .map(|(lease, group)| Inherited { group: group.group, epoch: lease.epoch, ends: lease.ends })
             .collect();
         self.node = Node::new(self.settings.clone(), &inherited, now);
+        let promised: Vec<Promised> = self.promised.iter().flatten().copied().collect();
+        self.node.recall(&promised);
         self.agent = Agent::Running;
         self.forget();
         self.tell_facts();
@@ -126,6 +132,7 @@ impl Director {
         self.kill_agent();
         self.is_up = false;
         self.leases.fill(Lease::default());
+        self.promised.fill(None);
     }
 
     pub(super) fn set_fitness(&mut self, group: usize, fitness: Fitness) {

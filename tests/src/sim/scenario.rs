@@ -32,6 +32,8 @@ pub struct Scenario {
     groups: usize,
     /// The first director begins without hearing the others: where there are two, both ask for what neither has.
     is_apart: bool,
+    /// Each group has a program that fences.
+    fences: bool,
 }
 
 /// What came of a scenario.
@@ -55,7 +57,15 @@ impl Scenario {
         let failback = random.one_of(&[None, Some(Duration::ZERO), Some(deadtime * 5)]);
         let groups = 1 + random.below(3);
         let is_apart = seed.is_multiple_of(8);
-        Self { seed, random, directors, has_voter, keepalive, deadtime, failback, groups, is_apart }
+        // None of those that have found something without.
+        let fences = seed % 6 == 2;
+        Self { seed, random, directors, has_voter, keepalive, deadtime, failback, groups, is_apart, fences }
+    }
+
+    /// With programs that fence.
+    #[must_use]
+    pub fn that_fences(self) -> Self {
+        Self { fences: true, ..self }
     }
 
     /// Two directors without a voter that begin without hearing each other.
@@ -109,7 +119,7 @@ impl Scenario {
             .map(|number| {
                 let mut order = nodes.clone();
                 order.rotate_left(number % nodes.len());
-                GroupSettings { group: GroupId::of(&format!("group-{number}")), order, fences: false }
+                GroupSettings { group: GroupId::of(&format!("group-{number}")), order, fences: self.fences }
             })
             .collect();
         let span = self.deadtime * 30;

@@ -48,6 +48,19 @@ fn two_that_begin_apart_do_not_both_serve() {
     assert!(crossed > 20, "in {crossed} of 100 runs only");
 }
 
+/// Nobody is fenced that serves; whoever is comes back.
+#[test]
+fn programs_that_fence_shoot_nobody_that_serves() {
+    let mut shot = 0;
+    for seed in 0..100 {
+        let scenario = Scenario::new(seed).that_fences();
+        holds(&scenario);
+        let trace = scenario.run(true).trace;
+        shot += u32::from(trace.iter().any(|line| line.contains("is shot")));
+    }
+    assert!(shot > 20, "in {shot} of 100 runs only");
+}
+
 #[test]
 fn a_seed_is_the_same_run_each_time() {
     let [one, other] = [(); 2].map(|()| Scenario::new(7).run(true));

@@ -14,7 +14,7 @@ use lvs_tests::lab::address::{self, Family, Net};
 use lvs_tests::lab::command::run_with_input;
 use lvs_tests::lab::configuration::Configuration;
 use lvs_tests::lab::network::{Network, Shape};
-use lvs_tests::lab::pair::Pair;
+use lvs_tests::lab::pair::{NODES, Pair};
 use lvs_tests::lab::realserver::{HTTP_PORT, start_web};
 use lvs_tests::lab::servers::certificates::Certificates;
 use lvs_tests::lab::servers::daemons;
@@ -360,6 +360,47 @@ fn the_death_of_a_director_is_told_by_the_other() -> Result<()> {
     ensure!(text.contains("cluster director-1 heard: director-1 is heard"), "{text}");
     ensure!(text.matches(" taken over:").count() == 1 && text.matches(" silent:").count() == 1, "{text}");
 
+    // The standby's file has another weight: both see it, and the active one tells people.
+    let same = site.to_string();
+    site.set_weight(&pair.network.servers[0], 7);
+    pair.reload(0, &site.to_string())?;
+    let differs = |director: usize| -> Result<Vec<String>> {
+        Ok(pair.status(director)?.groups.swap_remove(0).differs_from)
+    };
+    let wait_for_difference = |what: &str, differ: bool| {
+        wait_until(what, PATIENCE, || {
+            [0, 1].into_iter().all(|director| {
+                let other = NODES[1 - director].to_owned();
+                let expected = if differ { vec![other] } else { Vec::new() };
+                differs(director).is_ok_and(|seen| seen == expected)
+            })
+        })
+        .with_context(|| pair.explain())
+    };
+    wait_for_difference("both to see the difference", true)?;
+    for director in [0, 1] {
+        let shown = pair.agent(director)?.control().run(&["cluster"])?;
+        let warning = format!("warning: group www: services differ from those of {}: ", NODES[1 - director]);
+        ensure!(shown.contains(&warning), "{shown}");
+    }
+    let text = called(&pair, "the difference to be told", 3)?;
+    let about = "cluster director-1 configurations differ: director-1 would serve group www differently: ";
+    ensure!(text.matches(about).count() == 1, "{text}");
+    ensure!(!text.contains("cluster director-2 configurations differ"), "the standby is quiet: {text}");
+    // It has it in its log and in its events.
+    wait_until("the standby to see it for a while", PATIENCE, || {
+        let words = "director-2 would serve group www differently";
+        let events = pair.agent(0).and_then(|agent| agent.control().run(&["events"])).unwrap_or_default();
+        events.contains(words) && pair.agent(0).is_ok_and(|agent| agent.log().contains(words))
+    })
+    .with_context(|| pair.explain())?;
+    pair.reload(0, &same)?;
+    wait_for_difference("both to agree again", false)?;
+    let text = called(&pair, "the agreement to be told", 4)?;
+    ensure!(text.contains("cluster director-1 configurations agree: "), "{text}");
+    let shown = pair.agent(1)?.control().run(&["cluster"])?;
+    ensure!(!shown.contains("services differ"), "{shown}");
+
     // Both are cut off, and each tells what it sees; the standby, that it may not serve.
     pair.set_heartbeat_links(false)?;
     let told = |pair: &Pair, words: &[&str]| {
@@ -371,7 +412,12 @@ fn the_death_of_a_director_is_told_by_the_other() -> Result<()> {
     };
     let stands_back = "cluster www not held: does not take group www: somebody answers for its addresses";
     told(&pair, &["cluster director-2 silent: ", stands_back])?;
-    called(&pair, "all that a cut tells", 4)?;
+    called(&pair, "all that a cut tells", 6)?;
+    let log = pair.agent(1)?.log();
+    for path in ["10.9.0.2", "10.9.1.2"] {
+        let words = format!("director-1 is silent on the path from {path}");
+        ensure!(log.matches(&words).count() <= 2 && log.contains(&words), "{words}: {log}");
+    }
     pair.set_heartbeat_links(true)?;
     told(&pair, &["cluster director-2 heard: ", "cluster www held: director-2 holds group www"])?;
 

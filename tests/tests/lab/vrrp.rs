@@ -113,6 +113,14 @@ fn wait_for_answers(network: &Network, what: &str, is_right: impl Fn(&str) -> bo
     Ok(begun.elapsed())
 }
 
+/// The lab's director has the VIPs from the start; here the agent puts them up.
+fn give_up_vips(network: &Network) -> Result<()> {
+    Family::BOTH.into_iter().try_for_each(|family| {
+        let line = format!("addr del {}/{} dev eth0\n", address::vip(family, 0), family.host_bits());
+        network.director.addresses(family, &line)
+    })
+}
+
 fn by_director(name: &str) -> bool {
     name.starts_with("rs")
 }
@@ -141,7 +149,7 @@ fn a_director_and_keepalived_stand_in_for_each_other() -> Result<()> {
         realserver::prepare_by_hand(server, network.vips())?;
     }
     let mut other = Other::start(&network, false)?;
-    // The lab's director has the VIPs from the start, as from an earlier life: the agent sweeps them away.
+    give_up_vips(&network)?;
     let mut agent = Agent::start(&network, &configuration(&network, 150, false))?;
     wait_for_answers(&network, "the director", by_director)?;
     let addresses = network.director.run("ip", &["-oneline", "address", "show", "dev", "eth0"])?;
@@ -191,11 +199,7 @@ fn the_vip_stays_at_its_virtual_mac() -> Result<()> {
     let network = Network::build(Shape { real_servers: 1, ..Shape::default() })?;
     let _programs = realserver::start_all(&network)?;
     realserver::prepare_by_hand(&network.servers[0], network.vips())?;
-    for family in Family::BOTH {
-        // They come with the virtual MAC.
-        let line = format!("addr del {}/{} dev eth0\n", address::vip(family, 0), family.host_bits());
-        network.director.addresses(family, &line)?;
-    }
+    give_up_vips(&network)?;
     let other = Other::start(&network, true)?;
     // Or it would ask for the client in the name of the VIP, from the MAC of eth0.
     other.namespace.sysctl(&[("ipv4.conf.all.arp_ignore", "1"), ("ipv4.conf.all.arp_announce", "2")])?;

@@ -14,6 +14,7 @@ pub(super) fn render(to: &mut Exposition, status: Option<&Status>) {
     groups(to, status.map_or(&[], |status| &status.groups));
     members(to, status);
     beats(to, status);
+    refused(to, status);
     synchronisation(to, status.and_then(|status| status.synchronisation.as_deref()).unwrap_or_default());
     desired(to, status);
 }
@@ -106,9 +107,27 @@ fn beats(to: &mut Exposition, status: Option<&Status>) {
             }
         }
     }
-    to.family("lvs_cluster_refused_messages_total", Counter, "Messages that were not taken.");
-    for (reason, count) in status.iter().flat_map(|status| &status.refused) {
-        to.sample(&[("reason", reason)], count);
+}
+
+/// What was not taken, by reason.
+fn refused(to: &mut Exposition, status: Option<&Status>) {
+    type Counts = fn(&Status) -> &Vec<(String, u64)>;
+    let families: [(&str, &str, Counts); 3] = [
+        ("lvs_cluster_refused_messages_total", "Beats that were not taken.", |status| &status.refused),
+        (
+            "lvs_cluster_refused_state_total",
+            "Streams for the desired state that were refused, or ended for what was said.",
+            |status| &status.refused_state,
+        ),
+        ("lvs_sync_refused_datagrams_total", "Datagrams about connections that were not taken.", |status| {
+            &status.refused_connections
+        }),
+    ];
+    for (name, help, of) in families {
+        to.family(name, Counter, help);
+        for (reason, count) in status.into_iter().flat_map(of) {
+            to.sample(&[("reason", reason)], count);
+        }
     }
 }
 

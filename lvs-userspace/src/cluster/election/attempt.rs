@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::fencing::{Certainty, Fencing};
 use super::{Node, Notice, Output, State, Task, Why};
-use crate::cluster::identity::GroupId;
+use crate::cluster::identity::{GroupId, NodeId};
 
 /// Something that has to be found out before a group is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,8 @@ pub(super) struct Attempt {
     wire: Check,
     /// Until when that was listened for.
     listened: Duration,
-    fence: Check,
+    /// The last holder, if a program has to make sure of it.
+    pub(super) silent: Option<NodeId>,
 }
 
 /// What the wire says of a group's addresses.
@@ -54,13 +56,6 @@ impl Node {
         });
     }
 
-    /// Whether the program that makes sure of a silent node's death has done so.
-    pub fn fenced(&mut self, group: GroupId, number: u64, done: bool) {
-        self.with_attempt(group, number, |attempt| {
-            attempt.fence = if done { Check::Good } else { Check::Bad(Why::NotFenced) };
-        });
-    }
-
     fn with_attempt(&mut self, group: GroupId, number: u64, note: impl FnOnce(&mut Attempt)) {
         let Some(index) = self.index(group) else { return };
         if let State::Asking(attempt) = &mut self.seats[index].state
@@ -85,14 +80,13 @@ impl Node {
         let silent = last_holder.filter(|holder| {
             !self.peers.iter().any(|peer| peer.node == *holder && peer.is_heard(now, self.settings.deadtime))
         });
-        let fenced = silent.filter(|_| self.settings.groups[index].fences);
         seat.state = State::Asking(Attempt {
             number,
             since: now,
             epoch: None,
             wire: Check::Pending,
             listened: now,
-            fence: if fenced.is_some() { Check::Pending } else { Check::Good },
+            silent: silent.filter(|_| self.settings.groups[index].fences),
         });
         let why = match (silent, last_holder) {
             (Some(node), _) => Why::Silent(node),
@@ -103,10 +97,7 @@ impl Node {
             self.tell(Notice::Asks { group, why });
         }
         self.order(Task::Probe { group, attempt: number });
-        if let Some(node) = fenced {
-            self.order(Task::Fence { group, attempt: number, node });
-        }
-        // A vote costs a way there and back, which the checks take too.
+        // A vote costs a way there and back, which the question takes too.
         if !self.settings.is_weak() {
             self.claim(index, now);
         }
@@ -135,33 +126,50 @@ impl Node {
 
     pub(super) fn ask_on(&mut self, index: usize, now: Duration) {
         let State::Asking(attempt) = self.seats[index].state else { return };
-        let Attempt { since, epoch, wire, listened, fence, .. } = attempt;
-        if let (Check::Bad(why), _) | (_, Check::Bad(why)) = (wire, fence) {
+        if let Check::Bad(why) = attempt.wire {
             return self.stand_back(index, why, now);
         }
+        match attempt.epoch {
+            None => self.ask_before_claim(index, attempt, now),
+            Some(epoch) => self.ask_for_votes(index, attempt, epoch, now),
+        }
+        // A program that fences has a time limit of its own, and the claim lasts while it has a majority.
+        if let State::Asking(attempt) = &mut self.seats[index].state
+            && now.saturating_sub(attempt.since) >= 2 * self.settings.deadtime
+        {
+            self.stand_back(index, Why::NoQuorum, now);
+        }
+    }
+
+    /// Without a majority to be had nothing is claimed before all is found out.
+    fn ask_before_claim(&mut self, index: usize, attempt: Attempt, now: Duration) {
         let group = self.group(index);
-        let is_checked = wire == Check::Good && fence == Check::Good;
-        let is_old = now.saturating_sub(listened) > self.settings.unclaimed_for();
-        // A program that fences has a time limit of its own.
-        let is_overdue = now.saturating_sub(since) >= 2 * self.settings.deadtime && fence != Check::Pending;
-        let Some(epoch) = epoch else {
-            let claimed = self.alive(now).any(|peer| peer.says(group).is_some_and(|said| said.claims));
-            if claimed || !self.seats[index].ballot.is_free(now) {
-                return self.stand_back(index, Why::Superseded, now);
-            }
-            match is_checked {
-                true if is_old => self.ask_again(index, now),
-                true => self.claim(index, now),
-                false if is_overdue => self.stand_back(index, Why::NoQuorum, now),
-                false => {}
-            }
+        let claimed = self.alive(now).any(|peer| peer.says(group).is_some_and(|said| said.claims));
+        if claimed || !self.seats[index].ballot.is_free(now) {
+            return self.stand_back(index, Why::Superseded, now);
+        }
+        if attempt.wire != Check::Good {
             return;
-        };
+        }
+        let is_old = now.saturating_sub(attempt.listened) > self.settings.unclaimed_for();
+        match self.certainty(index, attempt.silent, now) {
+            Certainty::Pending => self.wait_on(index, now),
+            _ if is_old => self.ask_again(index, now),
+            Certainty::Due(node) => self.fence(index, node),
+            Certainty::Certain => self.claim(index, now),
+        }
+    }
+
+    fn ask_for_votes(&mut self, index: usize, attempt: Attempt, epoch: u64, now: Duration) {
+        let Attempt { wire, listened, silent, .. } = attempt;
+        let group = self.group(index);
+        let certainty = self.certainty(index, silent, now);
         // What the wire said while the other director was still heard says nothing of what it does now.
         let alone = self.settings.alone_after();
         let is_alone = self.settings.is_weak() && !self.peers.iter().any(|peer| peer.is_heard(now, alone));
         let was_alone = !self.peers.iter().any(|peer| peer.is_heard(listened, alone));
-        if is_alone && is_checked && (is_old || !was_alone) {
+        let is_old = now.saturating_sub(listened) > self.settings.unclaimed_for();
+        if is_alone && wire == Check::Good && (is_old || !was_alone) {
             // It is silent now, which a program that fences has to make sure of: from the beginning.
             return if self.settings.groups[index].fences {
                 self.stand_back(index, Why::NoQuorum, now);
@@ -170,25 +178,36 @@ impl Node {
             };
         }
         let (ends, fresh_until) = self.lease_of(index, epoch, now);
-        if ends > now && is_checked {
-            let seat = &mut self.seats[index];
-            seat.state = State::Holding { epoch, ends, fresh_until, serves: true };
-            seat.stood_back = None;
-            seat.is_wanted = false;
-            self.outputs.push(Output::Lease { group, epoch, ends, fresh_until });
-            self.order(Task::Serve { group, epoch });
-            self.tell(Notice::Holds { group, epoch });
-            return;
+        if ends > now && wire == Check::Good {
+            match certainty {
+                Certainty::Due(node) => self.fence(index, node),
+                Certainty::Pending => self.wait_on(index, now),
+                Certainty::Certain => {
+                    let seat = &mut self.seats[index];
+                    seat.state = State::Holding { epoch, ends, fresh_until, serves: true };
+                    seat.stood_back = None;
+                    seat.is_wanted = false;
+                    self.outputs.push(Output::Lease { group, epoch, ends, fresh_until });
+                    self.order(Task::Serve { group, epoch });
+                    self.tell(Notice::Holds { group, epoch });
+                    return;
+                }
+            }
         }
         if self.is_surpassed(index, epoch, now) {
-            return self.stand_back(index, Why::Superseded, now);
-        }
-        if is_overdue {
-            self.stand_back(index, Why::NoQuorum, now);
+            self.stand_back(index, Why::Superseded, now);
         }
     }
 
-    fn stand_back(&mut self, index: usize, why: Why, now: Duration) {
+    /// A program's end takes what it takes.
+    fn wait_on(&mut self, index: usize, now: Duration) {
+        let seat = &mut self.seats[index];
+        if let (State::Asking(attempt), Some(Fencing::Running { .. })) = (&mut seat.state, seat.fencing) {
+            attempt.since = now;
+        }
+    }
+
+    pub(super) fn stand_back(&mut self, index: usize, why: Why, now: Duration) {
         let group = self.group(index);
         let rank = self.settings.rank(index, self.settings.node);
         let wait = self.settings.deadtime * u32::try_from(1 + rank).unwrap_or(1);

@@ -72,6 +72,19 @@ impl Ballot {
         self.until = Duration::MAX;
     }
 
+    /// Until when a hold of `from` is honoured, if it was asked for and has the vote.
+    pub(super) fn hold_of(&self, from: NodeId, said: &GroupBeat, deadtime: Duration) -> Option<Duration> {
+        let has_vote = self.promise == Some(Promise { to: from, epoch: said.epoch }) && said.claims;
+        (has_vote && u128::from(said.hold) > deadtime.as_millis()).then_some(self.until)
+    }
+
+    /// An earlier life has promised this.
+    pub(super) fn recall(&mut self, promise: Promise, until: Duration) {
+        self.epoch = self.epoch.max(promise.epoch);
+        self.promise = Some(promise);
+        self.until = self.until.max(until);
+    }
+
     /// One's own claim has come to nothing: who held the group before may hold it still, for the earlier term, and is known
     /// as its holder.
     pub const fn take_back(&mut self, now: Duration) {

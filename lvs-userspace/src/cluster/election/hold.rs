@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Mode, Node, Notice, Output, State, Why};
-use crate::cluster::identity::GroupId;
+use super::{Mode, Node, Notice, Output, Promised, State, Task, Why};
+use crate::cluster::beat::{GroupBeat, Promise};
+use crate::cluster::identity::{GroupId, NodeId};
 
 /// Why an order was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,34 @@ impl Node {
         if holds { Ok(()) } else { Err(Refused::NotHeld) }
     }
 
+    /// What an earlier life of this director has promised binds it still.
+    pub fn recall(&mut self, promised: &[Promised]) {
+        for Promised { group, to, epoch, until } in promised {
+            self.with(*group, |seat| {
+                if seat.state == State::Idle {
+                    seat.ballot.recall(Promise { to: *to, epoch: *epoch }, *until);
+                }
+            });
+        }
+    }
+
+    /// A hold that was promised outlasts this life perhaps.
+    pub(super) fn remember(&mut self, index: usize, to: NodeId, said: &GroupBeat) {
+        let deadtime = self.settings.deadtime;
+        let seat = &mut self.seats[index];
+        let Some(until) = seat.ballot.hold_of(to, said, deadtime) else { return };
+        let (group, epoch) = (said.group, said.epoch);
+        let is_known = seat
+            .remembered
+            .is_some_and(|known| (known.to, known.epoch) == (to, epoch) && until <= known.until);
+        if !is_known {
+            // Beats take different times, and each would move the end a little.
+            let promised = Promised { group, to, epoch, until: until + deadtime };
+            seat.remembered = Some(promised);
+            self.order(Task::Remember(promised));
+        }
+    }
+
     /// Takes the longer lease when a majority has promised it.
     pub(super) fn advance_hold(&mut self, index: usize, now: Duration) {
         let State::Holding { epoch, .. } = self.seats[index].state else { return };
@@ -111,7 +140,7 @@ impl Node {
         if promised.count() + 1 < self.settings.quorum() {
             return;
         }
-        let ends = until.saturating_sub(self.settings.deadtime - self.settings.lease());
+        let ends = until.saturating_sub(self.settings.margin(until.saturating_sub(now)));
         self.seats[index].is_held = true;
         self.seats[index].state = State::Holding { epoch, ends, fresh_until: ends, serves: true };
         self.outputs.push(Output::Lease { group, epoch, ends, fresh_until: ends });

@@ -64,15 +64,21 @@ impl Node {
             None => self.seats[index].handover = None,
         }
         let State::Holding { fresh_until, .. } = self.seats[index].state else { return };
-        let (new_ends, new_fresh) = self.lease_of(index, epoch, now);
-        // What was promised stays promised, also by a member that is in another life now: none votes for anybody
-        // else before the dead time has passed.
-        let new_ends = new_ends.max(ends);
-        let is_leaving = self.seats[index].handover.is_some();
-        let new_fresh = if is_leaving { fresh_until } else { new_fresh.max(fresh_until) };
-        if self.seats[index].hold.is_some_and(|(until, _)| now >= until) {
-            self.seats[index].hold = None;
-            self.seats[index].is_held = false;
+        let (mut new_ends, mut new_fresh) = self.lease_of(index, epoch, now);
+        let has_returned = self.has_returned(index, new_fresh, now);
+        if !has_returned {
+            // What was promised stays promised, also by a member that is in another life now: none votes for anybody
+            // else before the dead time has passed.
+            new_ends = new_ends.max(ends);
+            new_fresh = new_fresh.max(fresh_until);
+        }
+        let seat = &mut self.seats[index];
+        if seat.handover.is_some() {
+            new_fresh = fresh_until;
+        }
+        if has_returned || seat.hold.is_some_and(|(until, _)| now >= until) {
+            seat.hold = None;
+            seat.is_held = false;
         }
         let group = self.group(index);
         if new_ends > now {
@@ -96,6 +102,15 @@ impl Node {
         if self.seats[index].ballot.epoch > epoch || self.is_forsaken(index, epoch, now) || is_alone {
             self.give_up(index, Why::Superseded, now);
         }
+    }
+
+    /// A majority votes for this life: what an earlier one was promised is needed no longer, and nobody is to wait for the
+    /// end of it if this one dies. The lease is cut short before any beat says so.
+    fn has_returned(&self, index: usize, fresh_until: Duration, now: Duration) -> bool {
+        let is_inherited = matches!(self.seats[index].hold, Some((_, 0)));
+        // One that hears nobody yet has nobody's vote.
+        let is_heard = !self.settings.is_weak() || self.alive(now).next().is_some();
+        is_inherited && is_heard && fresh_until > now
     }
 
     /// A majority has promised the group to another director; or another one claims it for a later term, and so many have

@@ -12,6 +12,7 @@
 
 mod attempt;
 pub mod ballot;
+mod fencing;
 mod handover;
 mod hold;
 mod lease;
@@ -30,7 +31,7 @@ use std::time::Duration;
 pub use attempt::Wire;
 pub use handover::TELLING;
 pub use hold::Refused;
-pub use output::{Notice, Output, Task, Why};
+pub use output::{Notice, Output, Promised, Task, Why};
 pub use peer::Received;
 pub use seat::Mode;
 pub use settings::{GroupSettings, Settings, lease};
@@ -43,7 +44,7 @@ use seat::{Seat, State};
 use super::beat::{Beat, Fitness, GroupBeat};
 use super::identity::{GroupId, NodeId};
 
-/// A lease that an earlier life of this director has left in the data plane.
+/// A lease that an earlier life of this director has left in the data plane, and that had not ended when it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inherited {
     pub group: GroupId,
@@ -83,19 +84,20 @@ pub struct Node {
 }
 
 impl Node {
-    /// `inherited`: leases that have not ended are gone on with.
+    /// `inherited`: all of them are gone on with. Whether one has ended is the caller's to know, who has adopted what belongs
+    /// to it: one that has ended since is given up as any that lapses.
     pub fn new(settings: Settings, inherited: &[Inherited], now: Duration) -> Self {
         // With more than two directors an earlier life may have voted for one that is not heard yet.
         let promised = if settings.peers.len() > 1 { now + settings.deadtime } else { Duration::ZERO };
         let seats = settings.groups.iter().map(|group| {
             let mut seat = Seat::new(Ballot::silent_until(promised));
-            let left = inherited.iter().find(|left| left.group == group.group && left.ends > now);
+            let left = inherited.iter().find(|left| left.group == group.group);
             if let Some(left) = left {
                 seat.ballot.keep(settings.node, left.epoch);
                 let (epoch, ends) = (left.epoch, left.ends);
                 seat.state = State::Holding { epoch, ends, fresh_until: ends, serves: true };
                 // What was promised to the earlier life must not be cut short by beats of this one.
-                seat.hold = Some((ends, 0));
+                seat.hold = Some((ends + settings.margin(ends.saturating_sub(now)), 0));
                 seat.is_held = true;
                 // Until it is told: who has served is fit to, and nobody better.
                 seat.fitness = Fitness { is_fit: true, score: u16::MAX };
@@ -155,9 +157,11 @@ impl Node {
                 for said in &beat.groups {
                     if let Some(index) = self.index(said.group) {
                         self.seats[index].ballot.hear(beat.sender, said, now, binds);
+                        self.remember(index, beat.sender, said);
                     }
                 }
                 self.must_answer |= !beat.is_answer && beat.groups.iter().any(|said| said.claims);
+                self.forget_fencing(beat.sender);
                 if !was_heard {
                     self.tell(Notice::Alive { node: beat.sender });
                     self.announce_again();

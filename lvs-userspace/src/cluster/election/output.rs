@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cluster::beat::Beat;
 use crate::cluster::identity::{GroupId, NodeId};
 
@@ -46,13 +48,25 @@ pub enum Task {
         group: GroupId,
         attempt: u64,
     },
-    /// Run the program that makes sure that `node` is dead: [`super::Node::fenced`].
+    /// Run the program that makes sure that `node` is dead: [`super::Node::fenced`]. No other one is ordered for the group
+    /// before that.
     Fence {
         group: GroupId,
-        attempt: u64,
         node: NodeId,
     },
+    /// Another director was promised a hold: a next life of this one has to know ([`super::Node::recall`]).
+    Remember(Promised),
     Tell(Notice),
+}
+
+/// A hold that another director was promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promised {
+    pub group: GroupId,
+    pub to: NodeId,
+    pub epoch: u64,
+    /// By the clock that the election is given.
+    pub until: Duration,
 }
 
 /// For people.

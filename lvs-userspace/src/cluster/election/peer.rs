@@ -132,7 +132,9 @@ impl Peer {
             }
         }
         self.present = Some((beat.life, beat.sequence));
-        if let Some(echo) = echo
+        // The life that it takes for the present one comes first. What it promises was not said to another.
+        let of_present = beat.echoes.iter().find(|echo| echo.node == node);
+        if let Some(echo) = of_present.filter(|echo| echo.life == life)
             && echo.sequence <= sent.last()
         {
             self.echoed = self.echoed.max(Some(echo.sequence));
@@ -149,7 +151,7 @@ impl Peer {
         self.present.map(|(life, _)| life)
     }
 
-    /// What is echoed to it, also to a life that has not proved itself: it needs that to do so.
+    /// What is echoed to it: its present life first, then one that has not proved itself, which needs that to do so.
     pub(super) fn echoes(&self) -> impl Iterator<Item = Echo> {
         let lives = self.present.into_iter().chain(self.unproved);
         lives.map(|(life, sequence)| Echo { node: self.node, life, sequence })
@@ -162,6 +164,11 @@ impl Peer {
 
     pub(super) fn says(&self, group: GroupId) -> Option<&GroupBeat> {
         self.said.iter().find(|said| said.group == group)
+    }
+
+    /// It has promised a group to this node.
+    pub(super) fn supports(&self, node: NodeId) -> bool {
+        self.said.iter().any(|said| said.promise.is_some_and(|promise| promise.to == node))
     }
 
     /// When the newest message that it has received was sent.

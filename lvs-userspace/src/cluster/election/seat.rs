@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::attempt::Attempt;
 use super::ballot::Ballot;
+use super::fencing::Fencing;
 use super::handover::Handover;
+use super::output::Promised;
 use crate::cluster::beat::Fitness;
 use crate::cluster::identity::NodeId;
 
@@ -52,11 +54,15 @@ pub(super) struct Seat {
     pub(super) preferred_since: Option<Duration>,
     /// Since when another director is fitter than this one, which holds.
     pub(super) outdone_since: Option<Duration>,
-    /// A planned restart: until when, and the first message that has asked for it.
+    /// A planned restart: until when, and the first message that has asked for it; 0 = of an earlier life, as any lease
+    /// that it has left.
     pub(super) hold: Option<(Duration, u64)>,
     pub(super) is_held: bool,
+    /// The hold that another director was promised last.
+    pub(super) remembered: Option<Promised>,
     /// What is held is about to go to another director.
     pub(super) handover: Option<Handover>,
+    pub(super) fencing: Option<Fencing>,
     /// What was told last, so that it is not told again at each attempt.
     pub(super) stood_back: Option<super::Why>,
 }
@@ -77,7 +83,9 @@ impl Seat {
             outdone_since: None,
             hold: None,
             is_held: false,
+            remembered: None,
             handover: None,
+            fencing: None,
             stood_back: None,
         }
     }

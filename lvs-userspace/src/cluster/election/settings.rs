@@ -54,6 +54,13 @@ impl Settings {
         lease(self.deadtime)
     }
 
+    /// By how much less than a promise of `length` the lease is that is made of it: the tenth of [`Self::lease`], and a
+    /// hundredth of the promise, since two clocks that are kept right by NTP may differ in speed by a thousandth
+    /// (500 parts of a million each, RFC 5905, section 11.3), and those that are not by less.
+    pub fn margin(&self, length: Duration) -> Duration {
+        self.deadtime - self.lease() + length / 100
+    }
+
     /// A peer is heard if its last beat is not older: two beats, and half of one for the way.
     pub fn heard(&self) -> Duration {
         self.keepalive * 5 / 2

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::beat::Fitness;
-use super::election::{Inherited, Refused, Settings, Task, Wire};
+use super::election::{Inherited, Promised, Refused, Settings, Task, Wire};
 use super::identity::{GroupId, NodeId};
 use super::keys::Keyring;
 use super::transport::{Transport, Waker};
@@ -57,7 +57,7 @@ pub enum Order {
     },
     Fenced {
         group: GroupId,
-        attempt: u64,
+        node: NodeId,
         done: bool,
     },
     Failed {
@@ -97,6 +97,7 @@ pub enum Order {
 pub struct Parts {
     pub settings: Settings,
     pub inherited: Vec<Inherited>,
+    pub promised: Vec<Promised>,
     /// Names for people.
     pub nodes: BTreeMap<NodeId, String>,
     /// Names for people, and the group's place in `LEASES`.

@@ -17,6 +17,9 @@ pub struct Outlook {
     pub alive: BTreeSet<NodeId>,
     /// From where the nodes send what goes to everybody on a network.
     pub sources: BTreeMap<NodeId, Vec<SocketAddr>>,
+    /// Names of members and of paths on which they were heard, and have been silent for the warning time; until they
+    /// have been heard there for a while.
+    pub silent: BTreeSet<(String, String)>,
 }
 
 /// Where beats came from by multicast and broadcast. Pure.

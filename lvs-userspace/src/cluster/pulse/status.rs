@@ -16,8 +16,14 @@ pub struct Status {
     /// The other directors, and the voter.
     pub peers: Vec<PeerStatus>,
     pub paths: Vec<PathStatus>,
-    /// Messages that were not taken, by reason.
+    /// Beats that were not taken, by reason.
     pub refused: Vec<(String, u64)>,
+    /// The same of datagrams about connections; empty where there is no way to tell them.
+    #[serde(default)]
+    pub refused_connections: Vec<(String, u64)>,
+    /// The same of streams for the desired state.
+    #[serde(default)]
+    pub refused_state: Vec<(String, u64)>,
     /// The longest time between two rounds of the thread that beats, in microseconds.
     pub longest_round: u64,
     /// Connections, with each other director; `null` where there is no way to tell them.
@@ -56,7 +62,7 @@ pub struct GroupStatus {
     pub is_ready: bool,
     pub is_fit: bool,
     pub score: u16,
-    /// Services and rings differ from this director's at these nodes.
+    /// Services, or who serves, differ from this director's at these nodes.
     pub differs_from: Vec<String>,
 }
 

@@ -1,6 +1,7 @@
 //! The loop.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ use crate::dataplane::LeaseWriter;
 
 /// The main task is looked after this often at the least.
 const ROUND: Duration = Duration::from_secs(1);
+/// The same while it makes no progress.
+const HUNG_ROUND: Duration = Duration::from_millis(50);
 
 /// The clock of the data plane's leases.
 pub(super) fn monotonic() -> Duration {
@@ -69,8 +72,10 @@ impl Thread {
         let now = monotonic();
         let is_open = |kind: PathKind| matches!(kind, PathKind::Multicast | PathKind::Broadcast);
         let reaches_all = parts.transport.paths().map(|path| is_open(path.kind)).collect();
+        let mut node = Node::new(parts.settings, &parts.inherited, now);
+        node.recall(&parts.promised);
         Self {
-            node: Node::new(parts.settings, &parts.inherited, now),
+            node,
             nodes: parts.nodes,
             groups: parts.groups,
             written: BTreeMap::new(),
@@ -98,11 +103,8 @@ impl Thread {
     pub(super) fn run(mut self) {
         be_urgent();
         loop {
-            if self.take_orders() {
-                return;
-            }
-            let timeout = self.node.next_tick().saturating_sub(monotonic()).min(ROUND);
-            self.listen(timeout);
+            let ControlFlow::Continue(has_obeyed) = self.take_orders() else { return };
+            self.listen(patience(self.node.next_tick(), monotonic(), self.is_hung, has_obeyed));
             self.look_after_progress();
             if self.is_hung {
                 continue;
@@ -112,6 +114,7 @@ impl Thread {
             self.longest_round = self.longest_round.max(now.saturating_sub(self.last_round));
             self.last_round = now;
             self.node.tick(now);
+            self.detector.look(now);
             self.carry_out();
             self.look_out(now);
         }
@@ -195,6 +198,13 @@ impl Thread {
                 .filter(|peer| self.node.alive_since(*peer, now).is_some())
                 .collect(),
             sources: settings.peers.iter().map(|peer| (*peer, self.sources.of(*peer, now))).collect(),
+            silent: self
+                .detector
+                .silent()
+                .filter_map(|(node, path)| {
+                    Some((self.name(node), self.transport.paths().nth(path)?.name.clone()))
+                })
+                .collect(),
         };
         self.outlook.send_if_modified(|former| {
             let is_new = *former != outlook;
@@ -234,13 +244,14 @@ impl Thread {
         }
     }
 
-    /// Whether the thread is to end.
-    fn take_orders(&mut self) -> bool {
+    /// Whether there were any; or the thread is to end.
+    fn take_orders(&mut self) -> ControlFlow<(), bool> {
+        let mut has_obeyed = false;
         loop {
             let now = monotonic();
             match self.orders.try_recv() {
-                Err(TryRecvError::Empty) => return false,
-                Err(TryRecvError::Disconnected) | Ok(Order::Stop) => return true,
+                Err(TryRecvError::Empty) => return ControlFlow::Continue(has_obeyed),
+                Err(TryRecvError::Disconnected) | Ok(Order::Stop) => return ControlFlow::Break(()),
                 Ok(Order::Leave(answer)) => {
                     self.node.leave(now);
                     self.carry_out();
@@ -249,6 +260,7 @@ impl Thread {
                 }
                 Ok(order) => self.obey(order, now),
             }
+            has_obeyed = true;
         }
     }
 
@@ -260,7 +272,7 @@ impl Thread {
             Order::Digest { group, digest } => node.set_digest(group, digest),
             Order::Told { node: other, is_told } => node.set_told(other, is_told),
             Order::Probed { group, attempt, found, until } => node.probed(group, attempt, found, until),
-            Order::Fenced { group, attempt, done } => node.fenced(group, attempt, done),
+            Order::Fenced { group, node: of, done } => node.fenced(group, of, done, now),
             Order::Failed { group } => node.failed(group, now),
             Order::Tidied { group } => node.tidied(group),
             Order::Standby { group, answer } => drop(answer.send(node.standby(group, now))),
@@ -323,6 +335,8 @@ impl Thread {
             refused,
             longest_round: u64::try_from(self.longest_round.as_micros()).unwrap_or(u64::MAX),
             // What this thread does not know.
+            refused_connections: Vec::new(),
+            refused_state: Vec::new(),
             synchronisation: None,
             desired: None,
         }
@@ -358,6 +372,32 @@ impl Thread {
     }
 }
 
+/// How long may be waited for beats. What an order has changed takes effect at once. A thread that is hung ticks no more,
+/// so that its next tick is over for ever.
+fn patience(next_tick: Duration, now: Duration, is_hung: bool, has_obeyed: bool) -> Duration {
+    match (is_hung, has_obeyed) {
+        (true, _) => HUNG_ROUND,
+        (false, true) => Duration::ZERO,
+        (false, false) => next_tick.saturating_sub(now).min(ROUND),
+    }
+}
+
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_sleeps_while_it_is_hung_and_not_after_an_order() {
+        let [early, late] = [100, 150].map(Duration::from_millis);
+        assert_eq!(patience(late, early, false, false), late - early);
+        assert_eq!(patience(Duration::MAX, early, false, false), ROUND);
+        assert_eq!(patience(late, early, false, true), Duration::ZERO, "an order");
+        for has_obeyed in [false, true] {
+            assert_eq!(patience(early, late, true, has_obeyed), HUNG_ROUND, "hung: its next tick is over");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::wire::{self, LARGEST_FRAME, Nonce, Told};
 use super::{
-    AGAIN, AGAIN_AT_LAST, Aged, Check, Dated, GREETING, Heard, Peer, Settings, invalid, nonce, read,
+    AGAIN, AGAIN_AT_LAST, Aged, Check, Dated, GREETING, Heard, Peer, Refused, Settings, invalid, nonce, read,
 };
 
 type Own<T> = watch::Receiver<Option<Arc<Dated<T>>>>;
@@ -27,9 +27,9 @@ pub(super) async fn ask<T: DeserializeOwned + Send + Sync>(
     check: Check<T>,
     peer: Peer,
     mut own: Own<T>,
-    all: All<T>,
+    (all, refused): (All<T>, Refused),
 ) {
-    let heard = One { peer, check, all };
+    let heard = One { peer, check, all, refused };
     loop {
         let active = async { own.wait_for(Option::is_some).await.is_ok() };
         tokio::select! {
@@ -51,6 +51,7 @@ async fn follow<T: DeserializeOwned>(settings: &Settings, heard: &One<T>) -> Inf
     let mut pause = AGAIN;
     loop {
         let Err(reason) = listen(settings, heard, &mut last).await;
+        heard.refused.frame(&reason);
         let is_nonsense = reason.kind() == io::ErrorKind::InvalidData;
         if last.elapsed() >= settings.patience {
             heard.forget();
@@ -123,6 +124,7 @@ struct One<T> {
     peer: Peer,
     check: Check<T>,
     all: All<T>,
+    refused: Refused,
 }
 
 impl<T> One<T> {

@@ -7,6 +7,7 @@
 
 mod ask;
 mod choice;
+mod refused;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 use super::keys::Keyring;
 use super::reach::{Addresses, Peer};
 pub use choice::choose;
+use refused::Refused;
 use wire::Nonce;
 
 /// From the beginning of a connection until somebody has asked, and for connecting.
@@ -102,6 +104,7 @@ pub struct Exchange<T> {
     own: watch::Sender<Option<Arc<Dated<T>>>>,
     /// By peer.
     heard: watch::Receiver<Vec<Heard<T>>>,
+    refused: Refused,
     _tasks: JoinSet<()>,
 }
 
@@ -111,12 +114,14 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Exchange<T
         let listener = settings.socket(settings.here.port())?.listen(BACKLOG)?;
         let (own, own_seen) = watch::channel(None);
         let (told, heard) = watch::channel(vec![Heard::Unknown; settings.peers.len()]);
+        let refused = Refused::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(tell::tell(listener, settings.clone(), own_seen.clone()));
+        tasks.spawn(tell::tell(listener, settings.clone(), own_seen.clone(), refused.clone()));
         for peer in Peer::all(settings.peers.len()) {
-            tasks.spawn(ask::ask(settings.clone(), check, peer, own_seen.clone(), told.clone()));
+            let told = (told.clone(), refused.clone());
+            tasks.spawn(ask::ask(settings.clone(), check, peer, own_seen.clone(), told));
         }
-        Ok(Self { own, heard, _tasks: tasks })
+        Ok(Self { own, heard, refused, _tasks: tasks })
     }
 
     /// What is known of each of the others.
@@ -131,6 +136,11 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Exchange<T
 }
 
 impl<T> Exchange<T> {
+    /// Connections that were not attended to, and those that ended for what was said, by reason; every reason.
+    pub fn refused(&self) -> Vec<(String, u64)> {
+        self.refused.counts()
+    }
+
     /// Through which this director's state is told: `None` when it is active for nothing.
     pub fn own(&self) -> watch::Sender<Option<Arc<Dated<T>>>> {
         self.own.clone()

@@ -15,7 +15,8 @@ use crate::cluster::keys::Keyring;
 
 use super::wire::{self, LARGEST_HELLO, LARGEST_STATE, Nonce, Told};
 use super::{
-    AGAIN, Aged, BEAT, BETWEEN, Dated, GREETING, Keys, MOST, Peer, Settings, WRITE, invalid, nonce, read,
+    AGAIN, Aged, BEAT, BETWEEN, Dated, GREETING, Keys, MOST, Peer, Refused, Settings, WRITE, invalid, nonce,
+    read,
 };
 
 type Own<T> = watch::Receiver<Option<Arc<Dated<T>>>>;
@@ -25,6 +26,7 @@ pub(super) async fn tell<T: Serialize + Send + Sync + 'static>(
     listener: TcpListener,
     settings: Settings,
     own: Own<T>,
+    refused: Refused,
 ) {
     let mut connections = JoinSet::new();
     let mut open = vec![0; settings.peers.len()];
@@ -39,14 +41,21 @@ pub(super) async fn tell<T: Serialize + Send + Sync + 'static>(
                 Ok((stream, from)) => {
                     let peer = settings.addresses.borrow().host(from).map(Peer::index);
                     match peer.and_then(|peer| Some((peer, open.get_mut(peer)?))) {
-                        None => debug!(%from, "asks for the desired state and is no director"),
+                        None => {
+                            refused.stranger();
+                            debug!(%from, "asks for the desired state and is no director");
+                        }
                         // The next attempt comes soon.
-                        Some((_, open)) if *open >= MOST => debug!(%from, "one connection too many"),
+                        Some((_, open)) if *open >= MOST => {
+                            refused.crowd();
+                            debug!(%from, "one connection too many");
+                        }
                         Some((peer, open)) => {
                             *open += 1;
                             let (keys, own) = (Arc::clone(&settings.keys), own.clone());
+                            let refused = refused.clone();
                             connections.spawn(async move {
-                                let Err(reason) = attend(stream, &keys, own).await;
+                                let Err(reason) = attend(stream, &keys, own, &refused).await;
                                 debug!(%from, %reason, "the desired state is told no more");
                                 peer
                             });
@@ -67,15 +76,10 @@ async fn attend<T: Serialize>(
     mut stream: TcpStream,
     keys: &Keys,
     mut own: Own<T>,
+    refused: &Refused,
 ) -> io::Result<std::convert::Infallible> {
     stream.set_nodelay(true)?;
-    let asked = nonce()?;
-    let hello = timeout(GREETING, async {
-        stream.write_all(&asked).await?;
-        read(&mut stream, LARGEST_HELLO).await
-    });
-    let hello = hello.await??;
-    let asking = wire::open_hello(&keys(), &hello, &asked).map_err(invalid)?;
+    let asking = greet(&mut stream, keys).await.inspect_err(|error| refused.greeting(error))?;
     let mut is_new = true;
     for number in 1.. {
         let frame = if is_new {
@@ -93,6 +97,16 @@ async fn attend<T: Serialize>(
         };
     }
     Err(io::Error::other("a connection has no more numbers"))
+}
+
+/// Hears who asks; with what its answers are to be marked.
+async fn greet(stream: &mut TcpStream, keys: &Keys) -> io::Result<Nonce> {
+    let asked = nonce()?;
+    let hello = timeout(GREETING, async {
+        stream.write_all(&asked).await?;
+        read(stream, LARGEST_HELLO).await
+    });
+    wire::open_hello(&keys(), &hello.await??, &asked).map_err(invalid)
 }
 
 fn frame<T: Serialize>(

@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use super::wire::{self, Body};
 use super::{Directory, Options, Peer, ReceiverStats, Receivers, Seal, SenderStats, Senders, Step};
 use crate::cluster::reach::Addresses;
+use crate::cluster::refusal::{Refusal, Refusals};
 use crate::dataplane::{FlowReader, FlowWriter, monotonic_nanoseconds};
 
 /// Between two looks for what has changed.
@@ -34,10 +35,17 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// Datagrams from addresses that no director has.
     pub strangers: u64,
-    /// Datagrams that were not sealed by another director.
-    pub unauthentic: u64,
-    /// Datagrams of another layout, or that make no sense.
-    pub malformed: u64,
+    /// Datagrams that were not sealed by another director, or make no sense.
+    pub refusals: Refusals,
+}
+
+impl Status {
+    /// Datagrams that were not taken, by reason; those that never happened too.
+    pub fn refused(&self) -> Vec<(String, u64)> {
+        let stale = self.peers.iter().map(|peer| peer.sender.stale + peer.receiver.stale).sum();
+        let others = [("stranger", self.strangers), ("stale", stale)];
+        self.refusals.iter().chain(others).map(|(reason, count)| (reason.to_owned(), count)).collect()
+    }
 }
 
 /// With one other director.
@@ -177,15 +185,15 @@ impl<S: Seal> Link<S> {
             self.counted.strangers += 1;
             return;
         };
-        let Some(message) = self.seal.open(datagram) else {
-            self.counted.unauthentic += 1;
-            return;
+        let message = match self.seal.open(datagram) {
+            Ok(message) => message,
+            Err(refusal) => return self.counted.refusals.count(refusal),
         };
         let (header, body) = match wire::decode(message) {
             Ok(decoded) => decoded,
             Err(error) => {
                 debug!(%error, %from, "a datagram of another director's was ignored");
-                self.counted.malformed += 1;
+                self.counted.refusals.count(Refusal::Malformed);
                 return;
             }
         };

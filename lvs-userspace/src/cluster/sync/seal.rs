@@ -5,6 +5,8 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::cluster::refusal::Refusal;
+
 /// Puts a proof of its origin to a datagram, and takes it off again.
 pub trait Seal {
     /// Bytes that [`Self::seal`] adds.
@@ -12,8 +14,8 @@ pub trait Seal {
 
     fn seal(&self, datagram: &mut Vec<u8>);
 
-    /// What was sealed; `None`: not with our key, or not as it was.
-    fn open<'a>(&self, datagram: &'a [u8]) -> Option<&'a [u8]>;
+    /// What was sealed, if it was with our key, and is as it was.
+    fn open<'a>(&self, datagram: &'a [u8]) -> Result<&'a [u8], Refusal>;
 }
 
 /// Bytes of a proof.
@@ -46,17 +48,17 @@ impl Seal for Key {
         datagram.extend_from_slice(&proof[..TAG]);
     }
 
-    fn open<'a>(&self, datagram: &'a [u8]) -> Option<&'a [u8]> {
-        let (message, proof) = datagram.split_at_checked(datagram.len().checked_sub(TAG)?)?;
+    fn open<'a>(&self, datagram: &'a [u8]) -> Result<&'a [u8], Refusal> {
+        let (message, proof) = datagram.split_last_chunk::<TAG>().ok_or(Refusal::Short)?;
         // Compares in constant time.
-        self.0.clone().chain_update(message).verify_truncated_left(proof).ok()?;
-        Some(message)
+        let is_right = self.0.clone().chain_update(message).verify_truncated_left(proof);
+        is_right.map(|()| message).map_err(|_| Refusal::Signature)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Key, Seal};
+    use super::{Key, Refusal, Seal, TAG};
 
     #[test]
     fn only_what_was_sealed_with_the_key_opens() {
@@ -64,13 +66,14 @@ mod tests {
         let mut datagram = b"what is said".to_vec();
         key.seal(&mut datagram);
         assert_eq!(datagram.len(), 12 + key.overhead());
-        assert_eq!(key.open(&datagram), Some(&b"what is said"[..]));
-        assert_eq!(other.open(&datagram), None);
+        assert_eq!(key.open(&datagram), Ok(&b"what is said"[..]));
+        assert_eq!(other.open(&datagram), Err(Refusal::Signature));
         for index in 0..datagram.len() {
             let mut forged = datagram.clone();
             forged[index] ^= 1;
-            assert_eq!(key.open(&forged), None, "byte {index}");
-            assert_eq!(key.open(&datagram[..index]), None, "cut after {index}");
+            assert_eq!(key.open(&forged), Err(Refusal::Signature), "byte {index}");
+            let expected = if index < TAG { Refusal::Short } else { Refusal::Signature };
+            assert_eq!(key.open(&datagram[..index]), Err(expected), "cut after {index}");
         }
     }
 }

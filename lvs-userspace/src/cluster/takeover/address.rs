@@ -25,7 +25,7 @@ pub(crate) enum Before {
     Absent,
     /// It was there as it should be: left alone.
     Same,
-    /// It was there with other bits of the network, or another label: replaced.
+    /// It was there with other bits of the network, or another label: replaced if it was the agent's own.
     Other { prefix: u8, label: Option<String> },
 }
 
@@ -45,12 +45,14 @@ impl Present {
     }
 }
 
-/// Puts the address on the interface of that index.
+/// Puts the address on the interface of that index. What stands there otherwise is replaced if it `is_own`: the
+/// network of somebody else's may be the way to others.
 pub(super) async fn add(
     network: &Network,
     present: &Present,
     index: u32,
     wanted: &GroupAddress,
+    is_own: bool,
 ) -> Result<Before, Error> {
     let mut before = Before::Absent;
     for entry in present.on(index, wanted.address) {
@@ -61,6 +63,9 @@ pub(super) async fn add(
         before = Before::Other { prefix: entry.header.prefix_len, label: label.map(str::to_owned) };
     }
     if before != Before::Absent {
+        if !is_own {
+            return Ok(before);
+        }
         remove(network, present, index, wanted).await?;
     }
     let mut request = network.handle().address().add(index, wanted.address, wanted.prefix);

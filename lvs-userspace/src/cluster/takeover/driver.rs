@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::address::Present;
 use super::announce::frame::{Claim, Word};
@@ -157,14 +157,18 @@ impl Driver {
         }
     }
 
-    /// After a change of interfaces, addresses or groups.
+    /// After a change of interfaces, addresses or groups; tells the first failure after having tried all.
     pub(super) async fn follow(&mut self) -> Result<(), Failure> {
         let before = self.shared.look_at_interfaces().await?;
         self.listen();
+        let mut outcome = {
+            let _alone = self.shared.addresses.lock().await;
+            self.shared.clear_dropped().await
+        };
         for entry in self.shared.entries() {
-            self.restore(&entry, &before).await?;
+            outcome = outcome.and(self.restore(&entry, &before).await);
         }
-        Ok(())
+        outcome
     }
 
     /// Opens ears where there are none for the interface as it is now.
@@ -210,25 +214,30 @@ impl Driver {
         if !entry.is_held() {
             return Ok(());
         }
-        let present = Present::read(&self.shared.network).await?;
+        let mut missing = Vec::new();
         let mut announce = false;
+        let present = Present::read(&self.shared.network).await?;
         for address in &entry.group.addresses {
             let Ok(wire) = self.shared.wire(&address.interface) else { continue };
             announce |= wire.is_up && before.get(&address.interface) != Some(wire);
             if !present.has(wire.index, address.address) {
-                let (group, address) = (entry.group.name.clone(), address.address);
-                info!(group, %address, "put back: somebody had removed it");
-                announce = true;
-                self.tell(Notice::Restored { group, address });
+                missing.push((wire.index, address.address));
             }
         }
-        if announce {
-            let result = self.shared.put(entry).await;
-            entry.schedule_announcements(Instant::now());
-            self.shared.wake.notify_one();
-            result?;
+        if !announce && missing.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let put = self.shared.put(entry).await;
+        entry.schedule_announcements(Instant::now());
+        self.shared.wake.notify_one();
+        if !missing.is_empty() {
+            let present = Present::read(&self.shared.network).await?;
+            missing.retain(|(index, address)| present.has(*index, *address));
+        }
+        for (_, address) in missing {
+            self.tell(Notice::Restored { group: entry.group.name.clone(), address });
+        }
+        put
     }
 
     /// An address that we hold and somebody else claims is an alarm, if it stays so.

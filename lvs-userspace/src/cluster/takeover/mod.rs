@@ -34,7 +34,7 @@ pub use announce::schedule::Timing;
 use driver::Driver;
 pub use probe::{Answer, Probed, Probing};
 use settings::Settings;
-use shared::{Entry, Shared};
+use shared::{Entry, Shared, place};
 
 /// Notices that may wait.
 const NOTICES: usize = 64;
@@ -126,19 +126,11 @@ impl Takeover {
 
     /// Puts the addresses of other configurations in place: those that are new in a held group come, those that
     /// are gone from one go. Groups that are gone should have been withdrawn before: only their addresses go.
+    /// Tells the first failure after having tried all; what could not be removed is tried again at the next change.
     pub async fn configure(&self, groups: Vec<Group>) -> Result<(), Failure> {
         let _alone = self.shared.addresses.lock().await;
-        let old = self.shared.set_groups(groups, Instant::now());
-        let present = Present::read(&self.shared.network).await?;
-        let kept = self.shared.held_addresses();
-        for entry in old {
-            let is_gone =
-                |address: &&GroupAddress| !kept.contains(&(address.interface.clone(), address.address));
-            for address in entry.group.addresses.iter().filter(is_gone) {
-                self.shared.take_off(&present, address).await?;
-            }
-        }
-        let mut outcome = Ok(());
+        self.shared.set_groups(groups, Instant::now());
+        let mut outcome = self.shared.clear_dropped().await;
         for entry in self.shared.entries().into_iter().filter(|entry| entry.is_held()) {
             outcome = outcome.and(self.shared.put(&entry).await);
         }
@@ -165,16 +157,20 @@ impl Takeover {
     /// After a failure (of a program, say) the rest is as far as it came: [`Self::withdraw`] clears it away. The
     /// same holds if the future is dropped: a program that was being started is killed.
     pub async fn serve(&self, group: GroupId) -> Result<(), Failure> {
+        self.appear(group).await?;
+        Ok(resource::start(&self.shared.entry(group)?.group).await?)
+    }
+
+    /// The part of [`Self::serve`] that nothing may delay: the addresses, and the first announcements. It may be done while
+    /// [`Self::withdraw`] waits for programs, which then leaves the addresses where they are.
+    pub async fn appear(&self, group: GroupId) -> Result<(), Failure> {
         let entry = self.shared.entry(group)?;
-        {
-            let _alone = self.shared.addresses.lock().await;
-            let put = self.shared.put(&entry).await;
-            entry.schedule_announcements(Instant::now());
-            self.shared.announce_due(Instant::now());
-            self.shared.wake.notify_one();
-            put?;
-        }
-        Ok(resource::start(&entry.group).await?)
+        let _alone = self.shared.addresses.lock().await;
+        let put = self.shared.put(&entry).await;
+        entry.schedule_announcements(Instant::now());
+        self.shared.announce_due(Instant::now());
+        self.shared.wake.notify_one();
+        put
     }
 
     /// Ends the announcements of a group at once, for those who cannot wait; [`Self::withdraw`] has to follow.
@@ -212,23 +208,58 @@ impl Takeover {
         Ok(())
     }
 
-    /// Removes addresses that an earlier life has left, of all groups but those in `held`. Gives them.
+    /// Removes addresses that an earlier life has put up, but for those of groups in `held`: of groups, too, that are no
+    /// more. Gives them, or the first failure after having tried all. What others have put up is told of, and stays.
     pub async fn sweep(&self, held: &BTreeSet<GroupId>) -> Result<Vec<IpAddr>, Failure> {
-        let mut removed = Vec::new();
         let _alone = self.shared.addresses.lock().await;
         let present = Present::read(&self.shared.network).await?;
-        for entry in self.shared.entries() {
-            if held.contains(&GroupId::of(&entry.group.name)) || entry.is_held() {
-                continue;
-            }
-            for address in &entry.group.addresses {
-                if self.shared.take_off(&present, address).await? {
-                    info!(group = entry.group.name, address = %address.address, "removed: left by an earlier life");
-                    removed.push(address.address);
+        let entries = self.shared.entries();
+        let is_held = |entry: &Entry| held.contains(&GroupId::of(&entry.group.name)) || entry.is_held();
+        let (held, idle): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| is_held(entry));
+        let kept: BTreeSet<_> = held.iter().flat_map(|entry| &entry.group.addresses).map(place).collect();
+        let owned = self.shared.owned();
+        for entry in &idle {
+            for address in entry.group.addresses.iter().filter(|address| !owned.contains(&place(address))) {
+                let wire = self.shared.wire(&address.interface);
+                if wire.is_ok_and(|wire| present.has(wire.index, address.address)) {
+                    let (group, interface, address) =
+                        (&entry.group.name, &address.interface, address.address);
+                    warn!(
+                        group,
+                        interface,
+                        %address,
+                        "the address is there, and not by lvsd, which leaves it: take it out of the network's configuration"
+                    );
                 }
             }
         }
-        Ok(removed)
+        let mut removed = Vec::new();
+        let mut outcome = Ok(());
+        for (interface, address) in owned.difference(&kept) {
+            // The way in which it stands there does not matter.
+            let unwanted =
+                GroupAddress { address: *address, prefix: 0, interface: interface.clone(), label: None };
+            match self.shared.take_off(&present, &unwanted).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    info!(interface, %address, "removed: left by an earlier life");
+                    removed.push(*address);
+                }
+                Err(failure) => outcome = outcome.and(Err(failure)),
+            }
+        }
+        outcome.map(|()| removed)
+    }
+
+    /// Clears away what an earlier life has left in `directory`, for an agent that has no groups.
+    pub async fn clear(network: Network, directory: &Path) -> Result<(), Failure> {
+        if !Settings::are_left(directory) {
+            return Ok(());
+        }
+        let (takeover, _notices) = Self::open(network, directory, Vec::new(), Timing::default()).await?;
+        takeover.sweep(&BTreeSet::new()).await?;
+        takeover.close();
+        Ok(())
     }
 
     /// Puts the kernel's settings back. Groups are not withdrawn.

@@ -1,9 +1,11 @@
-//! Settings of the kernel on the interfaces of groups, put back when the agent ends.
+//! Settings of the kernel on the interfaces of groups, put back when the agent ends; and which addresses of groups are
+//! there because this agent, or an earlier life of it, has put them up: no other is its to remove.
 //!
 //! `arp_notify` and `ndisc_notify` are left alone: with them the kernel would announce every address when a link
 //! comes up, on its own and at a time of its own; we do so ourselves, and only for what is held.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::Path;
 
 use tracing::warn;
@@ -13,6 +15,9 @@ use crate::changes::sysctl::{Setting, quiet_arp, undo};
 use crate::changes::{Change, Error, Target};
 
 const FILE: &str = "takeover.json";
+
+/// Interface and address.
+pub(super) type Place = (String, IpAddr);
 
 /// What was changed, on file.
 #[derive(Debug)]
@@ -46,10 +51,38 @@ impl Settings {
         self.undo_changes(&unwanted);
     }
 
-    /// Puts everything back.
+    /// Whether an earlier life has left anything in `directory`.
+    pub(super) fn are_left(directory: &Path) -> bool {
+        directory.join(FILE).exists()
+    }
+
+    /// These are about to be put up.
+    pub(super) fn own(&mut self, places: Vec<Place>) -> Result<(), Error> {
+        let change = |place| Change { target: target(place), before: None, after: None };
+        let known = self.owned();
+        let new: Vec<_> = places.into_iter().filter(|place| !known.contains(place)).map(change).collect();
+        if new.is_empty() { Ok(()) } else { self.0.record_all(new) }
+    }
+
+    /// It has gone.
+    pub(super) fn disown(&mut self, place: Place) -> Result<(), Error> {
+        self.0.forget(&target(place))
+    }
+
+    /// What was put up, and has not gone.
+    pub(super) fn owned(&self) -> BTreeSet<Place> {
+        let place = |change: Change| match change.target {
+            Target::GroupAddress { interface, address } => Some((interface, address)),
+            Target::Sysctl(_) | Target::Address(_) | Target::Route(_) => None,
+        };
+        self.0.all().into_iter().filter_map(place).collect()
+    }
+
+    /// Puts all settings back. What is still put up stays on file.
     pub(super) fn undo(mut self) {
         let all = self.0.all();
         if self.undo_changes(&all)
+            && self.owned().is_empty()
             && let Err(error) = self.0.close()
         {
             warn!("{error}");
@@ -68,4 +101,8 @@ impl Settings {
         }
         all_done
     }
+}
+
+fn target((interface, address): Place) -> Target {
+    Target::GroupAddress { interface, address }
 }

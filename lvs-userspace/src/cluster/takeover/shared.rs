@@ -1,7 +1,6 @@
 //! What the callers of [`super::Takeover`] and its task share.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use super::address::{self, Before, Present};
 use super::announce::frame;
 use super::announce::schedule::{Schedule, Timing};
 use super::announce::socket::Sender;
-use super::settings::Settings;
+use super::settings::{Place, Settings};
 use super::wire::{Wire, Wires};
 use super::{Failure, GroupId};
 use crate::config::model::{Group, GroupAddress};
@@ -50,6 +49,8 @@ pub(super) struct Shared {
     /// Locked from reading what interfaces there are until that is known: what was read earlier is not to come later.
     looking: tokio::sync::Mutex<()>,
     groups: Mutex<BTreeMap<GroupId, Arc<Entry>>>,
+    /// Those of earlier configurations whose addresses may be there still.
+    dropped: Mutex<Vec<Arc<Entry>>>,
     /// Locked by whoever changes addresses, from reading what is there to the end.
     pub(super) addresses: tokio::sync::Mutex<()>,
     settings: Mutex<Option<Settings>>,
@@ -63,6 +64,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+pub(super) fn place(address: &GroupAddress) -> Place {
+    (address.interface.clone(), address.address)
+}
+
 impl Shared {
     pub(super) fn new(network: Network, timing: Timing, settings: Settings) -> Result<Self, Failure> {
         Ok(Self {
@@ -72,6 +77,7 @@ impl Shared {
             wires: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
             groups: Mutex::default(),
+            dropped: Mutex::default(),
             addresses: tokio::sync::Mutex::default(),
             settings: Mutex::new(Some(settings)),
             wake: Notify::new(),
@@ -79,8 +85,8 @@ impl Shared {
         })
     }
 
-    /// Gives those that are no more. A group that is held stays so, and is announced anew where it differs.
-    pub(super) fn set_groups(&self, groups: Vec<Group>, now: Instant) -> Vec<Arc<Entry>> {
+    /// A group that is held stays so, and is announced anew where it differs. What is no more is to be cleared away.
+    pub(super) fn set_groups(&self, groups: Vec<Group>, now: Instant) {
         let mut entries = lock(&self.groups);
         let mut old = std::mem::take(&mut *entries);
         for group in groups {
@@ -93,7 +99,31 @@ impl Shared {
         // Nobody must put back what the new ones do not have.
         old.retain(|id, entry| entries.get(id).is_none_or(|new| !Arc::ptr_eq(new, entry)));
         old.values().for_each(|entry| entry.let_go());
-        old.into_values().collect()
+        lock(&self.dropped).extend(old.into_values());
+    }
+
+    /// Removes what groups of earlier configurations had and no held one has; tells the first failure after having
+    /// tried all. Needs [`Self::addresses`] locked.
+    pub(super) async fn clear_dropped(&self) -> Result<(), Failure> {
+        let dropped = lock(&self.dropped).clone();
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        let present = Present::read(&self.network).await?;
+        let held = self.held_addresses();
+        let is_held = |address: &GroupAddress| held.contains(&place(address));
+        let mut outcome = Ok(());
+        for entry in dropped {
+            let mut cleared = Ok(());
+            for address in entry.group.addresses.iter().filter(|address| !is_held(address)) {
+                cleared = cleared.and(self.take_off(&present, address).await.map(drop));
+            }
+            if cleared.is_ok() {
+                lock(&self.dropped).retain(|other| !Arc::ptr_eq(other, &entry));
+            }
+            outcome = outcome.and(cleared);
+        }
+        outcome
     }
 
     pub(super) fn entry(&self, group: GroupId) -> Result<Arc<Entry>, Failure> {
@@ -104,10 +134,8 @@ impl Shared {
         lock(&self.groups).values().cloned().collect()
     }
 
-    /// Interface and address.
-    pub(super) fn held_addresses(&self) -> BTreeSet<(String, IpAddr)> {
+    pub(super) fn held_addresses(&self) -> BTreeSet<Place> {
         let held = self.entries().into_iter().filter(|entry| entry.is_held());
-        let place = |address: &GroupAddress| (address.interface.clone(), address.address);
         held.flat_map(|entry| entry.group.addresses.iter().map(place).collect::<Vec<_>>()).collect()
     }
 
@@ -164,17 +192,23 @@ impl Shared {
     /// Puts all addresses of the group on their interfaces; tells the first failure after having tried all.
     pub(super) async fn put(&self, entry: &Entry) -> Result<(), Failure> {
         let present = Present::read(&self.network).await?;
+        self.own_missing(&present, &entry.group);
+        let owned = self.owned();
         let mut outcome = Ok(());
         for wanted in &entry.group.addresses {
+            let is_own = owned.contains(&place(wanted));
             let put = async {
                 let index = self.wire(&wanted.interface)?.index;
-                Ok::<_, Failure>(address::add(&self.network, &present, index, wanted).await?)
+                Ok::<_, Failure>(address::add(&self.network, &present, index, wanted, is_own).await?)
             };
+            let (group, address) = (&entry.group.name, wanted.address);
             match put.await {
                 Ok(Before::Absent | Before::Same) => {}
-                Ok(Before::Other { prefix, label }) => {
-                    let (group, address) = (&entry.group.name, wanted.address);
+                Ok(Before::Other { prefix, label }) if is_own => {
                     info!(group, %address, prefix, label, "stood on its interface otherwise: replaced");
+                }
+                Ok(Before::Other { prefix, label }) => {
+                    warn!(group, %address, prefix, label, "stands on its interface otherwise, put there by somebody else: left so");
                 }
                 Err(failure) => outcome = outcome.and(Err(failure)),
             }
@@ -182,10 +216,44 @@ impl Shared {
         outcome
     }
 
+    /// Before they are put up, so that the next life knows them whenever this one is killed.
+    fn own_missing(&self, present: &Present, group: &Group) {
+        let is_missing = |wanted: &&GroupAddress| {
+            self.wire(&wanted.interface).is_ok_and(|wire| !present.has(wire.index, wanted.address))
+        };
+        let missing = group.addresses.iter().filter(is_missing).map(place).collect();
+        if let Some(settings) = lock(&self.settings).as_mut()
+            && let Err(error) = settings.own(missing)
+        {
+            warn!(%error, "the next start may not know which addresses this one has put up");
+        }
+    }
+
+    /// What this life or an earlier one has put up.
+    pub(super) fn owned(&self) -> BTreeSet<Place> {
+        lock(&self.settings).as_ref().map(Settings::owned).unwrap_or_default()
+    }
+
+    fn disown(&self, unwanted: &GroupAddress) {
+        if let Some(settings) = lock(&self.settings).as_mut()
+            && let Err(error) = settings.disown(place(unwanted))
+        {
+            warn!(%error, "the next start may remove what somebody else puts up");
+        }
+    }
+
+    /// Whether it has gone by this; what somebody else has put up stays.
     pub(super) async fn take_off(&self, present: &Present, unwanted: &GroupAddress) -> Result<bool, Failure> {
+        if !self.owned().contains(&place(unwanted)) {
+            return Ok(false);
+        }
         // Without its interface the address is gone already.
-        let Ok(wire) = self.wire(&unwanted.interface) else { return Ok(false) };
-        Ok(address::remove(&self.network, present, wire.index, unwanted).await?)
+        let was_there = match self.wire(&unwanted.interface) {
+            Ok(wire) => address::remove(&self.network, present, wire.index, unwanted).await?,
+            Err(_) => false,
+        };
+        self.disown(unwanted);
+        Ok(was_there)
     }
 
     pub(super) async fn take_off_all(&self, group: &Group) -> Vec<Failure> {

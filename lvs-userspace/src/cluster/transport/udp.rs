@@ -61,9 +61,14 @@ impl Plan {
             Socket::new(Domain::for_address(bind), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
         match bind {
             SocketAddr::V4(_) => socket.set_tos_v4(DSCP)?,
-            SocketAddr::V6(_) => {
-                socket.set_only_v6(true)?;
+            SocketAddr::V6(own) => {
+                // At no address of one version, a voter hears both: IPv4 as ::ffff:0:0/96 (RFC 3493 section 3.7).
+                let hears_both = own.ip().is_unspecified() && !self.is_closed;
+                socket.set_only_v6(!hears_both)?;
                 socket.set_tclass_v6(DSCP)?;
+                if hears_both {
+                    socket.set_tos_v4(DSCP)?;
+                }
             }
         }
         // After the type of service, which changes it.

@@ -19,7 +19,7 @@ const PREFIX_V4: [u8; 5] = [0x00, 0x00, 0x5e, 0x00, 0x01];
 const PREFIX_V6: [u8; 5] = [0x00, 0x00, 0x5e, 0x00, 0x02];
 
 /// Settings of the kernel that it gets, below `net/`, in this order.
-const SETTINGS: [(&str, &str, u32); 5] = [
+const SETTINGS: [(&str, &str, u32); 7] = [
     // The way back to clients does not lead over it, and may differ so.
     ("ipv4", "rp_filter", 2),
     // What takeover wants of each interface: it finds them as they should be, and has nothing to put back.
@@ -28,6 +28,9 @@ const SETTINGS: [(&str, &str, u32); 5] = [
     ("ipv4", "promote_secondaries", 1),
     // No address made of its MAC, which other machines have too.
     ("ipv6", "addr_gen_mode", 1),
+    // Nor of a router's advertisement.
+    ("ipv6", "accept_ra", 0),
+    ("ipv6", "autoconf", 0),
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

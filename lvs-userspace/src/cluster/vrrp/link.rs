@@ -20,15 +20,24 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// What advertisements are sent from, as one that is none of the virtual addresses: the first one for IPv4, which
-    /// the kernel calls primary; a link-local one for IPv6 (RFC 9568 section 5.1.2.1).
-    pub(super) fn source(&self, family: IpAddr, is_virtual: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
-        let fits = |address: &&IpAddr| match (**address, family) {
-            (IpAddr::V4(_), IpAddr::V4(_)) => true,
-            (IpAddr::V6(address), IpAddr::V6(_)) => address.is_unicast_link_local(),
+    /// What advertisements are sent from, as one that no virtual router moves: `present`, as long as it is there, since
+    /// Linux puts the newest IPv6 address first; else the first one for IPv4, which the kernel calls primary, and a
+    /// link-local one for IPv6 (RFC 9568 section 5.1.2.1).
+    pub(super) fn source(
+        &self,
+        family: IpAddr,
+        present: Option<IpAddr>,
+        is_virtual: impl Fn(IpAddr) -> bool,
+    ) -> Option<IpAddr> {
+        let fits = |address: &IpAddr| match (address, family) {
+            (IpAddr::V4(_), IpAddr::V4(_)) => !is_virtual(*address),
+            (IpAddr::V6(v6), IpAddr::V6(_)) => v6.is_unicast_link_local() && !is_virtual(*address),
             _ => false,
         };
-        self.addresses.iter().filter(fits).find(|address| !is_virtual(**address)).copied()
+        let mut fitting = self.addresses.iter().copied().filter(fits);
+        present
+            .filter(|present| fitting.clone().any(|address| address == *present))
+            .or_else(|| fitting.next())
     }
 }
 
@@ -85,5 +94,33 @@ impl Changes {
 impl AsFd for Changes {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_stays_and_is_never_an_address_that_moves() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let link = |addresses: &[&str]| Link {
+            addresses: addresses.iter().map(|address| ip(address)).collect(),
+            ..Link::default()
+        };
+        let is_virtual = |address| [ip("fe80::51"), ip("fe80::52"), ip("10.0.0.9")].contains(&address);
+        let (v4, v6) = (ip("0.0.0.0"), ip("::"));
+        // Two virtual routers have theirs on the link: neither sends from the other's.
+        let now = link(&["fe80::52", "fe80::51", "2001:db8::1", "fe80::1", "10.0.0.9", "10.0.0.1"]);
+        for present in [None, Some(ip("fe80::52")), Some(ip("fe80::77")), Some(ip("10.0.0.1"))] {
+            assert_eq!(now.source(v6, present, is_virtual), Some(ip("fe80::1")), "{present:?}");
+        }
+        assert_eq!(now.source(v4, None, is_virtual), Some(ip("10.0.0.1")));
+        // Somebody adds an address of his own, which the kernel puts first.
+        let later = link(&["fe80::2", "fe80::1", "10.0.0.2", "10.0.0.1"]);
+        assert_eq!(later.source(v6, Some(ip("fe80::1")), is_virtual), Some(ip("fe80::1")));
+        assert_eq!(later.source(v6, None, is_virtual), Some(ip("fe80::2")));
+        assert_eq!(later.source(v4, Some(ip("10.0.0.1")), is_virtual), Some(ip("10.0.0.1")));
+        assert_eq!(link(&["fe80::51"]).source(v6, Some(ip("fe80::51")), is_virtual), None);
     }
 }

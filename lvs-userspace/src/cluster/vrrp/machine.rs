@@ -93,6 +93,17 @@ impl Machine {
         Vec::new()
     }
 
+    /// Goes on with other parameters of the same version and interval. An active one tells the others at once.
+    pub fn change(&mut self, parameters: Parameters, now: Instant) -> Vec<Command> {
+        self.parameters = parameters;
+        self.preempt_at = None;
+        match self.state {
+            State::Active => self.advertise(now),
+            State::Backup if self.parameters.priority == OWNER => self.become_active(now),
+            State::Initialize | State::Backup => Vec::new(),
+        }
+    }
+
     /// It must not take part any more. The others need not wait for the timer.
     pub fn stop(&mut self) -> Vec<Command> {
         let was = self.state;

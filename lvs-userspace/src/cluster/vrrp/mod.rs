@@ -63,6 +63,9 @@ pub trait Leases: Send {
     fn end(&mut self, instance: &str);
 }
 
+/// Progress is made so often by who has nothing else to do. The shortest watchdog has room for some.
+pub const SIGN: Duration = Duration::from_millis(200);
+
 /// That the agent goes on: without it for too long, its machine must not be active.
 #[derive(Debug)]
 pub struct Progress {
@@ -81,7 +84,7 @@ impl Progress {
         self.last.store(u64::try_from(milliseconds).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    pub(in crate::cluster) fn is_recent(&self, now: Instant, within: Duration) -> bool {
+    pub(crate) fn is_recent(&self, now: Instant, within: Duration) -> bool {
         let last = self.begun + Duration::from_millis(self.last.load(Ordering::Relaxed));
         now.saturating_duration_since(last) <= within
     }
@@ -121,7 +124,8 @@ impl Vrrp {
         Ok(Self { orders, wake, thread: Some(thread) })
     }
 
-    /// What has not changed goes on undisturbed; what has begins anew.
+    /// What has not changed goes on undisturbed, and so does what has other addresses, peers, priority or preemption;
+    /// anything else resigns and begins anew.
     pub fn configure(&self, instances: Vec<VrrpInstance>) {
         self.order(Order::Configure(instances));
     }

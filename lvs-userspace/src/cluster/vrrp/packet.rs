@@ -22,8 +22,8 @@ const V4: usize = 4;
 const V6: usize = 16;
 /// That version 2 has behind the addresses.
 const AUTHENTICATION: usize = 8;
-/// Version 2: none, and the simple text of RFC 2338, which says nothing that a forger could not repeat.
-const AUTHENTICATION_TYPES: [u8; 2] = [0, 1];
+/// Version 2: none, the only type of RFC 3768. Who uses another one does not listen to us, and is not listened to.
+const NO_AUTHENTICATION: u8 = 0;
 /// Twelve bits.
 const LONGEST_INTERVAL: u16 = 0x0fff;
 
@@ -62,8 +62,10 @@ pub enum Refusal {
     Checksum,
     #[error("its interval is 0")]
     Interval,
-    #[error("its authentication (type {0}) is not known")]
-    Authentication(u8),
+    #[error(
+        "it has authentication (type {kind}), and lvsd has none: remove it from the other machine, or both are active"
+    )]
+    Authentication { router_id: u8, kind: u8 },
 }
 
 impl Advertisement {
@@ -136,7 +138,9 @@ pub fn decode(packet: &[u8]) -> Result<Received, Refusal> {
         return Err(Refusal::Checksum);
     }
     let interval = match version {
-        VrrpVersion::V2 if !AUTHENTICATION_TYPES.contains(&a) => return Err(Refusal::Authentication(a)),
+        VrrpVersion::V2 if a != NO_AUTHENTICATION => {
+            return Err(Refusal::Authentication { router_id, kind: a });
+        }
         VrrpVersion::V2 => Duration::from_secs(b.into()),
         VrrpVersion::V3 => {
             Duration::from_millis(u64::from(u16::from_be_bytes([a, b]) & LONGEST_INTERVAL) * 10)
@@ -276,7 +280,10 @@ mod tests {
         changed[2] ^= 1;
         assert_eq!(refusal(&changed, 255), Refusal::Checksum);
         let mut authenticated = advertisement(VrrpVersion::V2, &["192.0.2.10"]).encode(source, group);
-        for (kind, outcome) in [(1, Ok(())), (2, Err(Refusal::Authentication(2)))] {
+        for kind in 0..=2 {
+            let router_id = authenticated[1];
+            let refusal = Refusal::Authentication { router_id, kind };
+            let outcome = if kind == 0 { Ok(()) } else { Err(refusal) };
             authenticated[4] = kind;
             authenticated[6..8].fill(0);
             let sum = checksum::finish(checksum::add_bytes(0, &authenticated));

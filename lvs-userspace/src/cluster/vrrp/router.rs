@@ -9,7 +9,7 @@ use super::Turn;
 use super::device::Device;
 use super::link::Link;
 use super::machine::{Command, Machine, Parameters, State, lease};
-use super::packet::{Advertisement, Received};
+use super::packet::{Advertisement, Received, Refusal};
 use super::socket::{Sockets, group};
 use super::status::{Counts, Heard, RouterStatus, milliseconds};
 use super::thread::Outside;
@@ -24,6 +24,8 @@ pub(super) struct Router {
     pub(super) instance: VrrpInstance,
     /// What has its virtual MAC.
     device: Option<Device>,
+    /// In this turn, the interface with that MAC was there.
+    has_device: bool,
     /// `None` where there is no way to send: its interface or the address on it is missing.
     sockets: Option<Sockets>,
     machine: Machine,
@@ -45,6 +47,7 @@ impl Router {
         Self {
             device: Device::of(&instance),
             instance,
+            has_device: false,
             sockets: None,
             machine,
             sent: None,
@@ -64,15 +67,53 @@ impl Router {
         self.machine.next()
     }
 
+    /// Whether another configuration of it is no reason to resign: what it is known by, and how often it speaks, stays.
+    pub(super) fn goes_on_as(&self, other: &VrrpInstance) -> bool {
+        let identity = |instance: &VrrpInstance| {
+            let is_ipv6 = instance.addresses.first().map(|own| own.address.is_ipv6());
+            let VrrpInstance { name, interface, router_id, version, advert_interval, source_address, .. } =
+                instance.clone();
+            (name, interface, router_id, version, advert_interval, source_address, is_ipv6)
+        };
+        identity(&self.instance) == identity(other) && self.device == Device::of(other)
+    }
+
+    /// Is configured as `instance` from now on, which [`Self::goes_on_as`] allows.
+    pub(super) fn change(&mut self, instance: VrrpInstance, outside: &mut Outside, now: Instant) {
+        self.instance = instance;
+        let commands = self.machine.change(parameters(&self.instance), now);
+        self.carry_out(commands, outside);
+    }
+
+    /// The interface with its MAC, which the mover makes at each turn, is deleted by somebody: others may serve for an
+    /// interval, and the next turn makes it anew.
+    pub(super) fn follow_device(
+        &mut self,
+        is_there: impl Fn(&str) -> bool,
+        outside: &mut Outside,
+        now: Instant,
+    ) {
+        let Some(device) = self.device.as_ref().filter(|_| self.machine.state() == State::Active) else {
+            return;
+        };
+        if is_there(&device.name) {
+            self.has_device = true;
+        } else if self.has_device {
+            warn!(instance = self.instance.name, interface = device.name, "was deleted by somebody");
+            self.rest(now + self.instance.advert_interval, outside);
+        }
+    }
+
     /// Follows its interface: no machine without sockets, and none that rests.
     pub(super) fn follow(
         &mut self,
         link: Option<&Link>,
         may_serve: bool,
+        all: &[VrrpInstance],
         outside: &mut Outside,
         now: Instant,
     ) {
-        let way = link.filter(|link| link.is_up).and_then(|link| Some((link.index, self.source(link)?)));
+        let way = link.filter(|link| link.is_up).and_then(|link| Some((link.index, self.source(link, all)?)));
         if self
             .sockets
             .as_ref()
@@ -135,6 +176,8 @@ impl Router {
             let now = Instant::now();
             match received {
                 Ok(received) => self.heard(&received, outside, now),
+                // Another virtual router's on the link.
+                Err(Refusal::Authentication { router_id, .. }) if router_id != self.instance.router_id => {}
                 Err(refusal) => {
                     self.counts.ignored += 1;
                     self.complain(now, &format!("a packet is ignored: {refusal}"));
@@ -191,6 +234,7 @@ impl Router {
             match command {
                 Command::Send { priority } => self.send(priority, outside),
                 Command::Take => {
+                    self.has_device = false;
                     self.counts.turns += 1;
                     info!(instance = self.instance.name, "is active");
                     outside.turn(Turn::Take {
@@ -283,12 +327,16 @@ impl Router {
         }
     }
 
-    fn source(&self, link: &Link) -> Option<IpAddr> {
+    /// `all` instances' addresses move, from this interface too.
+    fn source(&self, link: &Link, all: &[VrrpInstance]) -> Option<IpAddr> {
         let family = self.instance.addresses.first()?.address;
+        let is_virtual = |address| {
+            let here = all.iter().filter(|other| other.interface == self.instance.interface);
+            here.flat_map(|other| &other.addresses).any(|other| other.address == address)
+        };
         match self.instance.source_address {
             Some(source) => Some(source).filter(|source| link.addresses.contains(source)),
-            None => link
-                .source(family, |address| self.instance.addresses.iter().any(|own| own.address == address)),
+            None => link.source(family, self.sockets.as_ref().map(Sockets::source), is_virtual),
         }
     }
 

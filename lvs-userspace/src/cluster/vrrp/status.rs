@@ -21,7 +21,7 @@ pub struct RouterStatus {
     /// What the active machine's advertisements come from, as far as is known here.
     pub active: Option<IpAddr>,
     pub active_priority: Option<u8>,
-    /// Since the virtual router was configured as it is.
+    /// Since this machine is one of the virtual router, by this name and interval.
     pub counts: Counts,
     /// Milliseconds since another machine's last advertisement.
     pub last_received: Option<u64>,

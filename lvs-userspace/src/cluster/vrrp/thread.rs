@@ -63,15 +63,26 @@ impl Thread {
 
     pub(super) fn configure(&mut self, instances: Vec<VrrpInstance>, now: Instant) {
         let mut old = std::mem::take(&mut self.routers);
-        let routers = instances.clone();
-        for instance in instances {
-            let same = old.iter().position(|router| router.instance == instance);
-            self.routers.push(same.map_or_else(|| Router::new(instance), |index| old.swap_remove(index)));
+        let mut changed = Vec::new();
+        for instance in &instances {
+            match old.iter().position(|router| router.goes_on_as(instance)) {
+                None => self.routers.push(Router::new(instance.clone())),
+                Some(index) => {
+                    let router = old.swap_remove(index);
+                    if router.instance != *instance {
+                        changed.push((self.routers.len(), instance.clone()));
+                    }
+                    self.routers.push(router);
+                }
+            }
         }
         for mut router in old {
             router.stop(&mut self.outside, "the configuration is another one");
         }
-        self.outside.leases.configure(&routers);
+        self.outside.leases.configure(&instances);
+        for (index, instance) in changed {
+            self.routers[index].change(instance, &mut self.outside, now);
+        }
         for router in &self.routers {
             router.renew(&mut self.outside);
         }
@@ -164,9 +175,11 @@ impl Thread {
             }
         };
         let may_serve = self.outside.progress.is_recent(now, self.outside.watchdog);
+        let all: Vec<_> = self.routers.iter().map(|router| router.instance.clone()).collect();
         for router in &mut self.routers {
             let link = links.get(&router.instance.interface);
-            router.follow(link, may_serve, &mut self.outside, now);
+            router.follow_device(|name| links.contains_key(name), &mut self.outside, now);
+            router.follow(link, may_serve, &all, &mut self.outside, now);
         }
     }
 }

@@ -46,7 +46,7 @@ pub struct Beside {
 /// What a voter is told wherever it runs.
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
-    /// Where the voter listens
+    /// Where the voter listens; `[::]` is every address of both IP versions
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:694", requires = "voter")]
     listen: SocketAddr,
     /// The directors' key file

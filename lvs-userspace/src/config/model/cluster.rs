@@ -55,7 +55,7 @@ pub struct Voter {
 pub struct ClusterTiming {
     /// Between two beats.
     pub keepalive: Duration,
-    /// A node that is silent for so long on a path is told of.
+    /// A node that is silent for longer on a path is told of, and a beat that comes later is late.
     pub warntime: Duration,
     /// A node that is silent for so long on all paths is dead.
     pub deadtime: Duration,

@@ -2,6 +2,7 @@
 
 mod cases;
 mod director;
+mod history;
 mod model;
 mod random;
 mod rings;

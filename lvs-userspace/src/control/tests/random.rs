@@ -86,7 +86,7 @@ fn cluster_of(membership: &[Option<usize>]) -> Option<Arc<Cluster>> {
 }
 
 /// A file and what an editor makes of it next.
-fn edited() -> impl Strategy<Value = Vec<Config>> {
+pub(super) fn edited() -> impl Strategy<Value = Vec<Config>> {
     let edit = (0u8..5, any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0u32..4);
     (configs(), prop::collection::vec(edit, 0..4)).prop_map(|(first, edits)| {
         let mut files = vec![first];

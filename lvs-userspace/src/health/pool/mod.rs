@@ -10,6 +10,7 @@ mod maintenance;
 mod member;
 mod notice;
 mod saved;
+mod tally;
 mod verdict;
 mod view;
 
@@ -32,6 +33,7 @@ pub use maintenance::Selection;
 pub use member::Mode;
 pub use notice::{Notice, What};
 pub use saved::{Saved, VERSION as SAVED_VERSION};
+pub use tally::Tally;
 pub use view::{ServerView, ServiceView};
 
 use group::Group;
@@ -226,6 +228,7 @@ impl Pool {
             let Some(member) = self.members.get_mut(&key) else { continue };
             let known = real_server.checks.iter().filter_map(|check| self.checks.get(check));
             member.failures = verdict::failures(service.health.require, known.clone());
+            let known = known.map(|known| (known.standing, known.evidence.as_str()));
             let (verdict, reason) = verdict::of(service.health.require, known);
             told.push((Some(key), member.judge(verdict, reason, &service.health, now)));
             told.push((Some(key), member.advance(&service.health, now)));

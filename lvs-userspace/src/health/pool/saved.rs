@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::group::Group;
@@ -13,18 +14,23 @@ use super::verdict::Verdict;
 use super::{Known, Pool};
 use crate::config::model::Check;
 use crate::health::hexadecimal::hexadecimal;
+use crate::health::legible;
 use crate::health::threshold::Standing;
 use crate::health::watch::Certificate;
 
 /// Of the form; another one is not read.
 pub const VERSION: u32 = 1;
 
-/// Everything a pool knows that its configuration does not say.
+/// Everything a pool knows that its configuration does not say. Rules for changes: [`legible`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
+    #[serde(deserialize_with = "version")]
     pub version: u32,
+    #[serde(deserialize_with = "legible::list")]
     servers: Vec<SavedServer>,
+    #[serde(deserialize_with = "legible::list")]
     services: Vec<SavedService>,
+    #[serde(deserialize_with = "legible::list")]
     checks: Vec<SavedCheck>,
 }
 
@@ -174,6 +180,13 @@ impl Pool {
             }
         }
         self.judge_all(now);
+    }
+}
+
+fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        VERSION => Ok(VERSION),
+        other => Err(D::Error::custom(format!("it is of version {other}, this lvsd knows {VERSION}"))),
     }
 }
 

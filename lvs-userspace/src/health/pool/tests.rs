@@ -3,6 +3,7 @@
 mod follows;
 mod invariants;
 mod returns;
+mod tally;
 
 use std::net::IpAddr;
 

@@ -33,21 +33,24 @@ impl Verdict {
     }
 }
 
-/// The verdict, and the evidence of the check that decides it.
-pub(super) fn of<'a>(require: Require, checks: impl Iterator<Item = &'a Known>) -> (Verdict, &'a str) {
+/// The verdict, and the evidence of the check that decides it: each has a standing and evidence for it.
+pub(super) fn of<'a>(
+    require: Require,
+    checks: impl Iterator<Item = (Standing, &'a str)>,
+) -> (Verdict, &'a str) {
     // The standing that decides alone, and the one that all must have for the opposite.
     let (decisive, unanimous) = match require {
         Require::All => ((Standing::Down, Verdict::Down), Verdict::Up),
         Require::Any => ((Standing::Up, Verdict::Up), Verdict::Down),
     };
     let mut verdict = (Verdict::Unchecked, "");
-    for known in checks {
-        if known.standing == decisive.0 {
-            return (decisive.1, &known.evidence);
+    for (standing, evidence) in checks {
+        if standing == decisive.0 {
+            return (decisive.1, evidence);
         }
-        verdict = match (verdict.0, known.standing) {
+        verdict = match (verdict.0, standing) {
             (_, Standing::Untested) | (Verdict::Untested, _) => (Verdict::Untested, ""),
-            _ => (unanimous, &known.evidence),
+            _ => (unanimous, evidence),
         };
     }
     verdict
@@ -81,15 +84,9 @@ mod tests {
     fn checks_are_combined() {
         use Standing::{Down, Untested, Up};
         let verdict = |require, standings: &[Standing]| {
-            let known: Vec<_> = standings
-                .iter()
-                .map(|standing| Known {
-                    standing: *standing,
-                    evidence: format!("{standing:?}"),
-                    ..Known::default()
-                })
-                .collect();
-            let (verdict, evidence) = of(require, known.iter());
+            let words: Vec<_> = standings.iter().map(|standing| format!("{standing:?}")).collect();
+            let known = standings.iter().copied().zip(words.iter().map(String::as_str));
+            let (verdict, evidence) = of(require, known);
             (verdict, evidence.to_owned())
         };
         for (standings, all, any) in [

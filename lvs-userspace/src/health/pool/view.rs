@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Pool;
-use super::group;
 use super::key::{ServerKey, ServiceKey};
-use super::member::{Member, Mode, Phase};
+use super::member::{Mode, Phase};
 use super::verdict::Verdict;
 use crate::config::model::Check;
 
@@ -42,14 +41,6 @@ pub struct ServerView {
 }
 
 impl Pool {
-    /// Real servers that are up, with a weight, and not under maintenance: whether or not their service has enough of
-    /// them. A fallback is none.
-    pub fn healthy(&self) -> usize {
-        let eligible =
-            self.config.services.iter().flat_map(|service| group::eligible(service, &self.members));
-        eligible.filter(|key| self.members.get(key).is_some_and(Member::serves)).count()
-    }
-
     pub fn describe(&self, now: Duration) -> Vec<ServiceView> {
         let services = self.config.services.iter().zip(&self.serving).map(|(service, serving)| {
             let servers = service.real_servers.iter().filter_map(|real_server| {

@@ -7,13 +7,14 @@ mod roles;
 mod walk;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::ageing::{Found, Walk};
@@ -26,6 +27,7 @@ use super::next_hops::NextHops;
 use super::vrrp::Vrrp;
 use super::{Error, Options, evidence};
 use crate::api::{Reloads, Request, Usage, model};
+use crate::cluster::vrrp::{Progress, SIGN};
 use crate::config::Config;
 use crate::control::Event;
 use crate::health::Evidence;
@@ -156,23 +158,27 @@ impl Agent {
         if let (Some(plan), Some(left)) = (&config.cluster, left) {
             let dataplane = &self.installed.dataplane;
             let flows = (dataplane.flow_reader()?, dataplane.flow_writer()?);
-            let (plan, network, healthy) = (Arc::clone(plan), self.network.clone(), self.healthy());
+            let (plan, network) = (Arc::clone(plan), self.network.clone());
+            let groups = plan.groups.iter();
+            let scores = groups.map(|group| self.health.score(&cluster::addresses(group), false)).collect();
             let snapshot = self.installed.state.snapshot();
-            let cluster = Cluster::start(plan, left, leases, network, flows, snapshot, healthy).await?;
+            let cluster = Cluster::start(plan, left, leases, network, flows, snapshot, scores).await?;
             dataplane.probes().stand_by(true);
             if let Some(own) = cluster.own() {
                 self.health.tell_through(own);
             }
-            cluster.tell_digests(&self.installed.config.services);
+            cluster.tell_digests(self.health.config(), &self.installed.config);
             self.cluster = Some(cluster);
         }
-        self.vrrp.configure(&self.health.config().vrrp).await
+        self.vrrp.begin(&self.health.config().vrrp, self.cluster.is_some()).await
     }
 
     /// Until something ends it.
     pub(super) async fn run(&mut self, signals: &mut Signals, mut requests: mpsc::Receiver<Request>) -> End {
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sign = interval(SIGN);
+        sign.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut walking: Option<JoinHandle<Found>> = None;
         let (mut network_watched, mut health_watched) = (true, true);
         let by_signal = End { keep_forwarding: self.options.keep_forwarding, asked_by: None };
@@ -182,7 +188,7 @@ impl Agent {
                 _ = signals.interrupt.recv() => return by_signal,
                 _ = signals.hangup.recv() => {
                     // Told in the log already.
-                    self.reload().await.ok();
+                    in_progress(self.progress(), self.reload()).await.ok();
                 }
                 Some(request) = requests.recv() => match request {
                     Request::Describe(answer) => drop(answer.send(self.overview())),
@@ -193,10 +199,10 @@ impl Agent {
                         drop(answer.send(self.health.journal.after(after, limit)));
                     }
                     Request::Maintain { selection, mode, answer } => {
-                        drop(answer.send(self.maintain(&selection, mode)));
+                        self.maintain(&selection, mode, answer);
                     }
                     Request::Reload(answer) => {
-                        let reloaded = self.reload().await;
+                        let reloaded = in_progress(self.progress(), self.reload()).await;
                         drop(answer.send(reloaded.map_err(model::Failure::from)));
                     }
                     Request::Cluster(answer) => {
@@ -241,11 +247,10 @@ impl Agent {
                     walking = None;
                     self.walked(found);
                 }
+                _ = sign.tick() => self.progress().iter().for_each(|progress| progress.made(std::time::Instant::now())),
                 _ = tick.tick() => {
-                    self.vrrp.progress();
-                    let healthy = self.healthy();
                     if let Some(cluster) = &mut self.cluster {
-                        cluster.progress(healthy);
+                        cluster.score(|vips, holds| self.health.score(vips, holds));
                     }
                     let desired = self.health.tick();
                     self.install(desired);
@@ -264,20 +269,28 @@ impl Agent {
     /// Ends the agent's part; see [`crate::dataplane::Dataplane::close`].
     pub(super) async fn close(mut self, keep_forwarding: bool) -> Result<(), Error> {
         // While packets still find their servers.
+        let progress = self.progress();
         if let Some(mut cluster) = self.cluster.take() {
-            if keep_forwarding && !cluster.hold().await {
-                warn!("the other directors do not wait for the next start: what is held here is handed over");
-            }
-            cluster.end().await;
+            let end = async {
+                if keep_forwarding && !cluster.hold().await {
+                    warn!(
+                        "the other directors do not wait for the next start: what is held here is handed over"
+                    );
+                }
+                cluster.end().await;
+            };
+            // Others need this director's vote.
+            in_progress(progress, end).await;
         }
         self.vrrp.end().await;
-        self.health.save();
+        self.health.save_at_last().await;
         Ok(self.installed.dataplane.close(keep_forwarding)?)
     }
 
-    /// Real servers that take new connections, as far as they make this director fitter.
-    fn healthy(&self) -> u16 {
-        u16::try_from(self.health.healthy()).unwrap_or(u16::MAX)
+    /// Who has to know that the main task is at work.
+    fn progress(&self) -> Vec<Arc<Progress>> {
+        let cluster = self.cluster.as_ref().map(Cluster::progress);
+        cluster.into_iter().chain([self.vrrp.progress()]).collect()
     }
 
     fn handle(&mut self, event: Event) {
@@ -290,10 +303,11 @@ impl Agent {
         }
     }
 
-    fn plan_changed(&self) {
+    fn plan_changed(&mut self) {
         if let Some(cluster) = &self.cluster {
             cluster.replan(self.installed.state.snapshot());
-            cluster.tell_digests(&self.installed.config.services);
+            cluster.tell_digests(self.health.config(), &self.installed.config);
+            self.tell_rings();
         }
     }
 
@@ -316,5 +330,16 @@ impl Agent {
             self.handle(Event::Desired(desired));
         }
         self.apologies.end(&pages);
+    }
+}
+
+/// Does this in the main task. While it waits for others, that is at work.
+async fn in_progress<T>(signs: Vec<Arc<Progress>>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    loop {
+        signs.iter().for_each(|progress| progress.made(std::time::Instant::now()));
+        if let Ok(done) = timeout(SIGN, &mut work).await {
+            return done;
+        }
     }
 }

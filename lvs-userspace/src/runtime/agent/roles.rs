@@ -1,12 +1,14 @@
 //! What follows from this director's role in its cluster, and what operators want.
 
+use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use super::Agent;
 use crate::api::model;
 use crate::cluster::state::Heard;
+use crate::control::Event;
 use crate::health::pool::{Mode, Selection};
-use crate::runtime::cluster::{Turn, Wish};
+use crate::runtime::cluster::{Cluster, Turn, Wish};
 
 impl Agent {
     pub(super) fn turned(&mut self, turn: Option<Turn>) {
@@ -44,9 +46,27 @@ impl Agent {
 
     /// Whose desired state is in force follows the role, and what was heard.
     pub(super) fn heed(&mut self) {
+        self.tell_rings();
         if let Some(cluster) = &mut self.cluster {
+            let held = cluster.held();
             let desired = self.health.heed(cluster.is_active(), cluster.heard());
             self.install(desired);
+            self.follow_rings();
+            self.handle(Event::Held(held));
+        }
+    }
+
+    /// Makes the rings here what they are at the director that is followed: after what it wants of the services, since
+    /// that decides who gets new flows.
+    fn follow_rings(&mut self) {
+        let told = self.health.followed_rings().map(<[_]>::to_vec);
+        self.handle(Event::Followed(told));
+    }
+
+    /// Tells the others what the rings here have become, while they follow this director.
+    pub(super) fn tell_rings(&mut self) {
+        if self.cluster.as_ref().is_some_and(Cluster::is_active) {
+            self.health.tell_rings(self.installed.state.history());
         }
     }
 
@@ -62,7 +82,25 @@ impl Agent {
         &mut self,
         selection: &Selection,
         mode: Mode,
-    ) -> Result<model::Maintained, model::Failure> {
+        answer: oneshot::Sender<Result<model::Maintained, model::Failure>>,
+    ) {
+        match self.set_mode(selection, mode) {
+            Err(failure) => drop(answer.send(Err(failure))),
+            Ok(services) => {
+                let saved = self.health.saved();
+                // The disk may take its time.
+                tokio::spawn(async move {
+                    let error = "it is in force, but would not survive the agent; its log has the reason";
+                    let is_saved = saved.await;
+                    let outcome = is_saved.then_some(model::Maintained { services });
+                    drop(answer.send(outcome.ok_or_else(|| model::Failure::new(error))));
+                });
+            }
+        }
+    }
+
+    /// In how many services.
+    fn set_mode(&mut self, selection: &Selection, mode: Mode) -> Result<usize, model::Failure> {
         if let Some(cluster) = self.cluster.as_ref().filter(|_| self.health.follows()) {
             let active = cluster.followed();
             let error = format!("this director stands by and follows {active}: maintain real servers there");
@@ -77,10 +115,6 @@ impl Agent {
         }
         let desired = self.health.outcome();
         self.install(desired);
-        if !self.health.save() {
-            let error = "it is in force, but would not survive the agent; its log has the reason".to_owned();
-            return Err(model::Failure::new(error));
-        }
-        Ok(model::Maintained { services })
+        Ok(services)
     }
 }

@@ -3,7 +3,7 @@
 use super::Cluster;
 use crate::cluster::pulse::{DesiredStatus, Order, Status};
 use crate::cluster::reach::Peer;
-use crate::cluster::state::Heard;
+use crate::cluster::state::{Exchange, Heard};
 use crate::cluster::sync::view::{Received, Sent, View};
 
 impl Cluster {
@@ -14,6 +14,10 @@ impl Cluster {
             group.takeovers = self.takeovers.get(&group.name).copied().unwrap_or_default();
         }
         status.synchronisation = self.synchronisation();
+        let (replication, exchange) = (self.replication.as_ref(), self.exchange.as_ref());
+        status.refused_connections =
+            replication.map(|replication| replication.status.borrow().refused()).unwrap_or_default();
+        status.refused_state = exchange.map(Exchange::refused).unwrap_or_default();
         status.desired = self.desired();
         Some(status)
     }

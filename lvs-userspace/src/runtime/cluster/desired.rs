@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::alert::Engine;
 use crate::cluster::state::{Dated, Heard};
 use crate::config::model::Check;
+use crate::control::RingHistory;
 use crate::health::pool::SAVED_VERSION;
 use crate::health::{Change, Pool};
 use crate::runtime::store::State;
@@ -22,6 +23,8 @@ pub(in crate::runtime) struct Desired {
     own: Option<Own>,
     /// States that were told.
     version: u64,
+    /// What is told of this director's rings.
+    rings: Vec<RingHistory>,
     role: Role,
 }
 
@@ -98,6 +101,21 @@ impl Desired {
         }
     }
 
+    /// What the director that is followed has told of its rings.
+    pub(in crate::runtime) fn followed_rings(&self) -> Option<&[RingHistory]> {
+        match &self.role {
+            Role::Follows { latest, .. } => Some(&latest.state.rings),
+            Role::Alone | Role::Leads => None,
+        }
+    }
+
+    /// What to tell of this director's rings from the next [`Self::publish`] on; whether that is new.
+    pub(in crate::runtime) fn tell_rings(&mut self, rings: Vec<RingHistory>) -> bool {
+        let is_new = rings != self.rings;
+        self.rings = rings;
+        is_new
+    }
+
     /// Tells the other directors, if they are to follow this one.
     pub(in crate::runtime) fn publish(&mut self, state: impl FnOnce() -> State) {
         let Some(own) = &self.own else { return };
@@ -105,7 +123,8 @@ impl Desired {
             Role::Leads => {
                 self.version += 1;
                 let (version, at) = (self.version, std::time::Instant::now());
-                let dated = Dated { state: state(), version, at };
+                let state = State { rings: self.rings.clone(), ..state() };
+                let dated = Dated { state, version, at };
                 own.send_replace(Some(Arc::new(dated)));
             }
             Role::Alone | Role::Follows { .. } => {
@@ -175,7 +194,7 @@ services:
     }
 
     fn says(pool: &Pool) -> Heard<State> {
-        let state = State { pool: pool.save(at(0)), problems: Vec::new() };
+        let state = State { pool: pool.save(at(0)), problems: Vec::new(), rings: Vec::new() };
         Heard::State(Arc::new(Dated { state, version: 1, at: std::time::Instant::now() }))
     }
 
@@ -201,14 +220,14 @@ services:
             desired.heed(false, says(&active), (&mut own, &mut engine), at(3));
             assert_eq!(weights(&own), [1, 0]);
         }
-        let state = || State { pool: own.save(at(4)), problems: Vec::new() };
+        let state = || State { pool: own.save(at(4)), problems: Vec::new(), rings: Vec::new() };
         desired.publish(state);
         assert!(told.borrow().is_none());
         // The drain outlives the takeover; what was found out meanwhile counts now.
         desired.heed(true, says(&active), (&mut own, &mut engine), at(4));
         assert!(!desired.follows());
         assert_eq!(weights(&own), [0]);
-        desired.publish(|| State { pool: own.save(at(4)), problems: Vec::new() });
+        desired.publish(|| State { pool: own.save(at(4)), problems: Vec::new(), rings: Vec::new() });
         assert_eq!(told.borrow().as_ref().unwrap().state.pool, own.save(at(4)));
         desired.heed(false, Heard::Unknown, (&mut own, &mut engine), at(5));
         desired.publish(|| unreachable!("it is active for nothing"));
@@ -217,7 +236,7 @@ services:
 
     #[test]
     fn the_state_of_another_form_is_not_followed() {
-        let mut state = State { pool: pool().save(at(0)), problems: Vec::new() };
+        let mut state = State { pool: pool().save(at(0)), problems: Vec::new(), rings: Vec::new() };
         assert_eq!(is_known(&state), Ok(()));
         state.pool.version += 1;
         assert!(is_known(&state).is_err_and(|reason| reason.contains(&SAVED_VERSION.to_string())));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lvs_common::lease::Lease;
 use lvs_common::limits;
 
+use super::promises::Promises;
 use super::terms::Terms;
 use crate::cluster::election::Inherited;
 use crate::cluster::identity::GroupId;
@@ -17,6 +18,7 @@ use crate::runtime::Error;
 pub(in crate::runtime) struct Left {
     pub(super) directory: PathBuf,
     pub(super) terms: Terms,
+    pub(super) promises: Promises,
     pub(super) inherited: Vec<Inherited>,
 }
 
@@ -43,5 +45,6 @@ pub(in crate::runtime) fn leases_left(
             _ => {}
         }
     }
-    Ok(Left { directory, terms, inherited })
+    let promises = Promises::open(&directory);
+    Ok(Left { directory, terms, promises, inherited })
 }

@@ -8,6 +8,7 @@ mod left;
 mod operate;
 mod others;
 mod patience;
+mod promises;
 mod readiness;
 mod replication;
 mod report;
@@ -16,20 +17,25 @@ mod start;
 mod steward;
 mod telling;
 mod terms;
+#[cfg(test)]
+mod versions;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lvs_common::address::Address;
 use lvs_common::service::ServiceKey;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tracing::{info, warn};
 
 use super::Error;
 use super::store::State;
+use crate::alert::{Course, Topic};
 use crate::cluster::fitness::Tracker;
 use crate::cluster::identity::GroupId;
 use crate::cluster::keys::Keyring;
@@ -39,7 +45,7 @@ use crate::cluster::state::{Exchange, Heard, choose};
 use crate::cluster::sync::{Active, Directory};
 use crate::cluster::takeover::Takeover;
 use crate::cluster::vrrp::Progress;
-use crate::config::model::Cluster as Plan;
+use crate::config::model::{Cluster as Plan, Group};
 use crate::control::Snapshot;
 
 pub(super) use desired::{Desired, Own};
@@ -80,8 +86,8 @@ pub(super) struct Cluster {
     ready_at_last: tokio::time::Instant,
     /// Then in any case.
     not_after: tokio::time::Instant,
-    /// Real servers that are up, as far as they make this director fitter.
-    healthy: u16,
+    /// What the checks say of each group's services, in the order of the plan: see [`Tracker::fitness`].
+    scores: Vec<u16>,
     /// A planned restart was granted.
     is_held: bool,
     look: tokio::time::Interval,
@@ -91,11 +97,18 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// The agent's main task is at work, with so many real servers that are up.
-    pub(super) fn progress(&mut self, healthy: u16) {
-        self.progress.made(Instant::now());
-        if healthy != self.healthy {
-            self.healthy = healthy;
+    /// Where the agent's main task says that it is at work.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// What the checks say of the services at these addresses, where they are held here or not.
+    pub(super) fn score(&mut self, score: impl Fn(&BTreeSet<IpAddr>, bool) -> u16) {
+        let groups = self.plan.groups.iter();
+        let scores: Vec<u16> =
+            groups.map(|group| score(&addresses(group), self.active.contains(&group.name))).collect();
+        if scores != self.scores {
+            self.scores = scores;
             self.tell_fitness();
         }
     }
@@ -123,7 +136,9 @@ impl Cluster {
                     return turn;
                 }
                 () = self.others.changed() => {
-                    if self.others.learn() {
+                    let is_new = self.others.learn();
+                    self.reports.extend(self.others.take_reports());
+                    if is_new {
                         return Some(Turn::Others);
                     }
                 }
@@ -144,7 +159,17 @@ impl Cluster {
         // A thread that does not answer has a watchdog.
         let Ok(Some(status)) = timeout(LOOK_AGAIN, self.describe()).await else { return };
         let is_complete = readiness::is_complete(&self.come(), self.is_active());
-        self.reports.extend(self.watched.look(&status, is_complete));
+        let reports = self.watched.look(&status, is_complete);
+        for Report { text, concerns } in &reports {
+            // Who holds a group is said in the log of that director.
+            match concerns.iter().find(|concern| concern.topic == Topic::Drift).map(|concern| concern.course)
+            {
+                Some(Course::Begins) => warn!("{text}"),
+                Some(Course::Ends | Course::Happens) => info!("{text}"),
+                None => {}
+            }
+        }
+        self.reports.extend(reports);
     }
 
     /// What the maps hold has changed, or who is active.
@@ -189,6 +214,12 @@ impl Cluster {
         !self.active.is_empty()
     }
 
+    /// The groups that are held here, by the indices of their leases: 1 for the first.
+    pub(super) fn held(&self) -> BTreeSet<u8> {
+        let numbered = (1..).zip(&self.plan.groups);
+        numbered.filter(|(_, group)| self.active.contains(&group.name)).map(|(lease, _)| lease).collect()
+    }
+
     /// The key file again, so that keys can change while it runs: [`Self::use_keys`].
     pub(super) fn read_keys(&self) -> Result<Keyring, Error> {
         Keyring::load(&self.plan.key_file).map_err(|error| Error::Cluster(error.to_string()))
@@ -200,8 +231,8 @@ impl Cluster {
     }
 
     fn tell_fitness(&self) {
-        let fitness = self.tracker.fitness(self.healthy);
-        for group in &self.plan.groups {
+        for (group, score) in self.plan.groups.iter().zip(&self.scores) {
+            let fitness = self.tracker.fitness(*score);
             self.pulse.order(Order::Fitness { group: GroupId::of(&group.name), fitness });
         }
     }
@@ -211,6 +242,11 @@ impl Cluster {
         self.pulse.order(order(answer));
         received.await.ok()
     }
+}
+
+/// Of a group.
+pub(super) fn addresses(group: &Group) -> BTreeSet<IpAddr> {
+    group.addresses.iter().map(|address| address.address).collect()
 }
 
 async fn changed(exchange: Option<&mut Exchange<State>>) {

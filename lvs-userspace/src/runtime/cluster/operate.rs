@@ -1,10 +1,10 @@
 //! What operators want of groups, and how a director ends.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 use tracing::{error, warn};
 
 use super::Cluster;
@@ -14,6 +14,7 @@ use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::pulse::{Order, Outlook, Status};
 use crate::cluster::reach::Peer;
 use crate::cluster::sync::link::LOOK_AGAIN;
+use crate::cluster::vrrp::Progress;
 use crate::runtime::Error;
 
 /// How long others may still send here what is another director's now: a neighbour table takes no news for a second
@@ -69,12 +70,18 @@ impl Cluster {
 
     /// Asks the others to wait for the next start with what is held. Whether they do.
     pub(in crate::runtime) async fn hold(&mut self) -> bool {
+        let progress = Arc::clone(&self.progress);
+        at_work(progress, self.plan.timing.watchdog, self.ask_for_hold()).await
+    }
+
+    async fn ask_for_hold(&mut self) -> bool {
         let length = self.plan.timing.hold;
-        let asked = self.ask(|answer| Order::Hold { length, answer }).await;
-        if asked != Some(Ok(())) {
+        let patience = PATIENCE * self.plan.timing.deadtime;
+        let asked = timeout(patience, self.ask(|answer| Order::Hold { length, answer })).await;
+        if asked != Ok(Some(Ok(()))) {
             return false;
         }
-        let granted = timeout(PATIENCE * self.plan.timing.deadtime, async {
+        let granted = timeout(patience, async {
             // Each group for itself: one that is not waited for would be taken over, and so all are handed over.
             let mut waiting = self.active.clone();
             while !waiting.is_empty() {
@@ -94,7 +101,7 @@ impl Cluster {
     /// more that the fence would have to stop.
     pub(in crate::runtime) async fn end(self) {
         if !self.is_held {
-            self.leave().await;
+            at_work(Arc::clone(&self.progress), self.plan.timing.watchdog, self.leave()).await;
         }
         let Self { pulse, takeover, steward, is_held, .. } = self;
         // Joins the thread; then the steward has nobody to do anything for.
@@ -110,8 +117,9 @@ impl Cluster {
     /// Gives everything up, and beats until others have it and are known for it: without the vote of this director
     /// another one would first have to miss it.
     async fn leave(&self) {
-        let status = self.describe().await;
-        if timeout(PATIENCE * self.plan.timing.deadtime, self.ask(Order::Leave)).await.is_err() {
+        let patience = PATIENCE * self.plan.timing.deadtime;
+        let status = timeout(patience, self.describe()).await.ok().flatten();
+        if timeout(patience, self.ask(Order::Leave)).await.is_err() {
             warn!("nothing was handed over: the others take it after the dead time");
         }
         let Some(Status { node, peers, .. }) = status else { return };
@@ -130,6 +138,18 @@ impl Cluster {
         };
         // It fails when the thread that beats has ended, and with it what there was to wait for.
         self.pulse.outlook().wait_for(is_over).await.ok();
+    }
+}
+
+/// Does `work`. The thread that beats would fall silent in the middle of it if it heard nothing of the main task.
+async fn at_work<T>(progress: Arc<Progress>, watchdog: Duration, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    let mut round = interval(watchdog / 4);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = round.tick() => progress.made(Instant::now()),
+        }
     }
 }
 
@@ -153,5 +173,24 @@ const fn reason(refused: Refused) -> &'static str {
         }
         Refused::NotHeld => "it is not held here",
         Refused::Unfit => "this director is not ready or not fit (`lvsctl cluster`)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_takes_long_is_no_hanging() {
+        let watchdog = Duration::from_secs(60);
+        let progress = Progress::new(Instant::now().checked_sub(2 * watchdog).unwrap());
+        assert!(!progress.is_recent(Instant::now(), watchdog));
+        let until_it_is_heard = async {
+            while !progress.is_recent(Instant::now(), watchdog) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let work = at_work(Arc::clone(&progress), watchdog, until_it_is_heard);
+        timeout(Duration::from_secs(30), work).await.unwrap();
     }
 }

@@ -1,12 +1,13 @@
 //! The other directors: which of them is active for what, and where they are told connections and the desired state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::report::Report;
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::pulse::Outlook;
 use crate::cluster::reach::{Addresses, Peer};
@@ -22,6 +23,10 @@ pub(super) struct Others {
     outlook: watch::Receiver<Outlook>,
     /// As they were last; those of this director are not among them.
     holders: BTreeMap<GroupId, Peer>,
+    /// Who was silent on which path then.
+    silent: BTreeSet<(String, String)>,
+    /// What was seen of that, and is yet to be said.
+    reports: Vec<Report>,
 }
 
 impl Others {
@@ -42,6 +47,8 @@ impl Others {
             addresses: watch::Sender::new(Arc::new(Addresses(known.collect()))),
             outlook,
             holders: BTreeMap::new(),
+            silent: BTreeSet::new(),
+            reports: Vec::new(),
         }
     }
 
@@ -106,7 +113,31 @@ impl Others {
             outlook.holders.iter().filter_map(|(group, node)| Some((*group, peer(node)?.0))).collect();
         let is_new = self.holders != holders;
         self.holders = holders;
+        self.hear_paths(outlook.silent);
         is_new
+    }
+
+    /// Tells the log of paths that have fallen silent, or are heard again.
+    fn hear_paths(&mut self, silent: BTreeSet<(String, String)>) {
+        for (node, path) in self.silent.symmetric_difference(&silent) {
+            let is_silent = silent.contains(&(node.clone(), path.clone()));
+            let text = format!(
+                "{node} is {} the path {path}",
+                if is_silent { "silent on" } else { "heard again on" }
+            );
+            if is_silent {
+                warn!("{text}")
+            } else {
+                info!("{text}")
+            }
+            self.reports.push(Report { text, concerns: Vec::new() });
+        }
+        self.silent = silent;
+    }
+
+    /// What there is to say of paths since the last call.
+    pub(super) fn take_reports(&mut self) -> Vec<Report> {
+        std::mem::take(&mut self.reports)
     }
 
     /// For people who start a director that cannot tell what it knows.
@@ -202,5 +233,23 @@ mod tests {
     fn a_serial_line_alone_carries_beats_only() {
         let plan = plan("{name: a}, {name: b}", "{type: serial, device: /dev/ttyS0}");
         assert_eq!(others(&plan, 0).0.here(), None);
+    }
+    #[test]
+    fn a_silent_path_is_told_once_and_once_again_when_it_is_heard() {
+        let plan = plan("{name: a}, {name: b}", "{type: broadcast, interface: eth1}");
+        let (mut others, outlook) = others(&plan, 0);
+        let path = ("b".to_owned(), "by broadcast on eth1".to_owned());
+        for (silent, expected) in [
+            (true, vec!["b is silent on the path by broadcast on eth1"]),
+            (true, vec![]),
+            (false, vec!["b is heard again on the path by broadcast on eth1"]),
+            (false, vec![]),
+        ] {
+            outlook
+                .send_modify(|outlook| outlook.silent = silent.then(|| path.clone()).into_iter().collect());
+            assert!(!others.learn(), "nobody holds anything");
+            let told: Vec<String> = others.take_reports().into_iter().map(|report| report.text).collect();
+            assert_eq!(told, expected);
+        }
     }
 }

@@ -10,6 +10,7 @@ use tracing::error;
 
 use crate::cluster::keys::{Keyring, Kind, OVERHEAD};
 use crate::cluster::reach::Addresses;
+use crate::cluster::refusal::Refusal;
 use crate::cluster::sync::link::{Link, Parts, Status};
 use crate::cluster::sync::{Directory, Options, Seal};
 use crate::dataplane::{FlowReader, FlowWriter};
@@ -42,8 +43,8 @@ impl Seal for Keys {
         *datagram = keys.seal(Kind::Sync, datagram);
     }
 
-    fn open<'a>(&self, datagram: &'a [u8]) -> Option<&'a [u8]> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).open(Kind::Sync, datagram).ok()
+    fn open<'a>(&self, datagram: &'a [u8]) -> Result<&'a [u8], Refusal> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).open(Kind::Sync, datagram)
     }
 }
 

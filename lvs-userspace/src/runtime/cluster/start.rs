@@ -39,12 +39,12 @@ const FOLLOWED_AT_LEAST: Duration = Duration::from_secs(2);
 impl Cluster {
     pub(in crate::runtime) async fn start(
         plan: Arc<Plan>,
-        left: Left,
+        mut left: Left,
         writer: LeaseWriter,
         network: Network,
         flows: (FlowReader, FlowWriter),
         snapshot: &Snapshot,
-        healthy: u16,
+        scores: Vec<u16>,
     ) -> Result<Self, Error> {
         let name = match &plan.node {
             Some(name) => name.clone(),
@@ -66,11 +66,10 @@ impl Cluster {
         let (takeover, notices) =
             Takeover::open(network.clone(), &left.directory, plan.groups.clone(), timing).await?;
         let takeover = Arc::new(takeover);
-        let now = Instant::now();
-        let held: Vec<GroupId> = {
-            let monotonic = Duration::from_nanos(crate::dataplane::monotonic_nanoseconds());
-            left.inherited.iter().filter(|left| left.ends > monotonic).map(|left| left.group).collect()
-        };
+        // Decided once: the thread that beats goes on with these, also with one that ends meanwhile.
+        let monotonic = Duration::from_nanos(crate::dataplane::monotonic_nanoseconds());
+        left.inherited.retain(|left| left.ends > monotonic);
+        let held: Vec<GroupId> = left.inherited.iter().map(|left| left.group).collect();
         takeover.sweep(&held.iter().copied().collect()).await?;
 
         let mut interfaces = plan.track.interfaces.clone();
@@ -89,7 +88,7 @@ impl Cluster {
         }
         let (tasks, received) = mpsc::unbounded_channel();
         let (turns_sender, turns) = mpsc::unbounded_channel();
-        let progress = Progress::new(now);
+        let progress = Progress::new(Instant::now());
         let nodes: BTreeMap<NodeId, String> = plan
             .nodes
             .iter()
@@ -108,6 +107,7 @@ impl Cluster {
         let pulse = Pulse::start(Parts {
             settings,
             inherited: left.inherited,
+            promised: left.promises.of_earlier_lives(),
             nodes: nodes.clone(),
             groups,
             writer,
@@ -163,6 +163,7 @@ impl Cluster {
             charges,
             nodes,
             terms: left.terms,
+            promises: left.promises,
             probing: probing(plan.timing.deadtime),
             turns: turns_sender,
             telling,
@@ -189,7 +190,7 @@ impl Cluster {
             is_ready: false,
             ready_at_last,
             not_after: ready_at_last + STATE_LIMIT,
-            healthy,
+            scores,
             is_held: false,
             look: look_again(),
             watched,

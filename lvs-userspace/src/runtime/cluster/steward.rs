@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
+use super::promises::Promises;
 use super::report::{Names, Report, concerns, happens};
 use super::telling::Telling;
 use super::terms::{Term, Terms};
@@ -61,6 +63,7 @@ pub(super) struct Steward {
     pub(super) charges: BTreeMap<GroupId, Charge>,
     pub(super) nodes: BTreeMap<NodeId, String>,
     pub(super) terms: Terms,
+    pub(super) promises: Promises,
     pub(super) probing: Probing,
     pub(super) turns: mpsc::UnboundedSender<Turn>,
     /// How far the others know the connections; `None` = they are not told any.
@@ -78,11 +81,13 @@ impl Steward {
     /// Until the thread that beats has ended. Groups of `held` are served already, by an earlier life.
     pub(super) async fn run(mut self, mut tasks: mpsc::UnboundedReceiver<Task>, held: &[GroupId]) {
         let mut workers = BTreeMap::new();
-        let mut running = tokio::task::JoinSet::new();
+        let mut movers = JoinSet::new();
+        // Questions, programs that fence, and waiting: of no use when the thread that beats has ended.
+        let mut errands = JoinSet::new();
         for group in self.charges.keys() {
             let (jobs, received) = mpsc::unbounded_channel();
             workers.insert(*group, jobs);
-            running.spawn(work(*group, Arc::clone(&self.takeover), self.pulse.clone(), received));
+            movers.spawn(work(*group, Arc::clone(&self.takeover), self.pulse.clone(), received));
         }
         let give = |group: GroupId, job: Job| {
             if let Some(jobs) = workers.get(&group)
@@ -95,7 +100,17 @@ impl Steward {
             give(*group, Job::Serve);
             self.tell_active(*group, None);
         }
-        while let Some(task) = tasks.recv().await {
+        loop {
+            let task = tokio::select! {
+                task = tasks.recv() => task,
+                Some(ended) = errands.join_next() => {
+                    if let Err(error) = ended {
+                        error!(%error, "a task of the cluster has failed");
+                    }
+                    continue;
+                }
+            };
+            let Some(task) = task else { break };
             match task {
                 Task::Serve { group, epoch } => {
                     give(group, Job::Serve);
@@ -115,7 +130,7 @@ impl Steward {
                 }
                 Task::Tidy { group } => {
                     let (telling, pulse) = (self.telling.clone(), self.pulse.clone());
-                    running.spawn(async move {
+                    errands.spawn(async move {
                         if let Some(telling) = telling {
                             // The election waits no longer.
                             drop(timeout(TELLING, telling.finished()).await);
@@ -126,30 +141,36 @@ impl Steward {
                 Task::Probe { group, attempt } => {
                     let (takeover, pulse, probing) =
                         (Arc::clone(&self.takeover), self.pulse.clone(), self.probing);
-                    running.spawn(async move { probe(group, attempt, &takeover, &pulse, probing).await });
+                    errands.spawn(async move { probe(group, attempt, &takeover, &pulse, probing).await });
                 }
-                Task::Fence { group, attempt, node } => {
+                Task::Fence { group, node } => {
                     if let Some(fence) =
                         self.charges.get(&group).and_then(|charge| charge.group.fence.clone())
                     {
-                        let (node, pulse) = (self.node(node), self.pulse.clone());
+                        let (silent, pulse) = (self.node(node), self.pulse.clone());
                         let (name, turns) = (self.name(group), self.turns.clone());
-                        running.spawn(async move {
-                            let is_fenced = run_fence(&fence, &node).await;
+                        errands.spawn(async move {
+                            let is_fenced = run_fence(&fence, &silent).await;
                             if !is_fenced && fence.take_on_failure {
-                                turns.send(Turn::Told(taken_unfenced(&name, &node))).ok();
+                                turns.send(Turn::Told(taken_unfenced(&name, &silent))).ok();
                             }
                             let done = is_fenced || fence.take_on_failure;
-                            pulse.order(Order::Fenced { group, attempt, done });
+                            pulse.order(Order::Fenced { group, node, done });
                         });
+                    }
+                }
+                Task::Remember(promised) => {
+                    if let Err(error) = self.promises.keep(promised) {
+                        warn!(%error, "a restart of this director would not know of the hold it has promised");
                     }
                 }
                 Task::Tell(notice) => self.tell(&notice),
             }
         }
+        errands.shutdown().await;
         // What is under way is finished: addresses that are to go must be gone.
         workers.clear();
-        while running.join_next().await.is_some() {}
+        while movers.join_next().await.is_some() {}
     }
 
     fn tell_active(&mut self, group: GroupId, epoch: Option<u64>) {
@@ -272,13 +293,47 @@ async fn work(
                     later = jobs.recv() => later,
                 }
             }
-            Job::Withdraw => {
-                for failure in takeover.withdraw(group).await {
-                    error!(%failure, "something of the group is left");
-                }
-                jobs.recv().await
-            }
+            Job::Withdraw => withdraw(group, &takeover, &mut jobs).await,
         };
+    }
+}
+
+/// Gives the job after it. A group that comes back while its programs are still being stopped has its addresses at once;
+/// its programs are started when they have been stopped.
+async fn withdraw(
+    group: GroupId,
+    takeover: &Arc<Takeover>,
+    jobs: &mut mpsc::UnboundedReceiver<Job>,
+) -> Option<Job> {
+    let withdrawing = Arc::clone(takeover);
+    // By itself: it must go on while the addresses are put up, which waits for it.
+    let mut withdrawn = tokio::spawn(async move { withdrawing.withdraw(group).await });
+    let mut next = None;
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut withdrawn => break outcome,
+            later = jobs.recv(), if next != Some(None) => {
+                if later == Some(Job::Serve)
+                    && let Err(failure) = takeover.appear(group).await
+                {
+                    // Told when it is done once more, with the programs.
+                    debug!(%failure, "the addresses are not all there yet");
+                }
+                next = Some(later);
+            }
+        }
+    };
+    match outcome {
+        Ok(failures) => {
+            for failure in failures {
+                error!(%failure, "something of the group is left");
+            }
+        }
+        Err(error) => error!(%error, "something of the group is left"),
+    }
+    match next {
+        Some(next) => next,
+        None => jobs.recv().await,
     }
 }
 

@@ -90,6 +90,7 @@ mod tests {
         entries: 0,
         removals: 0,
         lost: 0,
+        stale: 0,
         is_followed: true,
         bulk_total: 64,
         bulk_left: 0,

@@ -87,7 +87,9 @@ impl Watched {
             if *looks == LOOKS {
                 let (group, node) = pair;
                 reports.push(Report {
-                    text: format!("{node} would serve group {group} differently: its configuration, or what its checks say, is another"),
+                    text: format!(
+                        "{node} would serve group {group} differently: compare `services`, `timeouts` and `limits` of the two files, and what `lvsctl health` shows on both"
+                    ),
                     concerns: vec![begins((Topic::Drift, node, vec![group]))],
                 });
             }

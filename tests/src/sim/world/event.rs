@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lvs_userspace::cluster::beat::Beat;
 use lvs_userspace::cluster::election::Wire;
-use lvs_userspace::cluster::identity::GroupId;
+use lvs_userspace::cluster::identity::{GroupId, NodeId};
 
 #[derive(Debug)]
 pub(in crate::sim) enum What {
@@ -58,11 +58,17 @@ pub(in crate::sim) enum What {
         director: usize,
         group: GroupId,
     },
+    /// A director's power is off.
+    Shot {
+        director: usize,
+    },
+    /// The program that fences has ended.
     Fenced {
         director: usize,
         life: u64,
         group: GroupId,
-        attempt: u64,
+        node: NodeId,
+        done: bool,
     },
     /// The connections of a group have been told.
     Tidied {

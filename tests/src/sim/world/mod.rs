@@ -2,6 +2,7 @@
 
 mod event;
 mod faults;
+mod fence;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -30,11 +31,15 @@ pub(super) struct World {
     random: Random,
     /// Of the service's wire.
     wire_random: Random,
+    /// Of programs that fence.
+    fence_random: Random,
     pub(super) directors: Vec<Director>,
     voter: Option<(NodeId, Voter, bool)>,
     pub(super) heartbeat: Network,
     pub(super) wire: Network,
     faults: Vec<Timed>,
+    /// When the last fault is over.
+    mended: Duration,
     groups: usize,
     /// Two directors are checked for the weaker rule only.
     is_weak: bool,
@@ -57,17 +62,20 @@ impl World {
         let groups = directors[0].settings.groups.len();
         let is_weak = directors[0].settings.is_weak();
         let silence = directors[0].settings.deadtime;
+        let mended = faults.iter().map(|fault| fault.ends).max().unwrap_or_default();
         let mut world = Self {
             time: Duration::ZERO,
             events: BinaryHeap::new(),
             order: 0,
             wire_random: random.clone(),
+            fence_random: random.clone(),
             random,
             voter: voter.map(|node| (node, Voter::new(node, 1, silence, Duration::ZERO), true)),
             directors,
             heartbeat,
             wire,
             faults,
+            mended,
             groups,
             is_weak,
             is_split: false,
@@ -78,7 +86,6 @@ impl World {
         for director in 0..world.directors.len() {
             world.schedule_tick(director);
         }
-        let mended = world.faults.iter().map(|fault| fault.ends).max().unwrap_or_default();
         world.push(mended + Duration::from_millis(1), What::Restore);
         for fault in 0..world.faults.len() {
             let Timed { begins, ends, .. } = world.faults[fault];
@@ -147,6 +154,7 @@ impl World {
                     self.directors[director].late.push(what);
                 }
             }
+            What::Shot { director } => self.shoot(director),
             What::Begins(fault) => self.begin(self.faults[fault].fault),
             What::Ends(fault) => self.end(fault),
             What::Restart { director } => self.start(director),
@@ -168,8 +176,10 @@ impl World {
                 self.directors[director].node.probed(group, attempt, found, until);
                 self.think(director);
             }
-            What::Fenced { group, attempt, .. } => {
-                self.directors[director].node.fenced(group, attempt, true);
+            What::Fenced { group, node, done, .. } => {
+                let one = &mut self.directors[director];
+                let now = one.now(self.time);
+                one.node.fenced(group, node, done, now);
                 self.think(director);
             }
             What::Tidied { group, .. } => {
@@ -275,10 +285,7 @@ impl World {
             }
             Task::Announce { group } => self.announce(director, group),
             Task::Probe { group, attempt } => self.ask(director, group, attempt),
-            Task::Fence { group, attempt, .. } => {
-                let takes = self.directors[director].settings.deadtime;
-                self.push(self.time + takes, What::Fenced { director, life, group, attempt });
-            }
+            Task::Fence { group, node } => self.fence(director, group, node),
             Task::Tell(Notice::Held { .. }) => {
                 // The agent ends, and its next life begins within the hold.
                 let takes =
@@ -289,6 +296,11 @@ impl World {
             }
             Task::Tell(notice) => self.note(|| format!("{director}: {notice:?}")),
             Task::Withdraw { .. } => {}
+            Task::Remember(promised) => {
+                let one = &mut self.directors[director];
+                let number = one.number(promised.group);
+                one.promised[number] = Some(promised);
+            }
             // Sometimes nobody hears of it.
             Task::Tidy { group } => {
                 let takes =

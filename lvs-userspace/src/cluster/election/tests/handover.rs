@@ -48,6 +48,18 @@ fn a_better_score_has_to_last() {
     assert_eq!(cluster.holders(), [1]);
 }
 
+/// As where neither reaches the real servers.
+#[test]
+fn directors_that_are_as_unwell_as_each_other_leave_a_group_where_it_is() {
+    let mut cluster = Cluster::new(2, false);
+    cluster.pass(Duration::from_secs(1), &[]);
+    for node in &mut cluster.nodes {
+        node.set_fitness(group(), Fitness { is_fit: true, score: 0 });
+    }
+    cluster.pass(Duration::from_secs(60), &[]);
+    assert_eq!(cluster.holders(), [0]);
+}
+
 #[test]
 fn failback_waits_and_is_off_unless_asked_for() {
     for (failback, holder_after) in [(None, 1), (Some(Duration::from_secs(3)), 0)] {

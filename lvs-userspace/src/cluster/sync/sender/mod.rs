@@ -51,6 +51,8 @@ pub struct SenderStats {
     pub removals: u64,
     /// Datagrams that were not acknowledged. What they said is said anew.
     pub lost: u64,
+    /// Datagrams of receivers that were of another session.
+    pub stale: u64,
     /// A receiver follows.
     pub is_followed: bool,
     /// Buckets of the bulk: all, and those not acknowledged yet.

@@ -76,8 +76,9 @@ impl Sender {
         match body {
             Body::Join { oldest, newest } => self.join(now, header, (*oldest, *newest), directory),
             Body::Report { highest, bits } => {
-                if let Some(session) = self.session.as_mut().filter(|session| session.is_of(header)) {
-                    session.report(now, *highest, *bits, &mut self.stats);
+                match self.session.as_mut().filter(|session| session.is_of(header)) {
+                    Some(session) => session.report(now, *highest, *bits, &mut self.stats),
+                    None => self.stats.stale += 1,
                 }
             }
             _ => {}

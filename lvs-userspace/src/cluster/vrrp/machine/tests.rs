@@ -32,6 +32,24 @@ fn active(parameters: Parameters, now: Instant) -> (Machine, Instant) {
     (machine, then)
 }
 
+/// It neither resigns nor begins anew, and the others know at once what it is now.
+#[test]
+fn other_parameters_leave_it_what_it_is() {
+    let now = Instant::now();
+    let (mut machine, then) = active(parameters(100), now);
+    assert_eq!(machine.change(parameters(90), then), [Command::Send { priority: 90 }]);
+    assert_eq!((machine.state(), machine.next()), (State::Active, Some(then + SECOND)));
+    assert_eq!(machine.heard(&advertisement(95), ip("10.0.0.4"), then), [Command::Give]);
+    let next = machine.next();
+    assert_eq!(machine.change(parameters(94), then), []);
+    assert_eq!((machine.state(), machine.next()), (State::Backup, next));
+    let taken = [Command::Send { priority: 255 }, Command::Take];
+    assert_eq!(machine.change(parameters(255), then), taken);
+    machine.stop();
+    assert_eq!(machine.change(parameters(100), then), []);
+    assert_eq!(machine.state(), State::Initialize);
+}
+
 #[test]
 fn a_backup_waits_for_three_intervals_and_its_skew() {
     let now = Instant::now();

@@ -463,7 +463,8 @@ fn another_configuration_leaves_it_active() {
             // Below the other machine: that one preempts.
             node.vrrp.configure(vec![VrrpInstance { priority: 50, ..instance }]);
             world.until_at(false).await;
-            assert!(!world.ours.ip("-oneline address show").contains("10.7.0.101/32"));
+            // One address after the other.
+            world.until(|| !world.ours.ip("-oneline address show").contains("10.7.0.101/32")).await;
         })
         .await;
         assert_eq!(world.said("Entering MASTER STATE"), 2, "at its start, and when ours was the worse one");

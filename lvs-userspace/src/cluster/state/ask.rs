@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::wire::{self, LARGEST_FRAME, Nonce, Told};
 use super::{
-    AGAIN, AGAIN_AT_LAST, Aged, Check, Dated, GREETING, Heard, Peer, Refused, Settings, invalid, nonce, read,
+    AGAIN, AGAIN_AT_LAST, Aged, Dated, GREETING, Heard, Peer, Refused, Settings, invalid, nonce, read,
 };
 
 type Own<T> = watch::Receiver<Option<Arc<Dated<T>>>>;
@@ -24,12 +24,11 @@ type All<T> = watch::Sender<Vec<Heard<T>>>;
 /// Asks whenever this director is active for nothing; for as long as it is polled and somebody wants to know.
 pub(super) async fn ask<T: DeserializeOwned + Send + Sync>(
     settings: Settings,
-    check: Check<T>,
     peer: Peer,
     mut own: Own<T>,
     (all, refused): (All<T>, Refused),
 ) {
-    let heard = One { peer, check, all, refused };
+    let heard = One { peer, all, refused };
     loop {
         let active = async { own.wait_for(Option::is_some).await.is_ok() };
         tokio::select! {
@@ -91,7 +90,7 @@ async fn listen<T: DeserializeOwned>(
         let now = match wire::open_told(&keys(), &sealed, &own, number).map_err(invalid)? {
             Told::Unchanged => None,
             Told::Nothing => Some(Heard::Nothing),
-            Told::State(json) => Some(Heard::State(Arc::new(understood(json, heard.check)?))),
+            Told::State(json) => Some(Heard::State(Arc::new(understood(json)?))),
         };
         *last = Instant::now();
         if let Some(now) = now {
@@ -112,9 +111,8 @@ fn next_pause(former: Duration, is_same_nonsense: bool) -> Duration {
     if is_same_nonsense { (former * 2).min(AGAIN_AT_LAST) } else { AGAIN }
 }
 
-pub(super) fn understood<T: DeserializeOwned>(json: &[u8], check: Check<T>) -> io::Result<Dated<T>> {
+pub(super) fn understood<T: DeserializeOwned>(json: &[u8]) -> io::Result<Dated<T>> {
     let Aged { milliseconds, version, state } = serde_json::from_slice(json).map_err(invalid)?;
-    check(&state).map_err(invalid)?;
     let now = Instant::now();
     Ok(Dated { state, version, at: now.checked_sub(Duration::from_millis(milliseconds)).unwrap_or(now) })
 }
@@ -122,7 +120,6 @@ pub(super) fn understood<T: DeserializeOwned>(json: &[u8], check: Check<T>) -> i
 /// What is known of one of them.
 struct One<T> {
     peer: Peer,
-    check: Check<T>,
     all: All<T>,
     refused: Refused,
 }

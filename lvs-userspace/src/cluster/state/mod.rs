@@ -49,9 +49,6 @@ const BACKLOG: u32 = 16;
 /// Connections of each director at a time.
 const MOST: usize = 4;
 
-/// Why a state cannot be followed, if it cannot: it is of a form that this director does not know.
-pub type Check<T> = fn(&T) -> Result<(), String>;
-
 /// The keys in force; others may come with a reload.
 pub type Keys = Arc<dyn Fn() -> Keyring + Send + Sync>;
 
@@ -109,8 +106,8 @@ pub struct Exchange<T> {
 }
 
 impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Exchange<T> {
-    /// Within a tokio runtime. Begins as one who is active for nothing. `check` says why a state cannot be followed.
-    pub fn start(settings: &Settings, check: Check<T>) -> io::Result<Self> {
+    /// Within a tokio runtime. Begins as one who is active for nothing.
+    pub fn start(settings: &Settings) -> io::Result<Self> {
         let listener = settings.socket(settings.here.port())?.listen(BACKLOG)?;
         let (own, own_seen) = watch::channel(None);
         let (told, heard) = watch::channel(vec![Heard::Unknown; settings.peers.len()]);
@@ -119,7 +116,7 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Exchange<T
         tasks.spawn(tell::tell(listener, settings.clone(), own_seen.clone(), refused.clone()));
         for peer in Peer::all(settings.peers.len()) {
             let told = (told.clone(), refused.clone());
-            tasks.spawn(ask::ask(settings.clone(), check, peer, own_seen.clone(), told));
+            tasks.spawn(ask::ask(settings.clone(), peer, own_seen.clone(), told));
         }
         Ok(Self { own, heard, refused, _tasks: tasks })
     }

@@ -10,7 +10,6 @@ use crate::alert::Engine;
 use crate::cluster::state::{Dated, Heard};
 use crate::config::model::Check;
 use crate::control::RingHistory;
-use crate::health::pool::SAVED_VERSION;
 use crate::health::{Change, Pool};
 use crate::runtime::store::State;
 
@@ -134,14 +133,6 @@ impl Desired {
     }
 }
 
-/// Why a state that was told cannot be followed, if it cannot.
-pub(super) fn is_known(state: &State) -> Result<(), String> {
-    match state.pool.version {
-        SAVED_VERSION => Ok(()),
-        other => Err(format!("its form is version {other}, this lvsd knows {SAVED_VERSION}")),
-    }
-}
-
 fn adopt(latest: &Dated<State>, pool: &mut Pool, now: Duration) {
     pool.follow(latest.state.pool.clone(), then(latest, now));
     // What has changed by itself since then.
@@ -232,14 +223,6 @@ services:
         desired.heed(false, Heard::Unknown, (&mut own, &mut engine), at(5));
         desired.publish(|| unreachable!("it is active for nothing"));
         assert!(told.borrow().is_none());
-    }
-
-    #[test]
-    fn the_state_of_another_form_is_not_followed() {
-        let mut state = State { pool: pool().save(at(0)), problems: Vec::new(), rings: Vec::new() };
-        assert_eq!(is_known(&state), Ok(()));
-        state.pool.version += 1;
-        assert!(is_known(&state).is_err_and(|reason| reason.contains(&SAVED_VERSION.to_string())));
     }
 
     /// The supervisor tells changes only, so what it has found out before must not be lost.

@@ -15,7 +15,7 @@ use super::settings::settings;
 use super::steward::{Charge, Steward, probing};
 use super::telling::Telling;
 use super::watched::Watched;
-use super::{Cluster, LOOK_AGAIN, conflicts, desired};
+use super::{Cluster, LOOK_AGAIN, conflicts};
 use crate::cluster::fitness::Tracker;
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::keys::Keyring;
@@ -133,7 +133,7 @@ impl Cluster {
                 keys: Arc::new(move || keys.current()),
                 patience: (FOLLOWED * plan.timing.deadtime).max(FOLLOWED_AT_LEAST),
             };
-            Exchange::start(&settings, desired::is_known).map_err(|error| {
+            Exchange::start(&settings).map_err(|error| {
                 Error::Cluster(format!("cannot tell the desired state at {here}, over TCP: {error}"))
             })
         });

@@ -48,6 +48,8 @@ pub struct Pair {
     pub options: String,
     /// A group for each VIP number (`www0`, `www1`, …), its IPv4 and IPv6 address in it, instead of one for all (`www`).
     pub has_group_for_each_vip: bool,
+    /// What each group has besides, one line each, indented by six.
+    pub group_options: String,
     /// Between the directors' serial ports, if they have any: see [`Self::plug_cable`].
     pub cable: Option<Cable>,
     has_serial_ports: bool,
@@ -102,6 +104,7 @@ impl Pair {
             network,
             options: String::new(),
             has_group_for_each_vip: false,
+            group_options: String::new(),
             cable: None,
             has_serial_ports: false,
             services: String::new(),
@@ -289,7 +292,7 @@ impl Pair {
         text += "  groups:\n";
         for (number, group) in self.groups().into_iter().enumerate() {
             let name = if self.has_group_for_each_vip { format!("www{number}") } else { "www".to_owned() };
-            text += &format!("    - name: {name}\n      addresses:\n");
+            text += &format!("    - name: {name}\n{}      addresses:\n", self.group_options);
             for (address, bits) in group {
                 text += &format!("        - {{address: \"{address}\", prefix: {bits}, interface: eth0}}\n");
             }

@@ -41,56 +41,65 @@ impl Probing {
     }
 }
 
-/// One that is asked, and what was heard since.
-#[derive(Clone, Copy, Debug)]
+/// What is asked for an attempt, and what was heard since.
+#[derive(Clone, Debug)]
 pub(super) struct Question {
+    group: GroupId,
     attempt: u64,
+    besides: Vec<GroupId>,
     heard: Wire,
 }
 
 impl World {
-    /// A director begins to ask.
-    pub(super) fn ask(&mut self, director: usize, group: GroupId, attempt: u64) {
+    /// A director begins to ask for the sake of `group`.
+    pub(super) fn ask(&mut self, director: usize, group: GroupId, attempt: u64, besides: Vec<GroupId>) {
         let one = &mut self.directors[director];
         let (life, number) = (one.settings.life, one.number(group));
         let probing = Probing::of(one.settings.deadtime);
-        one.questions[number] = Some(Question { attempt, heard: Wire::Silent });
         for count in 0..COUNT {
-            let what = What::Question { director, life, group, attempt };
-            self.push(self.time + probing.spacing * count, what);
+            for about in besides.iter().copied().chain([group]) {
+                let what = What::Question { director, life, about, attempt };
+                self.push(self.time + probing.spacing * count, what);
+            }
         }
+        self.directors[director].questions[number] =
+            Some(Question { group, attempt, besides, heard: Wire::Silent });
         self.push(self.time + probing.length(), What::Listened { director, life, group, attempt });
     }
 
-    pub(super) fn question(&mut self, director: usize, group: GroupId, attempt: u64) {
+    pub(super) fn question(&mut self, director: usize, about: GroupId, attempt: u64) {
         for (to, delay) in self.frames(director) {
-            self.push(self.time + delay, What::Asked { by: director, to, group, attempt });
+            self.push(self.time + delay, What::Asked { by: director, to, about, attempt });
         }
     }
 
     /// A question has arrived.
-    pub(super) fn asked(&mut self, by: usize, to: usize, group: GroupId, attempt: u64) {
-        let number = self.directors[to].number(group);
+    pub(super) fn asked(&mut self, by: usize, to: usize, about: GroupId, attempt: u64) {
+        let number = self.directors[to].number(about);
         if self.directors[to].answers(number, self.time) {
             let answers = self.frames(to).into_iter().filter(|(other, _)| *other == by);
             for (_, delay) in answers {
-                self.push(self.time + delay, What::Answered { to: by, group, attempt: Some(attempt) });
+                self.push(self.time + delay, What::Answered { to: by, about, attempt: Some(attempt) });
             }
         }
-        self.hear(to, group, None, Wire::Asked);
+        self.hear(to, about, None, Wire::Asked);
     }
 
-    /// Somebody has said that he has the addresses: to who has asked, or to all.
-    pub(super) fn hear(&mut self, to: usize, group: GroupId, attempt: Option<u64>, word: Wire) {
+    /// Somebody has said something of a group's addresses: to who has asked, or to all.
+    pub(super) fn hear(&mut self, to: usize, about: GroupId, attempt: Option<u64>, word: Wire) {
         let one = &mut self.directors[to];
-        let number = one.number(group);
-        let listens = one.is_up && !one.is_frozen && one.agent != Agent::Killed;
-        if let Some(question) = &mut one.questions[number]
-            && listens
-            && attempt.is_none_or(|attempt| attempt == question.attempt)
-            && question.heard != Wire::Answered
-        {
-            question.heard = word;
+        if !one.is_up || one.is_frozen || one.agent == Agent::Killed {
+            return;
+        }
+        for question in one.questions.iter_mut().flatten() {
+            if attempt.is_some_and(|attempt| attempt != question.attempt) {
+                continue;
+            }
+            if question.group == about {
+                question.heard = question.heard.max(word);
+            } else if question.besides.contains(&about) {
+                question.heard = question.heard.max(word.of_another());
+            }
         }
     }
 
@@ -117,7 +126,7 @@ impl World {
         let one = &self.directors[director];
         if one.runs() && one.answers(one.number(group), self.time) {
             for (to, delay) in self.frames(director) {
-                self.push(self.time + delay, What::Answered { to, group, attempt: None });
+                self.push(self.time + delay, What::Answered { to, about: group, attempt: None });
             }
         }
     }

@@ -5,6 +5,7 @@ mod bench;
 mod cluster;
 mod crossed;
 mod distribution;
+mod fence;
 mod fitness;
 mod flood;
 mod flows;

@@ -31,14 +31,27 @@ pub(super) struct Attempt {
     pub(super) silent: Option<NodeId>,
 }
 
-/// What the wire says of a group's addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the wire says of a group's addresses; of two, the greater one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wire {
     /// Nobody answers for them.
     Silent,
-    Answered,
     /// Nobody answers for them, and somebody else asks.
     Asked,
+    /// Somebody answers for those of another group, or asks for them: the silent director lives.
+    Lives,
+    Answered,
+}
+
+impl Wire {
+    /// What it says of a group that this was heard of another one, which only the silent director could serve.
+    #[must_use]
+    pub const fn of_another(self) -> Self {
+        match self {
+            Self::Silent => Self::Silent,
+            Self::Asked | Self::Lives | Self::Answered => Self::Lives,
+        }
+    }
 }
 
 impl Node {
@@ -49,6 +62,7 @@ impl Node {
             attempt.listened = until;
             attempt.wire = match found {
                 Wire::Answered => Check::Bad(Why::Answered),
+                Wire::Lives => Check::Bad(attempt.silent.map_or(Why::Answered, Why::Lives)),
                 // Two that are about to take it, and nothing else to keep them apart: neither may.
                 Wire::Asked if is_weak => Check::Bad(Why::Contended),
                 Wire::Silent | Wire::Asked => Check::Good,
@@ -96,7 +110,7 @@ impl Node {
         if seat.stood_back.is_none() {
             self.tell(Notice::Asks { group, why });
         }
-        self.order(Task::Probe { group, attempt: number });
+        self.probe(index, number, now);
         // A vote costs a way there and back, which the question takes too.
         if !self.settings.is_weak() {
             self.claim(index, now);
@@ -105,12 +119,22 @@ impl Node {
 
     /// The answer of before is too old to rest on.
     fn ask_again(&mut self, index: usize, now: Duration) {
-        let group = self.group(index);
         let number = self.number_attempt();
         if let State::Asking(attempt) = &mut self.seats[index].state {
             *attempt = Attempt { number, since: now, wire: Check::Pending, ..*attempt };
-            self.order(Task::Probe { group, attempt: number });
+            self.probe(index, number, now);
         }
+    }
+
+    fn probe(&mut self, index: usize, attempt: u64, now: Duration) {
+        let group = self.group(index);
+        let State::Asking(Attempt { silent, .. }) = self.seats[index].state else { return };
+        // Without a majority nobody else can say whether the silent one serves another group.
+        let may_shoot = silent.is_some() && self.settings.is_weak();
+        let others =
+            self.settings.groups.iter().map(|settings| settings.group).filter(|other| *other != group);
+        let besides = others.filter(|other| may_shoot && self.holds(*other, now).is_none()).collect();
+        self.order(Task::Probe { group, attempt, besides });
     }
 
     fn claim(&mut self, index: usize, now: Duration) {

@@ -43,10 +43,12 @@ pub enum Task {
     Tidy {
         group: GroupId,
     },
-    /// Find out what the wire says of the group's addresses: [`super::Node::probed`].
+    /// Find out what the wire says of the group's addresses: [`super::Node::probed`]. `besides`: groups whose addresses are
+    /// asked about too, where that can be done: [`super::Wire::of_another`].
     Probe {
         group: GroupId,
         attempt: u64,
+        besides: Vec<GroupId>,
     },
     /// Run the program that makes sure that `node` is dead: [`super::Node::fenced`]. No other one is ordered for the group
     /// before that.
@@ -129,6 +131,8 @@ pub enum Why {
     Superseded,
     /// Somebody answers for its addresses.
     Answered,
+    /// The director that had it is silent, and answers for another group.
+    Lives(NodeId),
     /// Nobody has its addresses, and somebody else asks for them too.
     Contended,
     /// The program that fences has failed.

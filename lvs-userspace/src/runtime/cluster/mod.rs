@@ -9,6 +9,7 @@ mod operate;
 mod others;
 mod patience;
 mod promises;
+mod question;
 mod readiness;
 mod replication;
 mod report;

@@ -57,9 +57,12 @@ pub(super) fn concerns(notice: &Notice, asked: &BTreeMap<GroupId, Why>, names: &
         }
         Notice::Lapsed { group } => vec![begins(of(Topic::Group, group))],
         Notice::GaveUp { group, why } | Notice::StoodBack { group, why } => match why {
-            Why::Answered | Why::Contended | Why::NotFenced | Why::NoQuorum | Why::Resource => {
-                vec![begins(of(Topic::Group, group))]
-            }
+            Why::Answered
+            | Why::Lives(_)
+            | Why::Contended
+            | Why::NotFenced
+            | Why::NoQuorum
+            | Why::Resource => vec![begins(of(Topic::Group, group))],
             // Another one has it, or is to have it.
             Why::Vacant
             | Why::Silent(_)

@@ -10,9 +10,10 @@ use tracing::{info, warn};
 use super::left::Left;
 use super::others::Others;
 use super::patience::STATE_LIMIT;
+use super::question;
 use super::replication::{Keys, Replication};
 use super::settings::settings;
-use super::steward::{Charge, Steward, probing};
+use super::steward::{Charge, Steward};
 use super::telling::Telling;
 use super::watched::Watched;
 use super::{Cluster, LOOK_AGAIN, conflicts};
@@ -164,7 +165,7 @@ impl Cluster {
             nodes,
             terms: left.terms,
             promises: left.promises,
-            probing: probing(plan.timing.deadtime),
+            probing: question::probing(plan.timing.deadtime),
             turns: turns_sender,
             telling,
         };

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -10,16 +9,16 @@ use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use super::promises::Promises;
+use super::question;
 use super::report::{Names, Report, concerns, happens};
 use super::telling::Telling;
 use super::terms::{Term, Terms};
 use crate::alert::Topic;
-use crate::cluster::election::{Notice, TELLING, Task, Why, Wire};
+use crate::cluster::election::{Notice, TELLING, Task, Why};
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::pulse::{Handle, Order};
-use crate::cluster::takeover::{Answer, Claim, Probed, Probing, Takeover};
+use crate::cluster::takeover::{Probing, Takeover};
 use crate::config::model::{Fence, Group};
-use crate::dataplane::monotonic_nanoseconds;
 use crate::program::{self, Program};
 
 /// Bytes of a program's output that are told when it fails.
@@ -138,10 +137,13 @@ impl Steward {
                         pulse.order(Order::Tidied { group });
                     });
                 }
-                Task::Probe { group, attempt } => {
+                Task::Probe { group, attempt, besides } => {
                     let (takeover, pulse, probing) =
                         (Arc::clone(&self.takeover), self.pulse.clone(), self.probing);
-                    errands.spawn(async move { probe(group, attempt, &takeover, &pulse, probing).await });
+                    errands.spawn(async move {
+                        let (found, until) = question::ask(&takeover, group, &besides, probing).await;
+                        pulse.order(Order::Probed { group, attempt, found, until });
+                    });
                 }
                 Task::Fence { group, node } => {
                     if let Some(fence) =
@@ -207,6 +209,7 @@ impl Steward {
             Why::Preferred(node) => format!("{} asks for it", self.node(node)),
             Why::Superseded => "another director has it for a later term".to_owned(),
             Why::Answered => "somebody answers for its addresses".to_owned(),
+            Why::Lives(node) => format!("{} is silent, and answers for another group", self.node(node)),
             Why::Contended => "somebody else asks for its addresses too".to_owned(),
             Why::NotFenced => "the program that fences has failed".to_owned(),
             Why::NoQuorum => "no majority votes for it".to_owned(),
@@ -337,30 +340,6 @@ async fn withdraw(
     }
 }
 
-async fn probe(group: GroupId, attempt: u64, takeover: &Takeover, pulse: &Handle, probing: Probing) {
-    let told = |Claim { address, by }: Claim, what| {
-        let by = by.map(|byte| format!("{byte:02x}")).join(":");
-        warn!(%address, by, "{what}");
-    };
-    let (found, until) = match takeover.probe(group, probing).await {
-        Ok(Probed { answer: Answer::Silent, until }) => (Wire::Silent, until),
-        Ok(Probed { answer: Answer::Answered(claim), until }) => {
-            told(claim, "somebody answers for an address of the group");
-            (Wire::Answered, until)
-        }
-        Ok(Probed { answer: Answer::Asked(claim), until }) => {
-            told(claim, "somebody else asks, too, whether anybody has an address of the group");
-            (Wire::Asked, until)
-        }
-        // Who cannot ask cannot serve either.
-        Err(failure) => {
-            warn!(%failure, "cannot ask who has the addresses of the group");
-            (Wire::Answered, Duration::from_nanos(monotonic_nanoseconds()))
-        }
-    };
-    pulse.order(Order::Probed { group, attempt, found, until });
-}
-
 /// Whether the program has made sure that `node` is dead.
 async fn run_fence(fence: &Fence, node: &str) -> bool {
     let mut command = fence.command.clone();
@@ -388,15 +367,5 @@ fn taken_unfenced(group: &str, node: &str) -> Report {
     Report {
         text: format!("takes group {group}, though the program that fences {node} has failed"),
         concerns: vec![happens((Topic::Fence, node.to_owned(), vec![group.to_owned()]))],
-    }
-}
-
-/// Questions on the wire that fit the dead time.
-pub(super) fn probing(deadtime: Duration) -> Probing {
-    let default = Probing::default();
-    Probing {
-        spacing: default.spacing.min(deadtime / 50),
-        wait: default.wait.min(deadtime / 12).max(Duration::from_millis(5)),
-        ..default
     }
 }

@@ -25,19 +25,19 @@ pub(in crate::sim) enum What {
     Question {
         director: usize,
         life: u64,
-        group: GroupId,
+        about: GroupId,
         attempt: u64,
     },
     Asked {
         by: usize,
         to: usize,
-        group: GroupId,
+        about: GroupId,
         attempt: u64,
     },
     /// `attempt`: of the question that it answers.
     Answered {
         to: usize,
-        group: GroupId,
+        about: GroupId,
         attempt: Option<u64>,
     },
     Listened {

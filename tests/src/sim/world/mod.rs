@@ -139,8 +139,8 @@ impl World {
                     self.work(director);
                 }
             }
-            What::Asked { by, to, group, attempt } => self.asked(by, to, group, attempt),
-            What::Answered { to, group, attempt } => self.hear(to, group, attempt, Wire::Answered),
+            What::Asked { by, to, about, attempt } => self.asked(by, to, about, attempt),
+            What::Answered { to, about, attempt } => self.hear(to, about, attempt, Wire::Answered),
             What::Announces { director, group } => self.announces(director, group),
             What::Question { director, life, .. }
             | What::Listened { director, life, .. }
@@ -169,7 +169,7 @@ impl World {
     /// What a director that asks does next.
     fn work_on(&mut self, director: usize, what: What) {
         match what {
-            What::Question { group, attempt, .. } => self.question(director, group, attempt),
+            What::Question { about, attempt, .. } => self.question(director, about, attempt),
             What::Listened { group, attempt, .. } => self.listened(director, group, attempt),
             What::Probed { group, attempt, found, until, .. } => {
                 self.note(|| format!("{director}: the wire says of {group:?}: {found:?}"));
@@ -284,7 +284,7 @@ impl World {
                 self.announce(director, group);
             }
             Task::Announce { group } => self.announce(director, group),
-            Task::Probe { group, attempt } => self.ask(director, group, attempt),
+            Task::Probe { group, attempt, besides } => self.ask(director, group, attempt, besides),
             Task::Fence { group, node } => self.fence(director, group, node),
             Task::Tell(Notice::Held { .. }) => {
                 // The agent ends, and its next life begins within the hold.

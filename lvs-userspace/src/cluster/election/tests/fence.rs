@@ -1,5 +1,7 @@
 //! Several groups, and programs that fence.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[test]
@@ -105,6 +107,44 @@ fn a_holder_of_another_group_is_not_fenced() {
     let now = cluster.now;
     assert!(cluster.nodes[1].holds(group(), now).is_some() && cluster.nodes[0].holds(other, now).is_some());
     assert_eq!(ordered(&cluster), 0);
+}
+
+/// Without a voter only the wire can say so.
+#[test]
+fn without_a_voter_who_answers_for_another_group_is_not_fenced() {
+    let other = GroupId::of("mail");
+    let mut cluster = Cluster::with(2, false, |settings| {
+        settings.groups[0].fences = true;
+        settings.groups.push(GroupSettings { group: other, order: vec![id(0), id(1)], fences: false });
+    });
+    for node in &mut cluster.nodes {
+        node.set_fitness(other, Fitness { is_fit: true, score: 100 });
+        node.set_ready(other, true);
+    }
+    cluster.pass(Duration::from_secs(1), &[]);
+    cluster.outputs.clear();
+    cluster.cut = vec![(0, 1), (1, 0)];
+    cluster.wire = Wire::Asked.of_another();
+    cluster.pass(5 * DEADTIME, &[]);
+    let asked: BTreeSet<_> = cluster
+        .outputs
+        .iter()
+        .filter_map(|(of, output)| match output {
+            Output::Do(Task::Probe { group, besides, .. }) if *of == 1 => Some((*group, besides.clone())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        asked,
+        BTreeSet::from([(group(), vec![other]), (other, vec![])]),
+        "only before a program is run"
+    );
+    assert!(cluster.told(1, &Notice::StoodBack { group: group(), why: Why::Lives(id(0)) }));
+    assert_eq!(ordered(&cluster), 0);
+
+    cluster.wire = Wire::Silent;
+    cluster.pass(5 * DEADTIME, &[0]);
+    assert_eq!(ordered(&cluster), 1);
 }
 
 #[test]

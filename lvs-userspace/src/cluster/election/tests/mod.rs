@@ -88,7 +88,7 @@ impl Cluster {
             match output {
                 Output::Send(beat) => self.send(from, &beat, stopped),
                 Output::Lease { ends, .. } => self.leases[from] = ends,
-                Output::Do(Task::Probe { group, attempt }) => {
+                Output::Do(Task::Probe { group, attempt, .. }) => {
                     self.nodes[from].probed(group, attempt, self.wire, self.now);
                 }
                 Output::Do(Task::Tidy { group }) if self.tells => self.nodes[from].tidied(group),

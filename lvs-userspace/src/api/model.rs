@@ -304,6 +304,9 @@ pub struct Maintenance {
 pub struct Maintained {
     /// Services in which the real server has that mode now.
     pub services: usize,
+    /// Services of which another director holds the group: there the mode is to be set, too.
+    #[serde(default)]
+    pub elsewhere: usize,
 }
 
 /// `POST /v1/reload`

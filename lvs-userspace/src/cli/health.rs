@@ -72,7 +72,11 @@ fn state(server: &ServerHealth) -> String {
 
 /// The answer to `drain`, `disable` and `enable`.
 pub(super) fn render_maintained(maintained: &Maintained, server: &str, mode: Mode) -> String {
-    format!("{server} is {} in {}", mode.word(), counted(maintained.services, "service"))
+    let elsewhere = match maintained.elsewhere {
+        0 => String::new(),
+        number => format!("; another director serves {number} more, and has to be told, too"),
+    };
+    format!("{server} is {} in {}{elsewhere}", mode.word(), counted(maintained.services, "service"))
 }
 
 fn check_cells(check: &Check) -> [String; 3] {

@@ -37,6 +37,15 @@ pub struct RingHistory {
     pub holders: Vec<Holder>,
 }
 
+impl RingHistory {
+    /// As it concerns services at these addresses; `None`: none of them reads it.
+    pub fn read_at(&self, vips: &BTreeSet<IpAddr>) -> Option<Self> {
+        let services: Vec<Reader> =
+            self.services.iter().filter(|reader| vips.contains(&reader.vip)).copied().collect();
+        (!services.is_empty()).then(|| Self { services, ..self.clone() })
+    }
+}
+
 /// A service by what its packets say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Reader {

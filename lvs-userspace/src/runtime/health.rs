@@ -12,19 +12,18 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use super::cluster::{Desired, Own, Report};
+use super::cluster::{Desired, Own, Part, Report};
 use super::saver::Saver;
 use super::store::{State, Store};
 use crate::alert::courier::Order;
 use crate::alert::message::CLUSTER;
 use crate::alert::period::LocalTime;
 use crate::alert::{Courier, Engine, Queue};
-use crate::cluster::state::Heard;
 use crate::config::Config;
 use crate::config::model::{Check, Forward};
 use crate::control::RingHistory;
 use crate::dataplane::monotonic_nanoseconds;
-use crate::health::pool::{Mode, Selection, ServerKey, ServiceView, What};
+use crate::health::pool::{Found, Mode, Selection, ServerKey, ServiceView, What};
 use crate::health::{Change, Experience, Instruction, Journal, Notice, Pool, Supervisor};
 
 /// Descriptors for all but probes: maps, sockets of the API, programs.
@@ -182,18 +181,19 @@ impl Health {
         self.desired.follows()
     }
 
-    /// Takes in whether this director is active, and what it has heard of the other one; what is to be installed now,
-    /// if that is something else than before.
-    pub(super) fn heed(&mut self, is_active: bool, heard: Heard<State>) -> Option<Config> {
-        self.desired.heed(is_active, heard, (&mut self.pool, &mut self.engine), now());
+    /// Takes in this director's part; what is to be installed now, if that is something else than before.
+    pub(super) fn heed(&mut self, part: Part) -> Option<Config> {
+        let is_new = self.desired.heed(part, (&mut self.pool, &mut self.engine), now());
         let desired = self.outcome();
-        // Also where nothing has changed but the role.
-        self.desired.publish(|| state(&self.pool, &self.engine));
+        // Not at each word of another director, who would answer it with the same.
+        if is_new {
+            self.desired.publish(|| state(&self.pool, &self.engine));
+        }
         desired
     }
 
-    /// What the director that is followed has told of its rings, if one is followed.
-    pub(super) fn followed_rings(&self) -> Option<&[RingHistory]> {
+    /// What directors that are followed have told of their rings, if one is.
+    pub(super) fn followed_rings(&self) -> Option<Vec<RingHistory>> {
         self.desired.followed_rings()
     }
 
@@ -204,9 +204,14 @@ impl Health {
         }
     }
 
-    /// Sets the mode of real servers; how many there are. The rest is [`Self::outcome`].
-    pub(super) fn maintain(&mut self, selection: &Selection, mode: Mode) -> usize {
-        self.pool.maintain(selection, mode, now())
+    /// Sets the mode of real servers, where no other director serves. The rest is [`Self::outcome`].
+    pub(super) fn maintain(&mut self, selection: &Selection, mode: Mode) -> Found {
+        self.pool.maintain(selection, &self.desired.elsewhere().0, mode, now())
+    }
+
+    /// The directors that serve elsewhere, while this one serves too.
+    pub(super) fn served_elsewhere_by(&self) -> String {
+        self.desired.elsewhere().1.join(", ")
     }
 
     /// About once a second.

@@ -1,19 +1,25 @@
-//! Several groups, held by different directors: a planned restart of either moves none, and its end all.
+//! Several groups, held by different directors: a planned restart of either moves none, and its end all; what operators
+//! want of the real servers of a group goes with it.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lvs_tests::lab::address::{self, Family};
+use lvs_tests::lab::client::Exchange;
 use lvs_tests::lab::echo::ECHO_PORT;
 use lvs_tests::lab::flows::Flows;
 use lvs_tests::lab::gap::GapProbe;
+use lvs_tests::lab::load::{Load, Plan};
 use lvs_tests::lab::network::Shape;
 use lvs_tests::lab::pair::{NODES, Pair};
+use lvs_tests::lab::realserver::HTTP_PORT;
 use lvs_tests::lab::stage::Stage;
 use lvs_tests::lab::wait::wait_until;
+use lvs_userspace::api::model::Health;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const GROUPS: usize = 3;
+const ROLES: [&str; 2] = ["active", "standby"];
 const FLOWS: usize = 120;
 
 /// The roles of a director for all groups.
@@ -26,9 +32,9 @@ fn terms(pair: &Pair, index: usize) -> Result<Vec<u64>> {
     Ok(pair.status(index)?.groups.iter().map(|group| group.epoch).collect())
 }
 
-fn wait_for_roles(pair: &Pair, expected: [[&str; GROUPS]; 2]) -> Result<()> {
+fn wait_for_roles<const N: usize>(pair: &Pair, expected: [[&str; N]; 2]) -> Result<()> {
     wait_until(&format!("{expected:?}"), PATIENCE, || {
-        (0..2).all(|index| roles(pair, index) == expected[index])
+        (0..2).all(|index| pair.agents[index].is_none() || roles(pair, index) == expected[index])
     })
     .with_context(|| pair.explain())
 }
@@ -40,7 +46,7 @@ fn a_planned_restart_moves_none_of_several_groups_and_an_end_moves_all() -> Resu
         pair.has_group_for_each_vip = true;
         Ok(())
     })?;
-    let [active, standby] = ["active", "standby"];
+    let [active, standby] = ROLES;
     wait_for_roles(&stage.pair, [[active; GROUPS], [standby; GROUPS]])?;
     let targets: Vec<_> = (0..shape.vips)
         .flat_map(|number| Family::BOTH.map(|family| (address::vip(family, number), ECHO_PORT).into()))
@@ -89,5 +95,82 @@ fn a_planned_restart_moves_none_of_several_groups_and_an_end_moves_all() -> Resu
     let after = terms(&stage.pair, 1)?;
     ensure!(after == [before[0] + 1, before[1] + 1, before[2]], "{before:?}, then {after:?}");
     go_on(&stage.pair, "flows after the end of one director")?;
+    flows.stop()?.expect_none_broken()
+}
+
+#[test]
+fn a_drain_is_known_to_the_director_that_holds_another_group() -> Result<()> {
+    let shape = Shape { vips: 2, ..Shape::default() };
+    let mut stage = Stage::start_with(shape, "mh", "dr", |pair| {
+        pair.has_group_for_each_vip = true;
+        Ok(())
+    })?;
+    let [active, standby] = ROLES;
+    wait_for_roles(&stage.pair, [[active; 2], [standby; 2]])?;
+    stage.pair.agent(1)?.control().run(&["cluster", "takeover", "www1"])?;
+    wait_for_roles(&stage.pair, [[active, standby], [standby, active]])?;
+    let client = stage.pair.network.client.clone();
+    let [of_first, of_second] = [0, 1].map(|number| address::vip(Family::V4, number));
+    let flows = Flows::open(&client, &[(of_first, ECHO_PORT).into()], FLOWS)?;
+
+    let drained = stage.pair.network.servers[0].clone();
+    let server = drained.address(Family::V4);
+    let drain = |director: usize, more: &[&str]| {
+        let text = server.to_string();
+        let command = [&["drain", &text], more].concat();
+        stage.pair.agent(director)?.control().run(&command)
+    };
+    // The modes of the server in services at a VIP, as a director has them.
+    let modes = |director: usize, vip: usize| -> Vec<(String, String)> {
+        let health = stage.pair.agent(director).and_then(|agent| agent.control().json::<Health>(&["health"]));
+        let services = health.map(|health| health.services).unwrap_or_default().into_iter();
+        let services = services.filter(|service| service.name.ends_with(&format!("-{vip}")));
+        services
+            .flat_map(|service| {
+                let servers = service.servers.into_iter().filter(|one| one.address == server);
+                servers.map(move |server| (service.name.clone(), server.mode)).collect::<Vec<_>>()
+            })
+            .collect()
+    };
+    let are = |director, vip, expected: &str| {
+        let modes = modes(director, vip);
+        !modes.is_empty() && modes.iter().all(|(_, mode)| mode == expected)
+    };
+    for (director, holder) in [(0, 1), (1, 0)] {
+        let service = modes(director, holder).into_iter().next().context("it has services")?.0;
+        let refusal = format!("it is served by {}: maintain real servers there", NODES[holder]);
+        let is_refused = || {
+            let refused = drain(director, &["--service", &service]);
+            refused.is_err_and(|error| format!("{error:#}").contains(&refusal))
+        };
+        wait_until(&refusal, PATIENCE, is_refused).with_context(|| stage.pair.explain())?;
+    }
+    let said = drain(0, &[])?;
+    ensure!(said.contains("another director serves 3 more, and has to be told, too"), "{said}");
+    wait_until("the drain at the second director", PATIENCE, || are(1, 0, "drained"))
+        .with_context(|| stage.pair.explain())?;
+    for (director, vip, expected) in [(0, 0, "drained"), (0, 1, "enabled"), (1, 1, "enabled")] {
+        ensure!(are(director, vip, expected), "{director}: {:?}", modes(director, vip));
+    }
+
+    // The connections of a drained server go on, and new ones go elsewhere, at whichever director.
+    let expect = |vip, has_drained: bool| -> Result<()> {
+        let plan = Plan::count(Exchange::Http, (vip, HTTP_PORT).into(), 60);
+        let report = Load::start(&client, plan).finish()?;
+        report.expect_no_failure()?;
+        let answers = report.answers_of(&drained.name);
+        ensure!((answers > 0) == has_drained, "{vip}: {answers} of {}", drained.name);
+        Ok(())
+    };
+    expect(of_first, false)?;
+    let mut dead = stage.pair.agents[0].take().context("it does not run")?;
+    dead.kill()?;
+    wait_for_roles(&stage.pair, [["", ""], [active; 2]])?;
+    expect(of_first, false)?;
+    expect(of_second, true)?;
+    let before = flows.exchanges();
+    wait_until("flows at the second director", PATIENCE, || {
+        flows.exchanges() > before + 3 * FLOWS as u64 || flows.broken() > 0
+    })?;
     flows.stop()?.expect_none_broken()
 }

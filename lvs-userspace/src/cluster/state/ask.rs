@@ -17,39 +17,22 @@ use super::{
     AGAIN, AGAIN_AT_LAST, Aged, Dated, GREETING, Heard, Peer, Refused, Settings, invalid, nonce, read,
 };
 
-type Own<T> = watch::Receiver<Option<Arc<Dated<T>>>>;
 /// By peer.
 type All<T> = watch::Sender<Vec<Heard<T>>>;
 
-/// Asks whenever this director is active for nothing; for as long as it is polled and somebody wants to know.
-pub(super) async fn ask<T: DeserializeOwned + Send + Sync>(
+/// Asks on one connection after the other, for as long as it is polled.
+pub(super) async fn ask<T: DeserializeOwned>(
     settings: Settings,
     peer: Peer,
-    mut own: Own<T>,
     (all, refused): (All<T>, Refused),
-) {
+) -> Infallible {
     let heard = One { peer, all, refused };
-    loop {
-        let active = async { own.wait_for(Option::is_some).await.is_ok() };
-        tokio::select! {
-            is_active = active => if !is_active { return },
-            never = follow(&settings, &heard) => match never {},
-        }
-        heard.forget();
-        if own.wait_for(Option::is_none).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// One connection after the other.
-async fn follow<T: DeserializeOwned>(settings: &Settings, heard: &One<T>) -> Infallible {
     // As if it had been heard just now: it has that long for a first word.
     let mut last = Instant::now();
     let mut told = String::new();
     let mut pause = AGAIN;
     loop {
-        let Err(reason) = listen(settings, heard, &mut last).await;
+        let Err(reason) = listen(&settings, &heard, &mut last).await;
         heard.refused.frame(&reason);
         let is_nonsense = reason.kind() == io::ErrorKind::InvalidData;
         if last.elapsed() >= settings.patience {

@@ -1,7 +1,7 @@
 //! The desired state of the active director, told to all others.
 //!
-//! Each director listens, over TCP, at the address and port where it tells connections by UDP; and each that is active
-//! for no group asks all others. The asked one tells all of its state, again whenever that has changed, and in any
+//! Each director listens, over TCP, at the address and port where it tells connections by UDP; and each asks all others,
+//! since whoever holds one group may stand by for another. The asked one tells all of its state, again whenever that has changed, and in any
 //! case that it is still there. What the bytes mean is in [`wire`]; who has no key learns nothing new from asking, since
 //! nothing between directors is secret, but cannot make a director believe anything.
 
@@ -64,7 +64,7 @@ pub struct Dated<T> {
 /// What is known of another director.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Heard<T> {
-    /// Nothing, or nothing any more; also while this director tells its own.
+    /// Nothing, or nothing any more.
     #[default]
     Unknown,
     /// It is active for no group.
@@ -113,10 +113,11 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Exchange<T
         let (told, heard) = watch::channel(vec![Heard::Unknown; settings.peers.len()]);
         let refused = Refused::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(tell::tell(listener, settings.clone(), own_seen.clone(), refused.clone()));
+        tasks.spawn(tell::tell(listener, settings.clone(), own_seen, refused.clone()));
         for peer in Peer::all(settings.peers.len()) {
             let told = (told.clone(), refused.clone());
-            tasks.spawn(ask::ask(settings.clone(), peer, own_seen.clone(), told));
+            let asks = ask::ask(settings.clone(), peer, told);
+            tasks.spawn(async move { match asks.await {} });
         }
         Ok(Self { own, heard, refused, _tasks: tasks })
     }

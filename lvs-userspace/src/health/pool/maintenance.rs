@@ -1,12 +1,14 @@
 //! What operators want of real servers: drain, disable, enable.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::Pool;
 use super::key::ServerKey;
 use super::member::Mode;
 use super::notice::{Notice, What};
+use super::{Pool, Saved};
+use crate::config::model::{RealServer, Service};
 
 /// Which real servers: by address, in every service or in one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,51 +30,96 @@ impl Selection {
         };
         Some(Self { address, port, service })
     }
+
+    fn has(&self, service: &Service, real_server: &RealServer) -> bool {
+        real_server.address == self.address
+            && self.port.is_none_or(|port| port == real_server.port)
+            && self.service.as_ref().is_none_or(|name| *name == service.name)
+    }
+}
+
+/// Real servers of a selection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// They have the mode now.
+    pub here: usize,
+    /// Of services that another director serves.
+    pub elsewhere: usize,
 }
 
 impl Pool {
-    /// Sets the mode of all real servers of the selection; how many there are. It holds until another is
-    /// set, over reloads and restarts, for as long as the file has the real server.
-    pub fn maintain(&mut self, selection: &Selection, mode: Mode, now: Duration) -> usize {
-        let mut found = 0;
+    /// Sets the mode of all real servers of the selection, except of services at addresses that are served `elsewhere`. It
+    /// holds until another is set, over reloads and restarts, for as long as the file has the real server.
+    pub fn maintain(
+        &mut self,
+        selection: &Selection,
+        elsewhere: &BTreeSet<IpAddr>,
+        mode: Mode,
+        now: Duration,
+    ) -> Found {
+        let mut found = Found::default();
         for number in 0..self.config.services.len() {
             let service = &self.config.services[number];
-            if selection.service.as_ref().is_some_and(|name| *name != service.name) {
+            let keys = keys(service, |real_server| selection.has(service, real_server));
+            if elsewhere.contains(&service.vip) {
+                found.elsewhere += keys.len();
                 continue;
             }
-            let keys: Vec<_> = service
-                .real_servers
-                .iter()
-                .filter(|real_server| real_server.address == selection.address)
-                .filter(|real_server| selection.port.is_none_or(|port| port == real_server.port))
-                .map(|real_server| ServerKey::new(service, real_server))
-                .collect();
-            found += keys.len();
-            for key in &keys {
-                self.set_mode(number, *key, mode, now);
-            }
-            if !keys.is_empty() {
-                self.judge(number, now);
-            }
+            found.here += keys.len();
+            self.set_modes(number, keys.into_iter().map(|key| (key, mode)), "by an operator", now);
         }
         found
     }
 
-    fn set_mode(&mut self, number: usize, key: ServerKey, mode: Mode, now: Duration) {
-        let service = &self.config.services[number];
-        let Some(member) = self.members.get_mut(&key).filter(|member| member.mode != mode) else { return };
-        member.mode = mode;
-        // Who is down and serves all the same, since the checks are doubted, goes on to be doubted.
-        if mode == Mode::Enabled && member.serves() && member.verdict.serves() {
-            member.enter(&service.health, now);
+    /// Has the modes that another pool has, in all services at these addresses. What the checks say goes on to count.
+    pub fn follow_modes(&mut self, saved: &Saved, vips: &BTreeSet<IpAddr>, now: Duration) {
+        let told: BTreeMap<ServerKey, Mode> = saved.modes().collect();
+        for number in 0..self.config.services.len() {
+            let service = &self.config.services[number];
+            if vips.contains(&service.vip) {
+                let modes = keys(service, |_| true).into_iter();
+                let modes = modes.map(|key| (key, told.get(&key).copied().unwrap_or_default()));
+                self.set_modes(number, modes, "by an operator, at the director that serves", now);
+            }
         }
-        self.notices.push(Notice {
-            service: service.name.clone(),
-            server: Some(key),
-            what: What::Maintained(mode),
-            reason: "by an operator".to_owned(),
-        });
     }
+
+    fn set_modes(
+        &mut self,
+        number: usize,
+        modes: impl Iterator<Item = (ServerKey, Mode)>,
+        reason: &str,
+        now: Duration,
+    ) {
+        let service = &self.config.services[number];
+        let mut is_new = false;
+        for (key, mode) in modes {
+            let Some(member) = self.members.get_mut(&key).filter(|member| member.mode != mode) else {
+                continue;
+            };
+            is_new = true;
+            member.mode = mode;
+            // Who is down and serves all the same, since the checks are doubted, goes on to be doubted.
+            if mode == Mode::Enabled && member.serves() && member.verdict.serves() {
+                member.enter(&service.health, now);
+            }
+            self.notices.push(Notice {
+                service: service.name.clone(),
+                server: Some(key),
+                what: What::Maintained(mode),
+                reason: reason.to_owned(),
+            });
+        }
+        if is_new {
+            self.unsaved = true;
+            self.judge(number, now);
+        }
+    }
+}
+
+fn keys(service: &Service, is_meant: impl Fn(&RealServer) -> bool) -> Vec<ServerKey> {
+    let meant = service.real_servers.iter().filter(|real_server| is_meant(real_server));
+    meant.map(|real_server| ServerKey::new(service, real_server)).collect()
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::config::model::{Check, Service};
 
 pub use key::{ServerKey, ServiceKey};
-pub use maintenance::Selection;
+pub use maintenance::{Found, Selection};
 pub use member::Mode;
 pub use notice::{Notice, What};
 pub use saved::{Saved, VERSION as SAVED_VERSION};

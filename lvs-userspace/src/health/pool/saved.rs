@@ -81,6 +81,11 @@ impl Saved {
     pub const fn is_empty(&self) -> bool {
         self.servers.is_empty() && self.services.is_empty() && self.checks.is_empty()
     }
+
+    /// What operators want of real servers. One that is not named is enabled.
+    pub(super) fn modes(&self) -> impl Iterator<Item = (ServerKey, Mode)> + '_ {
+        self.servers.iter().map(|server| (server.key, server.mode))
+    }
 }
 
 impl Pool {

@@ -94,6 +94,13 @@ fn change(host: u8, port: u16, standing: Standing) -> Change {
     }
 }
 
+/// Of a director that serves everything.
+fn maintain(pool: &mut Pool, selection: &Selection, mode: Mode, now: Duration) -> usize {
+    let found = pool.maintain(selection, &BTreeSet::new(), mode, now);
+    assert_eq!(found.elsewhere, 0);
+    found.here
+}
+
 /// Last byte of the address and weight of every real server that is to be installed.
 fn installed(pool: &Pool) -> Vec<Vec<(u8, u32)>> {
     let last = |address| match address {
@@ -182,7 +189,7 @@ fn who_serves_on_in_doubt_or_is_taken_out_resets_nothing() {
     assert_eq!(installed(&pool), [[(1, 1), (2, 2)]]);
     assert!(pool.desired().services[0].real_servers.iter().all(|server| !server.resets));
     let selection = Selection::parse("10.0.0.2", None).unwrap();
-    pool.maintain(&selection, Mode::Disabled, second(2));
+    maintain(&mut pool, &selection, Mode::Disabled, second(2));
     assert_eq!(installed(&pool), [[(1, 1)]]);
 }
 

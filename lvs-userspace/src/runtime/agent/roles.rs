@@ -7,8 +7,8 @@ use super::Agent;
 use crate::api::model;
 use crate::cluster::state::Heard;
 use crate::control::Event;
-use crate::health::pool::{Mode, Selection};
-use crate::runtime::cluster::{Cluster, Turn, Wish};
+use crate::health::pool::{Found, Mode, Selection};
+use crate::runtime::cluster::{Cluster, Part, Turn, Wish};
 
 impl Agent {
     pub(super) fn turned(&mut self, turn: Option<Turn>) {
@@ -29,7 +29,7 @@ impl Agent {
             None => {
                 error!("the cluster is no longer followed: restart lvsd with --keep-forwarding");
                 self.cluster = None;
-                let desired = self.health.heed(false, Heard::Unknown);
+                let desired = self.health.heed(Part::Idle(Heard::Unknown));
                 self.install(desired);
             }
         }
@@ -49,7 +49,7 @@ impl Agent {
         self.tell_rings();
         if let Some(cluster) = &mut self.cluster {
             let held = cluster.held();
-            let desired = self.health.heed(cluster.is_active(), cluster.heard());
+            let desired = self.health.heed(cluster.part());
             self.install(desired);
             self.follow_rings();
             self.handle(Event::Held(held));
@@ -59,8 +59,7 @@ impl Agent {
     /// Makes the rings here what they are at the director that is followed: after what it wants of the services, since
     /// that decides who gets new flows.
     fn follow_rings(&mut self) {
-        let told = self.health.followed_rings().map(<[_]>::to_vec);
-        self.handle(Event::Followed(told));
+        self.handle(Event::Followed(self.health.followed_rings()));
     }
 
     /// Tells the others what the rings here have become, while they follow this director.
@@ -86,28 +85,31 @@ impl Agent {
     ) {
         match self.set_mode(selection, mode) {
             Err(failure) => drop(answer.send(Err(failure))),
-            Ok(services) => {
+            Ok(Found { here, elsewhere }) => {
                 let saved = self.health.saved();
                 // The disk may take its time.
                 tokio::spawn(async move {
                     let error = "it is in force, but would not survive the agent; its log has the reason";
                     let is_saved = saved.await;
-                    let outcome = is_saved.then_some(model::Maintained { services });
+                    let outcome = is_saved.then_some(model::Maintained { services: here, elsewhere });
                     drop(answer.send(outcome.ok_or_else(|| model::Failure::new(error))));
                 });
             }
         }
     }
 
-    /// In how many services.
-    fn set_mode(&mut self, selection: &Selection, mode: Mode) -> Result<usize, model::Failure> {
+    fn set_mode(&mut self, selection: &Selection, mode: Mode) -> Result<Found, model::Failure> {
         if let Some(cluster) = self.cluster.as_ref().filter(|_| self.health.follows()) {
             let active = cluster.followed();
             let error = format!("this director stands by and follows {active}: maintain real servers there");
             return Err(model::Failure::new(error));
         }
-        let services = self.health.maintain(selection, mode);
-        if services == 0 {
+        let found = self.health.maintain(selection, mode);
+        if found.here == 0 && found.elsewhere > 0 {
+            let by = self.health.served_elsewhere_by();
+            return Err(model::Failure::new(format!("it is served by {by}: maintain real servers there")));
+        }
+        if found.here == 0 {
             let port = selection.port.map_or_else(String::new, |port| format!(" with port {port}"));
             let service = selection.service.as_ref().map_or("any service", |name| name);
             let error = format!("{}{port} is no real server of {service}", selection.address);
@@ -115,6 +117,6 @@ impl Agent {
         }
         let desired = self.health.outcome();
         self.install(desired);
-        Ok(services)
+        Ok(found)
     }
 }

@@ -1,6 +1,9 @@
-//! Whose desired state is in force here: this director's own, or that of the active one, which it follows.
+//! Whose desired state is in force here: this director's own, or that of the active one, which it follows. Of directors
+//! that hold groups each, each one's own is, but for what operators want of real servers and for the rings: those of a group
+//! are as they are at its holder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +18,24 @@ use crate::runtime::store::State;
 
 /// Through which the others are told; `None`: this one is active for nothing.
 pub(in crate::runtime) type Own = watch::Sender<Option<Arc<Dated<State>>>>;
+
+/// This director's part, and what it has to know for it.
+#[derive(Clone, Debug)]
+pub(in crate::runtime) enum Part {
+    /// It holds a group.
+    Active(Vec<Elsewhere>),
+    /// It holds none, and has heard this of who does.
+    Idle(Heard<State>),
+}
+
+/// The groups that another director holds.
+#[derive(Clone, Debug)]
+pub(in crate::runtime) struct Elsewhere {
+    pub(in crate::runtime) director: String,
+    /// All addresses of the groups.
+    pub(in crate::runtime) vips: BTreeSet<IpAddr>,
+    pub(in crate::runtime) latest: Arc<Dated<State>>,
+}
 
 #[derive(Debug, Default)]
 pub(in crate::runtime) struct Desired {
@@ -33,7 +54,7 @@ enum Role {
     #[default]
     Alone,
     /// It is active, and tells.
-    Leads,
+    Leads { others: Vec<Elsewhere> },
     /// Another one's checks count. What its own have found out is kept until they count again.
     Follows { latest: Arc<Dated<State>>, evidence: BTreeMap<Arc<Check>, Change> },
 }
@@ -54,38 +75,55 @@ impl Desired {
         Vec::new()
     }
 
-    /// Takes in which role this director has, and what it has heard. `now` is of the pool's clock.
+    /// Takes in this director's part; whether it is to [`Self::publish`] for that. `now` is of the pool's clock.
     pub(in crate::runtime) fn heed(
         &mut self,
-        is_active: bool,
-        heard: Heard<State>,
+        part: Part,
         (pool, engine): (&mut Pool, &mut Engine),
         now: Duration,
-    ) {
-        match heard {
-            Heard::State(latest) if !is_active => {
-                let evidence = match std::mem::take(&mut self.role) {
+    ) -> bool {
+        let led = matches!(self.role, Role::Leads { .. });
+        let former = std::mem::take(&mut self.role);
+        self.role = match part {
+            Part::Idle(Heard::State(latest)) => {
+                let evidence = match former {
                     Role::Follows { evidence, .. } => evidence,
                     // What its own checks have found out so far.
-                    Role::Alone | Role::Leads => by_check(pool),
+                    Role::Alone | Role::Leads { .. } => by_check(pool),
                 };
                 adopt(&latest, pool, now);
                 engine.follow(latest.state.problems.clone(), then(&latest, now));
-                self.role = Role::Follows { latest, evidence };
+                Role::Follows { latest, evidence }
             }
-            _ => {
-                let role = if is_active { Role::Leads } else { Role::Alone };
-                if let Role::Follows { evidence, .. } = std::mem::replace(&mut self.role, role) {
+            part => {
+                if let Role::Follows { evidence, .. } = former {
                     pool.checked(evidence.into_values(), now);
                 }
+                match part {
+                    Part::Active(others) => {
+                        follow_modes(&others, pool, now);
+                        Role::Leads { others }
+                    }
+                    Part::Idle(_) => Role::Alone,
+                }
             }
-        }
+        };
+        led != matches!(self.role, Role::Leads { .. })
+    }
+
+    /// Addresses of groups that other directors hold and tell of, while this one holds one too; and those directors.
+    pub(in crate::runtime) fn elsewhere(&self) -> (BTreeSet<IpAddr>, Vec<&str>) {
+        let Role::Leads { others } = &self.role else { return Default::default() };
+        let vips = others.iter().flat_map(|other| other.vips.iter().copied()).collect();
+        (vips, others.iter().map(|other| other.director.as_str()).collect())
     }
 
     /// Another file: `pool` is the one for it, before anything is known of what is new in it.
     pub(in crate::runtime) fn reconfigured(&self, pool: &mut Pool, now: Duration) {
-        if let Role::Follows { latest, .. } = &self.role {
-            adopt(latest, pool, now);
+        match &self.role {
+            Role::Alone => {}
+            Role::Leads { others } => follow_modes(others, pool, now),
+            Role::Follows { latest, .. } => adopt(latest, pool, now),
         }
     }
 
@@ -100,11 +138,17 @@ impl Desired {
         }
     }
 
-    /// What the director that is followed has told of its rings.
-    pub(in crate::runtime) fn followed_rings(&self) -> Option<&[RingHistory]> {
+    /// What directors that are followed have told of their rings; `None`: none is followed for any group.
+    pub(in crate::runtime) fn followed_rings(&self) -> Option<Vec<RingHistory>> {
         match &self.role {
-            Role::Follows { latest, .. } => Some(&latest.state.rings),
-            Role::Alone | Role::Leads => None,
+            Role::Follows { latest, .. } => Some(latest.state.rings.clone()),
+            Role::Leads { others } if !others.is_empty() => {
+                let rings = others.iter().flat_map(|Elsewhere { vips, latest, .. }| {
+                    latest.state.rings.iter().filter_map(|ring| ring.read_at(vips))
+                });
+                Some(rings.collect())
+            }
+            Role::Alone | Role::Leads { .. } => None,
         }
     }
 
@@ -119,7 +163,7 @@ impl Desired {
     pub(in crate::runtime) fn publish(&mut self, state: impl FnOnce() -> State) {
         let Some(own) = &self.own else { return };
         match self.role {
-            Role::Leads => {
+            Role::Leads { .. } => {
                 self.version += 1;
                 let (version, at) = (self.version, std::time::Instant::now());
                 let state = State { rings: self.rings.clone(), ..state() };
@@ -139,6 +183,12 @@ fn adopt(latest: &Dated<State>, pool: &mut Pool, now: Duration) {
     pool.tick(now);
 }
 
+fn follow_modes(others: &[Elsewhere], pool: &mut Pool, now: Duration) {
+    for Elsewhere { vips, latest, .. } in others {
+        pool.follow_modes(&latest.state.pool, vips, now);
+    }
+}
+
 /// When the state was so, by the clock that shows `now`.
 fn then(latest: &Dated<State>, now: Duration) -> Duration {
     now.saturating_sub(latest.at.elapsed())
@@ -152,6 +202,7 @@ fn by_check(pool: &Pool) -> BTreeMap<Arc<Check>, Change> {
 mod tests {
     use super::*;
     use crate::config;
+    use crate::control::Reader;
     use crate::health::Standing;
     use crate::health::pool::{Mode, Selection};
 
@@ -200,29 +251,109 @@ services:
         assert_eq!(weights(&own), [1]);
         active.checked([0, 1].map(|number| change(&active, number, Standing::Up)), at(1));
         let selection = Selection { address: [10, 0, 0, 2].into(), port: None, service: None };
-        active.maintain(&selection, Mode::Drained, at(1));
-        desired.heed(false, says(&active), (&mut own, &mut engine), at(2));
+        active.maintain(&selection, &BTreeSet::new(), Mode::Drained, at(1));
+        desired.heed(Part::Idle(says(&active)), (&mut own, &mut engine), at(2));
         assert!(desired.follows());
         assert_eq!(weights(&own), [1, 0]);
         // Both ways: the one that was down comes back, then goes again.
         for standing in [Standing::Up, Standing::Down] {
             let change = change(&own, 0, standing);
             assert_eq!(desired.sift(vec![change]), []);
-            desired.heed(false, says(&active), (&mut own, &mut engine), at(3));
+            desired.heed(Part::Idle(says(&active)), (&mut own, &mut engine), at(3));
             assert_eq!(weights(&own), [1, 0]);
         }
         let state = || State { pool: own.save(at(4)), problems: Vec::new(), rings: Vec::new() };
         desired.publish(state);
         assert!(told.borrow().is_none());
         // The drain outlives the takeover; what was found out meanwhile counts now.
-        desired.heed(true, says(&active), (&mut own, &mut engine), at(4));
+        desired.heed(Part::Active(Vec::new()), (&mut own, &mut engine), at(4));
         assert!(!desired.follows());
         assert_eq!(weights(&own), [0]);
         desired.publish(|| State { pool: own.save(at(4)), problems: Vec::new(), rings: Vec::new() });
         assert_eq!(told.borrow().as_ref().unwrap().state.pool, own.save(at(4)));
-        desired.heed(false, Heard::Unknown, (&mut own, &mut engine), at(5));
+        desired.heed(Part::Idle(Heard::Unknown), (&mut own, &mut engine), at(5));
         desired.publish(|| unreachable!("it is active for nothing"));
         assert!(told.borrow().is_none());
+    }
+
+    /// A file with a second service, at another group's address.
+    fn two() -> String {
+        let (_, service) = FILE.split_once("services:\n").unwrap();
+        let service = service.replace("www", "mail").replace("192.0.2.1", "192.0.2.2");
+        format!("{FILE}{}", service.trim_end())
+    }
+
+    #[test]
+    fn of_directors_that_hold_a_group_each_maintenance_is_that_of_the_holder() {
+        let [mut first, mut second] =
+            [(); 2].map(|()| Pool::new(config::parse(&two(), "lvs.yaml").unwrap(), at(0)));
+        let (mut engine, mut desired) = (Engine::default(), Desired::default());
+        let server = |host: u8, service: Option<&str>| Selection {
+            address: [10, 0, 0, host].into(),
+            port: None,
+            service: service.map(str::to_owned),
+        };
+        let www = BTreeSet::from([IpAddr::from([192, 0, 2, 1])]);
+        let of_first = |pool: &Pool| {
+            let Heard::State(latest) = says(pool) else { unreachable!() };
+            let other = Elsewhere { director: "first".to_owned(), vips: www.clone(), latest };
+            Part::Active(vec![other])
+        };
+        // What the second one's checks have found out goes on to count; its own maintenance stays.
+        second.checked([change(&second, 0, Standing::Down)], at(1));
+        second.maintain(&server(2, Some("mail")), &BTreeSet::new(), Mode::Drained, at(1));
+        first.maintain(&server(2, None), &BTreeSet::new(), Mode::Drained, at(1));
+        first.maintain(&server(1, Some("mail")), &BTreeSet::new(), Mode::Disabled, at(1));
+        assert!(desired.heed(of_first(&first), (&mut second, &mut engine), at(2)), "its role is new");
+        let modes = |pool: &Pool| -> Vec<Vec<String>> {
+            let services = pool.describe(at(3)).into_iter();
+            services
+                .map(|service| {
+                    service.servers.into_iter().map(|server| server.mode.word().to_owned()).collect()
+                })
+                .collect()
+        };
+        assert_eq!(modes(&second), [["enabled", "drained"], ["enabled", "drained"]]);
+        assert_eq!(weights(&second), [0], "the first server is down by the second director's own checks");
+        assert!(second.take_unsaved());
+        // Nothing to tell where nothing is new, or two directors would answer each other for ever.
+        assert!(!desired.heed(of_first(&first), (&mut second, &mut engine), at(3)));
+        assert!(!second.take_unsaved());
+
+        let (elsewhere, directors) = desired.elsewhere();
+        assert_eq!((&elsewhere, directors), (&www, vec!["first"]));
+        let found = second.maintain(&server(1, None), &elsewhere, Mode::Disabled, at(4));
+        assert_eq!((found.here, found.elsewhere), (1, 1));
+        assert_eq!(modes(&second), [["enabled", "drained"], ["disabled", "drained"]]);
+        // Another file is as the first director has it from the beginning, and its end changes nothing.
+        let mut planned = Pool::new(config::parse(&two(), "lvs.yaml").unwrap(), at(5));
+        desired.reconfigured(&mut planned, at(5));
+        assert_eq!(modes(&planned), [["enabled", "drained"], ["enabled", "enabled"]]);
+        assert!(!desired.heed(Part::Active(Vec::new()), (&mut second, &mut engine), at(6)));
+        assert_eq!(modes(&second), [["enabled", "drained"], ["disabled", "drained"]]);
+    }
+
+    #[test]
+    fn of_directors_that_hold_a_group_each_rings_are_those_of_the_holder() {
+        let (mut pool, mut engine, mut desired) = (pool(), Engine::default(), Desired::default());
+        let ring = |vips: &[[u8; 4]]| RingHistory {
+            services: vips
+                .iter()
+                .map(|vip| Reader { vip: IpAddr::from(*vip), port: 80, protocol: 6 })
+                .collect(),
+            scheduler: 1,
+            slots: 65_537,
+            holders: Vec::new(),
+        };
+        let [www, mail] = [[192, 0, 2, 1], [192, 0, 2, 2]];
+        let rings = vec![ring(&[www, mail]), ring(&[mail])];
+        let state = State { pool: pool.save(at(0)), problems: Vec::new(), rings };
+        let latest = Arc::new(Dated { state, version: 1, at: std::time::Instant::now() });
+        let other = Elsewhere { director: "first".to_owned(), vips: [IpAddr::from(www)].into(), latest };
+        desired.heed(Part::Active(vec![other]), (&mut pool, &mut engine), at(1));
+        assert_eq!(desired.followed_rings(), Some(vec![ring(&[www])]));
+        desired.heed(Part::Active(Vec::new()), (&mut pool, &mut engine), at(2));
+        assert_eq!(desired.followed_rings(), None);
     }
 
     /// The supervisor tells changes only, so what it has found out before must not be lost.
@@ -232,7 +363,7 @@ services:
         let mut desired = Desired::default();
         own.checked([0, 1].map(|number| change(&own, number, Standing::Up)), at(1));
         active.checked([change(&active, 0, Standing::Down)], at(1));
-        desired.heed(false, says(&active), (&mut own, &mut engine), at(2));
+        desired.heed(Part::Idle(says(&active)), (&mut own, &mut engine), at(2));
         assert_eq!(weights(&own), [1]);
         // Another file, the same checks: what the other one says is in force for the new one at once.
         let mut planned = pool();
@@ -240,7 +371,7 @@ services:
         assert_eq!(weights(&planned), [1]);
         desired.watched(&planned);
         for heard in [Heard::Nothing, Heard::Unknown] {
-            desired.heed(false, heard, (&mut planned, &mut engine), at(4));
+            desired.heed(Part::Idle(heard), (&mut planned, &mut engine), at(4));
             assert_eq!(weights(&planned), [1, 1]);
         }
     }

@@ -49,7 +49,7 @@ use crate::cluster::vrrp::Progress;
 use crate::config::model::{Cluster as Plan, Group};
 use crate::control::Snapshot;
 
-pub(super) use desired::{Desired, Own};
+pub(super) use desired::{Desired, Elsewhere, Own, Part};
 pub(super) use left::leases_left;
 pub use operate::Wish;
 use others::Others;
@@ -194,15 +194,30 @@ impl Cluster {
         self.exchange.as_ref().map(Exchange::own)
     }
 
-    /// The desired state of the director that is to be followed, as far as it is known.
-    pub(super) fn heard(&mut self) -> Heard<State> {
-        let Some(exchange) = &mut self.exchange else { return Heard::Unknown };
-        let groups = self.plan.groups.iter();
-        let holders: Vec<Peer> =
-            groups.filter_map(|group| self.others.holder(GroupId::of(&group.name))).collect();
-        let (followed, heard) = choose(&exchange.heard(), &holders, self.followed);
+    /// What this director has to do with the desired state of others, as far as that is known.
+    pub(super) fn part(&mut self) -> Part {
+        let heard = self.exchange.as_mut().map(Exchange::heard).unwrap_or_default();
+        let mut held: BTreeMap<Peer, BTreeSet<IpAddr>> = BTreeMap::new();
+        let mut holders = Vec::new();
+        for group in self.plan.groups.iter().filter(|group| !self.active.contains(&group.name)) {
+            if let Some(peer) = self.others.holder(GroupId::of(&group.name)) {
+                held.entry(peer).or_default().extend(addresses(group));
+                holders.push(peer);
+            }
+        }
+        let (followed, chosen) = choose(&heard, &holders, self.followed);
         self.followed = followed;
-        heard
+        if !self.is_active() {
+            return Part::Idle(chosen);
+        }
+        let elsewhere = held.into_iter().filter_map(|(peer, vips)| match heard.get(peer.index()) {
+            Some(Heard::State(latest)) => {
+                let director = self.others.name(peer).to_owned();
+                Some(Elsewhere { director, vips, latest: Arc::clone(latest) })
+            }
+            _ => None,
+        });
+        Part::Active(elsewhere.collect())
     }
 
     /// The name of the node whose desired state is in force here.

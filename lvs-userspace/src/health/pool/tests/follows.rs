@@ -7,7 +7,7 @@ type Step<'a> = &'a dyn Fn(&mut Pool, u64);
 
 fn maintained(pool: &mut Pool, host: u8, mode: Mode, at: u64) {
     let selection = Selection { address: IpAddr::from([10, 0, 0, host]), port: None, service: None };
-    assert_eq!(pool.maintain(&selection, mode, second(at)), 1);
+    assert_eq!(maintain(pool, &selection, mode, second(at)), 1);
 }
 
 /// Also what the other one knows nothing special of any more, which it does not tell.

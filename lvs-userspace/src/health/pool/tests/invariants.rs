@@ -106,7 +106,7 @@ proptest! {
                 }
                 Step::Maintained(host, mode) => {
                     let selection = Selection::parse(&format!("10.0.0.{host}"), None).unwrap();
-                    prop_assert_eq!(pool.maintain(&selection, mode, now), 1);
+                    prop_assert_eq!(maintain(&mut pool, &selection, mode, now), 1);
                 }
                 Step::Reloaded => pool.configure(file.clone(), now),
                 Step::Passed(seconds) => {
@@ -132,7 +132,7 @@ proptest! {
         for host in HOSTS {
             pool.checked([change(host, 80, Standing::Up)], now);
             let selection = Selection::parse(&format!("10.0.0.{host}"), None).unwrap();
-            pool.maintain(&selection, Mode::Enabled, now);
+            maintain(&mut pool, &selection, Mode::Enabled, now);
         }
         for _ in 0..2 {
             now += second(1_000);

@@ -162,31 +162,34 @@ fn operators_drain_disable_and_enable() {
     two.services[0].real_servers.iter_mut().for_each(|server| server.weight = 10);
     let mut pool = Pool::new(two, second(0));
     let select = |service: Option<&str>| Selection::parse("10.0.0.1", service.map(str::to_owned)).unwrap();
-    assert_eq!(pool.maintain(&Selection::parse("10.0.0.9", None).unwrap(), Mode::Drained, second(1)), 0);
-    assert_eq!(pool.maintain(&select(Some("www")), Mode::Drained, second(1)), 1);
+    assert_eq!(
+        maintain(&mut pool, &Selection::parse("10.0.0.9", None).unwrap(), Mode::Drained, second(1)),
+        0
+    );
+    assert_eq!(maintain(&mut pool, &select(Some("www")), Mode::Drained, second(1)), 1);
     assert_eq!(installed(&pool), [vec![(1, 0), (2, 10)], vec![(1, 1)]]);
-    assert_eq!(pool.maintain(&select(None), Mode::Disabled, second(2)), 2);
+    assert_eq!(maintain(&mut pool, &select(None), Mode::Disabled, second(2)), 2);
     assert_eq!(installed(&pool), [vec![(2, 10)], vec![]]);
     // A reload and the checks change nothing about it.
     pool.checked([change(1, 80, Standing::Up)], second(3));
     pool.configure(pool.config().clone(), second(4));
     assert_eq!(installed(&pool), [vec![(2, 10)], vec![]]);
     pool.take_notices();
-    assert_eq!(pool.maintain(&select(None), Mode::Enabled, second(5)), 2);
+    assert_eq!(maintain(&mut pool, &select(None), Mode::Enabled, second(5)), 2);
     assert_eq!(installed(&pool), [vec![(1, 10), (2, 10)], vec![(1, 1)]]);
     let expected = ["www 10.0.0.1:80 enabled", "app 10.0.0.1:80 enabled", "app quorum regained"];
     assert_eq!(told(&mut pool), expected);
-    assert_eq!(pool.maintain(&select(None), Mode::Enabled, second(6)), 2);
+    assert_eq!(maintain(&mut pool, &select(None), Mode::Enabled, second(6)), 2);
     assert_eq!(told(&mut pool), [""; 0], "what is so already is no news");
 }
 
 #[test]
 fn a_dead_server_under_maintenance_stays_dead() {
     let mut pool = pool(&[1, 2], Health::default());
-    pool.maintain(&Selection::parse("10.0.0.1", None).unwrap(), Mode::Drained, second(1));
+    maintain(&mut pool, &Selection::parse("10.0.0.1", None).unwrap(), Mode::Drained, second(1));
     goes(&mut pool, 1, Standing::Down, 2);
     assert_eq!(installed(&pool), [[(2, 10)]]);
-    pool.maintain(&Selection::parse("10.0.0.1", None).unwrap(), Mode::Enabled, second(3));
+    maintain(&mut pool, &Selection::parse("10.0.0.1", None).unwrap(), Mode::Enabled, second(3));
     assert_eq!(installed(&pool), [[(2, 10)]]);
 }
 
@@ -198,7 +201,7 @@ fn a_restart_changes_nothing() {
     goes(&mut first, 1, Standing::Down, 1_000);
     goes(&mut first, 2, Standing::Down, 1_000);
     goes(&mut first, 2, Standing::Up, 1_010);
-    first.maintain(&Selection::parse("10.0.0.3", None).unwrap(), Mode::Drained, second(1_011));
+    maintain(&mut first, &Selection::parse("10.0.0.3", None).unwrap(), Mode::Drained, second(1_011));
     first.tick(second(1_060));
     assert!(first.take_unsaved());
 

@@ -41,7 +41,7 @@ fn real_servers_that_are_meant_to_serve_count_and_a_fallback_does_not() {
     pool.checked([change(1, 80, Standing::Down)], second(1));
     assert_eq!(in_force(&pool).up, 3, "one that is kept in doubt is down all the same");
     let selection = Selection::parse("10.0.0.4", None).unwrap();
-    pool.maintain(&selection, Mode::Drained, second(2));
+    maintain(&mut pool, &selection, Mode::Drained, second(2));
     assert_eq!(in_force(&pool), Tally { up: 2, complete: 1, short: 0 });
     pool.checked([change(2, 80, Standing::Down)], second(3));
     assert_eq!(in_force(&pool), Tally { up: 1, complete: 0, short: 1 });

@@ -90,6 +90,11 @@ fn a_real_server_decides_between_directors_that_do_not_hear_each_other() -> Resu
     rejoin(&pair)?;
     flows.stop()?.expect_none_broken()?;
     let terms = pair.takeovers()?;
+    for index in [0, 1] {
+        let heard = pair.status(index)?.peers.swap_remove(VOTER).heard;
+        let is_whole = heard.iter().all(|path| path.received > 10 && path.missing == 0);
+        ensure!(is_whole && !heard.is_empty(), "nothing was lost on the way to the voter: {heard:?}");
+    }
 
     // The real server's machine dies, and the directors hear each other.
     voter.kill()?;

@@ -37,7 +37,7 @@ impl Detector {
     }
 
     /// A message came. Every message goes out on all paths, so that a gap in its numbers is a loss on this one.
-    pub(super) fn hear(&mut self, node: NodeId, path: usize, life: u64, sequence: u64, now: Duration) {
+    pub(super) fn hear(&mut self, node: NodeId, path: usize, (life, sequence): (u64, u64), now: Duration) {
         let fresh = Hearing { last: now, since: now, ..Hearing::default() };
         let hearing = self.heard.entry((node, path)).or_insert(fresh);
         let is_late = now.saturating_sub(hearing.last) > self.warntime;
@@ -86,18 +86,18 @@ mod tests {
         let mut detector = Detector::new(Duration::from_millis(200));
         let at = Duration::from_millis;
         for (sequence, time) in [(1, 100), (2, 200), (5, 500), (5, 501), (4, 502), (6, 600)] {
-            detector.hear(node, 0, 9, sequence, at(time));
+            detector.hear(node, 0, (9, sequence), at(time));
         }
         let hearing = *detector.of(node, 0).unwrap();
         assert_eq!((hearing.received, hearing.missing, hearing.late, hearing.last), (4, 1, 1, at(600)));
-        detector.hear(node, 0, 10, 1, at(700));
+        detector.hear(node, 0, (10, 1), at(700));
         assert_eq!(detector.of(node, 0).unwrap().missing, 1, "another life counts anew");
         assert!(detector.of(node, 1).is_none());
     }
     /// Beats each 100 ms from `from` on, both in milliseconds, before `until`.
     fn beats(detector: &mut Detector, (node, path): (NodeId, usize), from: u64, until: u64) {
         for time in (from..until).step_by(100) {
-            detector.hear(node, path, 9, time, Duration::from_millis(time));
+            detector.hear(node, path, (9, time), Duration::from_millis(time));
             detector.look(Duration::from_millis(time));
         }
     }
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(silent_at(&mut detector, 5_000), [], "nobody was heard on any path yet");
         beats(&mut detector, one, 10_000, 12_000);
         beats(&mut detector, other, 10_000, 12_000);
-        detector.hear(other.0, other.1, 9, 12_100, Duration::from_millis(12_100));
+        detector.hear(other.0, other.1, (9, 12_100), Duration::from_millis(12_100));
         assert_eq!(silent_at(&mut detector, 12_100), []);
         assert_eq!(silent_at(&mut detector, 12_101), [one]);
         assert_eq!(silent_at(&mut detector, 12_300), [one]);
@@ -154,7 +154,7 @@ mod tests {
         let node = NodeId(1);
         let mut detector = Detector::new(Duration::from_millis(200));
         beats(&mut detector, (node, 0), 10_000, 12_000);
-        detector.hear(node, 0, 10, 1, Duration::from_millis(12_050));
+        detector.hear(node, 0, (10, 1), Duration::from_millis(12_050));
         assert_eq!(silent_at(&mut detector, 12_250), []);
         assert_eq!(silent_at(&mut detector, 12_251), [(node, 0)]);
     }

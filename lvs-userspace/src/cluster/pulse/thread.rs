@@ -164,14 +164,14 @@ impl Thread {
                 Received::Unproved => *unproved += 1,
                 // The same message on another path, mostly; how each path works is the detector's to know.
                 Received::Accepted => {
-                    detector.hear(beat.sender, source.path, beat.life, beat.sequence, now);
+                    detector.hear(beat.sender, source.path, numbers(&beat, node.settings().node), now);
                     if let (Some(true), Some(from)) = (reaches_all.get(source.path), source.address) {
                         sources.hear(beat.sender, source.path, from, now);
                     }
                 }
                 Received::Old => {
                     if node.knows_life(beat.sender, beat.life) {
-                        detector.hear(beat.sender, source.path, beat.life, beat.sequence, now);
+                        detector.hear(beat.sender, source.path, numbers(&beat, node.settings().node), now);
                     } else {
                         *replayed += 1;
                     }
@@ -382,6 +382,13 @@ fn patience(next_tick: Duration, now: Duration, is_hung: bool, has_obeyed: bool)
     }
 }
 
+/// A life and a sequence by which the messages of a sender to this node are counted. A voter answers each message, and has
+/// one sequence for all directors: its answers have the numbers of what they answer.
+fn numbers(beat: &Beat, own: NodeId) -> (u64, u64) {
+    let answered = beat.echoes.iter().find(|echo| beat.is_answer && echo.node == own);
+    answered.map_or((beat.life, beat.sequence), |echo| (echo.life, echo.sequence))
+}
+
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -389,6 +396,25 @@ fn nanoseconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::beat::Echo;
+
+    #[test]
+    fn an_answer_is_counted_by_what_it_answers() {
+        let echo = |node, sequence| Echo { node: NodeId(node), life: 70 + node, sequence };
+        let beat = |is_answer| Beat {
+            sender: NodeId(9),
+            life: 79,
+            sequence: 1_000,
+            is_answer,
+            keepalive: 100,
+            deadtime: 500,
+            echoes: vec![echo(1, 11), echo(2, 22)],
+            groups: Vec::new(),
+        };
+        assert_eq!(numbers(&beat(true), NodeId(2)), (72, 22));
+        assert_eq!(numbers(&beat(true), NodeId(3)), (79, 1_000), "it has not heard this node yet");
+        assert_eq!(numbers(&beat(false), NodeId(2)), (79, 1_000));
+    }
 
     #[test]
     fn it_sleeps_while_it_is_hung_and_not_after_an_order() {

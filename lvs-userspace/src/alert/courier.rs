@@ -1,7 +1,8 @@
 //! Delivers messages, one after the other for each alert, again and again if need be. A receiver that does
-//! not answer holds up nobody else.
+//! not answer holds up nobody else; nor does a disk that does not, since a thread of its own waits for it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
@@ -61,7 +62,14 @@ impl Courier {
         (Self { orders, alerts: BTreeMap::new(), lanes: BTreeMap::new(), queue }, order)
     }
 
-    pub async fn run(mut self) {
+    /// Runs on a thread of its own, which ends with whoever orders.
+    pub fn start(self) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name("alerts".to_owned());
+        thread.spawn(move || runtime.block_on(self.run())).map(drop)
+    }
+
+    async fn run(mut self) {
         for stored in self.queue.load() {
             self.line_up(stored);
         }
@@ -174,5 +182,31 @@ async fn attempt(alert: Alert, stored: Stored) -> (Stored, Result<(), Failure>) 
 async fn until(due: Option<Instant>) {
     if let Some(due) = due {
         sleep_until(due).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
+    use super::*;
+    use crate::alert::message::Kind;
+    use crate::alert::message::tests::{item, message};
+
+    /// Whoever opens a FIFO to write waits until somebody reads.
+    #[test]
+    fn a_disk_that_does_not_answer_is_waited_for_elsewhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = directory.path().join("new");
+        mkfifo(&disk, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        let (courier, orders) = Courier::new(Queue::new(directory.path().to_owned()));
+        courier.start().unwrap();
+        let message = message(Kind::Alert, vec![item("www", 1, "down")]);
+        orders.send(Order::Deliver(message.clone())).unwrap();
+        let written: Message = serde_json::from_slice(&fs::read(&disk).unwrap()).unwrap();
+        assert_eq!(written, message);
     }
 }

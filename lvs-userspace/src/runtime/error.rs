@@ -42,6 +42,8 @@ pub enum Error {
     Cluster(String),
     #[error("cannot start the thread that speaks VRRP: {0}")]
     Vrrp(#[source] io::Error),
+    #[error("cannot start the thread that delivers alerts: {0}")]
+    Alerts(#[source] io::Error),
 }
 
 // Boxed, since it carries the loader's whole error and every result here would be as large.

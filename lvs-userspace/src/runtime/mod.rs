@@ -139,7 +139,7 @@ async fn run_locked(options: Options, config: Config, signals: &mut Signals) -> 
     let begun = async {
         tokio::spawn(neighbours::resolve(requests?, network));
         tokio::spawn(supervisor.with_probes(probes).run());
-        tokio::spawn(courier.run());
+        courier.start().map_err(Error::Alerts)?;
         agent.begin().await?;
         api::listen(&path).map_err(|source| Error::File { path: path.clone(), source })
     };

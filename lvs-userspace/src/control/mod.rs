@@ -63,7 +63,7 @@ pub enum Event {
     },
     /// A census is complete: it has seen every connection.
     Counted(Census),
-    /// What another director has told of its rings, which this one follows; `None` when it follows nobody.
+    /// What other directors have told of their rings, as far as this one follows them; `None` when it follows nobody.
     Followed(Option<Vec<RingHistory>>),
     /// The groups that this director holds, by the indices of their leases. Without a cluster it never comes.
     Held(BTreeSet<u8>),

@@ -82,6 +82,11 @@ impl Pool {
         Some(pool)
     }
 
+    /// Whether all members are members of the other one, too, whatever their weights.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        self.members.iter().all(|member| other.position(member.address, member.port).is_some())
+    }
+
     /// Who gets new flows, by slot. When nobody does, a walked ring has no slots.
     pub(super) fn table(&self) -> Vec<u16> {
         let members = self.scheduler_members();

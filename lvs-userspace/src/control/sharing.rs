@@ -61,8 +61,9 @@ impl State {
             }
             let table = tables.entry(pool.clone()).or_insert_with(|| pool.table());
             let mut columns = self.columns_after(origin, &pool, table, now);
-            // Once: after that this director's own changes keep up with the other one's, until it says otherwise.
-            if let Some(told) = told.as_deref().filter(|told| !self.has_followed(origin, told)) {
+            // Once: after that this director's own changes keep up with the other one's, until it says otherwise, or until a
+            // server comes back that had left here only.
+            if let Some(told) = told.as_deref().filter(|told| !self.has_followed(origin, &pool, told)) {
                 told.shape(&mut columns, &pool, now);
             }
             match origin {
@@ -141,14 +142,16 @@ impl State {
         }
     }
 
-    /// What the director that is followed has told of the target's ring.
+    /// What a director that is followed for it has told of the target's ring.
     fn told_of(&self, target: &Target<'_>) -> Option<Arc<Told>> {
         self.told.get(&target.key).filter(|told| told.scheduler == target.value.scheduler).cloned()
     }
 
-    fn has_followed(&self, origin: Origin, told: &Told) -> bool {
+    fn has_followed(&self, origin: Origin, pool: &Pool, told: &Told) -> bool {
         let Origin::Ring(ring) = origin else { return false };
-        self.holdings.rings.get(&ring).is_some_and(|known| known.told.as_deref() == Some(told))
+        let Some(known) = self.holdings.rings.get(&ring) else { return false };
+        known.told.as_deref() == Some(told)
+            && known.pool.as_ref().is_some_and(|former| pool.is_within(former))
     }
 
     /// What the ring must hold for services that come from `origin`.

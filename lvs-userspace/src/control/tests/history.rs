@@ -124,6 +124,28 @@ fn what_was_told_before_a_change_does_not_undo_it() {
     assert_eq!(standby.handle(Event::Followed(Some(told))), []);
 }
 
+/// A director that holds another group goes by its own checks: a server may leave there and come back, and the one that
+/// serves knows nothing of it.
+#[test]
+fn a_server_that_was_down_at_the_follower_only_has_its_flows() {
+    let mut active = Director::new(&file(Scheduler::Mh, &[1, 1, 1]));
+    let without = shared(one(Scheduler::Mh, pool(&[1, 1, 1])[1..].to_vec()));
+    for (wanted, has_drained) in [(vec![1, 1, 1], false), (vec![1, 1, 0], true)] {
+        active.load(&file(Scheduler::Mh, &wanted));
+        let mut follower = Director::new(&file(Scheduler::Mh, &wanted));
+        follower.follow(&active);
+        assert_eq!(follower.slots(1).iter().any(Slot::is_dual), has_drained);
+        follower.load(&without);
+        follower.load(&file(Scheduler::Mh, &wanted));
+        assert_eq!(follower.hashed(), active.hashed());
+        // It was down when it was heard of for the first time.
+        let mut follower = Director::new(&without);
+        follower.follow(&active);
+        follower.load(&file(Scheduler::Mh, &wanted));
+        assert_eq!(follower.hashed(), active.hashed());
+    }
+}
+
 /// A scheduler that waits until all connections are known waits with both, and after a takeover anew.
 #[test]
 fn a_change_that_waits_waits_with_both() {

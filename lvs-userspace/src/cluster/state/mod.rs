@@ -72,6 +72,10 @@ pub enum Heard<T> {
     State(Arc<Dated<T>>),
 }
 
+/// What was written last to another director that asks: the version of this one's state, 0 for that it has none; `None`
+/// where it does not ask.
+pub type Written = Option<u64>;
+
 /// Where, with whom and for how long.
 #[derive(Clone)]
 pub struct Settings {
@@ -101,6 +105,7 @@ pub struct Exchange<T> {
     own: watch::Sender<Option<Arc<Dated<T>>>>,
     /// By peer.
     heard: watch::Receiver<Vec<Heard<T>>>,
+    written: watch::Receiver<Vec<Written>>,
     refused: Refused,
     _tasks: JoinSet<()>,
 }
@@ -111,15 +116,16 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Exchange<T
         let listener = settings.socket(settings.here.port())?.listen(BACKLOG)?;
         let (own, own_seen) = watch::channel(None);
         let (told, heard) = watch::channel(vec![Heard::Unknown; settings.peers.len()]);
+        let (writes, written) = watch::channel(vec![Written::default(); settings.peers.len()]);
         let refused = Refused::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(tell::tell(listener, settings.clone(), own_seen, refused.clone()));
+        tasks.spawn(tell::tell(listener, settings.clone(), own_seen, (writes, refused.clone())));
         for peer in Peer::all(settings.peers.len()) {
             let told = (told.clone(), refused.clone());
             let asks = ask::ask(settings.clone(), peer, told);
             tasks.spawn(async move { match asks.await {} });
         }
-        Ok(Self { own, heard, refused, _tasks: tasks })
+        Ok(Self { own, heard, written, refused, _tasks: tasks })
     }
 
     /// What is known of each of the others.
@@ -142,6 +148,11 @@ impl<T> Exchange<T> {
     /// Through which this director's state is told: `None` when it is active for nothing.
     pub fn own(&self) -> watch::Sender<Option<Arc<Dated<T>>>> {
         self.own.clone()
+    }
+
+    /// How far each of the others is told this director's state.
+    pub fn written(&self) -> watch::Receiver<Vec<Written>> {
+        self.written.clone()
     }
 
     /// Returns when [`Self::heard`] is something else than it was when it was asked for last.

@@ -15,8 +15,8 @@ use crate::cluster::keys::Keyring;
 
 use super::wire::{self, LARGEST_HELLO, LARGEST_STATE, Nonce, Told};
 use super::{
-    AGAIN, Aged, BEAT, BETWEEN, Dated, GREETING, Keys, MOST, Peer, Refused, Settings, WRITE, invalid, nonce,
-    read,
+    AGAIN, Aged, BEAT, BETWEEN, Dated, GREETING, Keys, MOST, Peer, Refused, Settings, WRITE, Written,
+    invalid, nonce, read,
 };
 
 type Own<T> = watch::Receiver<Option<Arc<Dated<T>>>>;
@@ -26,7 +26,7 @@ pub(super) async fn tell<T: Serialize + Send + Sync + 'static>(
     listener: TcpListener,
     settings: Settings,
     own: Own<T>,
-    refused: Refused,
+    (written, refused): (watch::Sender<Vec<Written>>, Refused),
 ) {
     let mut connections = JoinSet::new();
     let mut open = vec![0; settings.peers.len()];
@@ -53,9 +53,11 @@ pub(super) async fn tell<T: Serialize + Send + Sync + 'static>(
                         Some((peer, open)) => {
                             *open += 1;
                             let (keys, own) = (Arc::clone(&settings.keys), own.clone());
-                            let refused = refused.clone();
+                            let (written, refused) = (written.clone(), refused.clone());
                             connections.spawn(async move {
-                                let Err(reason) = attend(stream, &keys, own, &refused).await;
+                                let wrote = |version| written.send_modify(|written| written[peer] = version);
+                                let Err(reason) = attend(stream, &keys, own, (&wrote, &refused)).await;
+                                wrote(None);
                                 debug!(%from, %reason, "the desired state is told no more");
                                 peer
                             });
@@ -71,24 +73,26 @@ pub(super) async fn tell<T: Serialize + Send + Sync + 'static>(
     }
 }
 
-/// Until something ends it.
+/// Until something ends it. Says through `wrote` what the other one has been sent.
 async fn attend<T: Serialize>(
     mut stream: TcpStream,
     keys: &Keys,
     mut own: Own<T>,
-    refused: &Refused,
+    (wrote, refused): (impl Fn(Written), &Refused),
 ) -> io::Result<std::convert::Infallible> {
     stream.set_nodelay(true)?;
     let asking = greet(&mut stream, keys).await.inspect_err(|error| refused.greeting(error))?;
-    let mut is_new = true;
+    let (mut is_new, mut version) = (true, 0);
     for number in 1.. {
         let frame = if is_new {
             let own = own.borrow_and_update().clone();
+            version = own.as_ref().map_or(0, |own| own.version);
             frame(&keys(), &asking, number, own.as_deref())?
         } else {
             wire::told(&keys(), &asking, number, Told::Unchanged)
         };
         timeout(WRITE, stream.write_all(&frame)).await??;
+        wrote(Some(version));
         sleep(BETWEEN).await;
         is_new = match timeout(BEAT, own.changed()).await {
             Ok(Ok(())) => true,

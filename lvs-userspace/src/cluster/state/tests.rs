@@ -174,6 +174,9 @@ async fn the_standby_hears_each_state_of_the_active_one() {
     assert!(age >= Duration::from_secs(59) && age < Duration::from_secs(60) + LIMIT, "{age:?}");
     active.own().send_replace(dated("second"));
     wait_for(&mut standby, says("second")).await;
+    let mut written = active.written();
+    timeout(LIMIT, written.wait_for(|written| *written == [Some(7)])).await.unwrap().unwrap();
+    assert_eq!(*standby.written().borrow(), [Some(0)], "it has none");
     // Who is active listens as well: the other one may hold another group.
     standby.own().send_replace(dated("of the other one"));
     wait_for(&mut active, says("of the other one")).await;
@@ -182,6 +185,7 @@ async fn the_standby_hears_each_state_of_the_active_one() {
     assert!(says("of the other one")(&active.heard()[0]));
     drop(standby);
     wait_for(&mut active, |heard| *heard == Heard::Unknown).await;
+    timeout(LIMIT, written.wait_for(|written| *written == [None])).await.unwrap().unwrap();
 }
 
 /// All standbys hear the active one, whichever that is, and one that is dead holds nobody up.

@@ -146,10 +146,13 @@ impl Cluster {
                 .map_err(|error| Error::Cluster(format!("cannot tell connections at {here}: {error}")))
         });
         let replication = replication.transpose()?;
-        let telling = replication.as_ref().map(|replication| Telling {
+        let told = replication.as_ref().zip(exchange.as_ref());
+        let telling = told.map(|(replication, exchange)| Telling {
             nodes: others.ids(),
             status: replication.status.clone(),
             outlook: pulse.outlook(),
+            own: exchange.own(),
+            written: exchange.written(),
         });
         if let Some(telling) = telling.clone() {
             let pulse = pulse.handle();

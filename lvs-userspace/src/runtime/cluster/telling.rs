@@ -1,12 +1,14 @@
-//! Whether the others know this director's connections.
+//! Whether the others know this director's connections, and what it wants of the services.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::desired::Own;
 use crate::cluster::identity::NodeId;
 use crate::cluster::pulse::Outlook;
+use crate::cluster::state::Written;
 use crate::cluster::sync::SenderStats;
 use crate::cluster::sync::link::{LOOK_AGAIN, Status};
 
@@ -20,17 +22,22 @@ pub(super) struct Telling {
     pub(super) nodes: Vec<NodeId>,
     pub(super) status: watch::Receiver<Status>,
     pub(super) outlook: watch::Receiver<Outlook>,
+    /// The desired state, and what of it they were written.
+    pub(super) own: Own,
+    pub(super) written: watch::Receiver<Vec<Written>>,
 }
 
 impl Telling {
-    /// Returns when all that are heard know every connection of now.
+    /// Returns when all that are heard know every connection of now, and the desired state.
     pub(super) async fn finished(mut self) {
         let began = Instant::now();
+        let version = self.own.borrow().as_ref().map_or(0, |own| own.version);
         sleep(LOOKED + LOOK_AGAIN).await;
-        while !self.is_finished(began.elapsed()) {
+        while !self.is_finished(began.elapsed(), version) {
             let changed = tokio::select! {
                 changed = self.status.changed() => changed,
                 changed = self.outlook.changed() => changed,
+                changed = self.written.changed() => changed,
             };
             // Nobody is told any more where this fails.
             if changed.is_err() {
@@ -59,10 +66,13 @@ impl Telling {
         }
     }
 
-    fn is_finished(&self, elapsed: Duration) -> bool {
-        let (status, outlook) = (self.status.borrow(), self.outlook.borrow());
-        let mut others = self.nodes.iter().zip(&status.peers);
-        others.all(|(node, peer)| !outlook.alive.contains(node) || is_told(&peer.sender, elapsed))
+    fn is_finished(&self, elapsed: Duration, version: u64) -> bool {
+        let (status, outlook, written) = (self.status.borrow(), self.outlook.borrow(), self.written.borrow());
+        let mut others = self.nodes.iter().zip(status.peers.iter().zip(&*written));
+        others.all(|(node, (peer, written))| {
+            let knows = is_told(&peer.sender, elapsed) && written.is_some_and(|written| written >= version);
+            !outlook.alive.contains(node) || knows
+        })
     }
 }
 
@@ -121,10 +131,17 @@ mod tests {
         let (told, status) =
             watch::channel(Status { peers: vec![follows, PeerStatus::default()], ..Status::default() });
         let (heard, outlook) = watch::channel(Outlook { alive: nodes.into(), ..Outlook::default() });
-        let telling = Telling { nodes: nodes.into(), status, outlook };
-        assert!(!telling.is_finished(milliseconds(900)), "one is heard and does not follow");
+        let (writes, written) = watch::channel(vec![Some(3); 2]);
+        let own = Own::new(None);
+        let telling = Telling { nodes: nodes.into(), status, outlook, own, written };
+        assert!(!telling.is_finished(milliseconds(900), 3), "one is heard and does not follow");
         heard.send_modify(|outlook| outlook.alive = [NodeId(1)].into());
-        assert!(telling.is_finished(milliseconds(900)));
+        assert!(telling.is_finished(milliseconds(900), 3));
+        assert!(!telling.is_finished(milliseconds(900), 4), "what was drained last is not told");
+        writes.send_replace(vec![None, Some(4)]);
+        assert!(!telling.is_finished(milliseconds(900), 3), "it does not ask");
+        writes.send_replace(vec![Some(4); 2]);
+        assert!(telling.is_finished(milliseconds(900), 4));
         heard.send_modify(|outlook| outlook.alive = nodes.into());
         let (sender, mut said) = tokio::sync::mpsc::unbounded_channel();
         let follow =

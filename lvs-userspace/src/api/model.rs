@@ -304,7 +304,7 @@ pub struct Maintenance {
 pub struct Maintained {
     /// Services in which the real server has that mode now.
     pub services: usize,
-    /// Services of which another director holds the group: there the mode is to be set, too.
+    /// Services of whose group this director is not the holder: there the mode is to be set, too.
     #[serde(default)]
     pub elsewhere: usize,
 }

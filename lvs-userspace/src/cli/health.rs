@@ -74,7 +74,7 @@ fn state(server: &ServerHealth) -> String {
 pub(super) fn render_maintained(maintained: &Maintained, server: &str, mode: Mode) -> String {
     let elsewhere = match maintained.elsewhere {
         0 => String::new(),
-        number => format!("; another director serves {number} more, and has to be told, too"),
+        number => format!("; {number} more are served elsewhere, and to be maintained there"),
     };
     format!("{server} is {} in {}{elsewhere}", mode.word(), counted(maintained.services, "service"))
 }

@@ -206,12 +206,12 @@ impl Health {
 
     /// Sets the mode of real servers, where no other director serves. The rest is [`Self::outcome`].
     pub(super) fn maintain(&mut self, selection: &Selection, mode: Mode) -> Found {
-        self.pool.maintain(selection, &self.desired.elsewhere().0, mode, now())
+        self.pool.maintain(selection, &self.desired.elsewhere(), mode, now())
     }
 
-    /// The directors that serve elsewhere, while this one serves too.
-    pub(super) fn served_elsewhere_by(&self) -> String {
-        self.desired.elsewhere().1.join(", ")
+    /// Who serves at these addresses, or has done so last.
+    pub(super) fn served_by(&self, vips: &[IpAddr]) -> Vec<&str> {
+        self.desired.served_by(vips)
     }
 
     /// About once a second.

@@ -1,6 +1,7 @@
 //! Several groups, held by different directors: a planned restart of either moves none, and its end all; what operators
 //! want of the real servers of a group goes with it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -98,6 +99,19 @@ fn a_planned_restart_moves_none_of_several_groups_and_an_end_moves_all() -> Resu
     flows.stop()?.expect_none_broken()
 }
 
+/// The modes of a server in the services at a VIP, as a director has them.
+fn modes_of(pair: &Pair, director: usize, vip: usize, server: IpAddr) -> Vec<(String, String)> {
+    let health = pair.agent(director).and_then(|agent| agent.control().json::<Health>(&["health"]));
+    let services = health.map(|health| health.services).unwrap_or_default().into_iter();
+    services
+        .filter(|service| service.name.ends_with(&format!("-{vip}")))
+        .flat_map(|service| {
+            let servers = service.servers.into_iter().filter(|one| one.address == server);
+            servers.map(|server| (service.name.clone(), server.mode)).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
 #[test]
 fn a_drain_is_known_to_the_director_that_holds_another_group() -> Result<()> {
     let shape = Shape { vips: 2, ..Shape::default() };
@@ -120,18 +134,7 @@ fn a_drain_is_known_to_the_director_that_holds_another_group() -> Result<()> {
         let command = [&["drain", &text], more].concat();
         stage.pair.agent(director)?.control().run(&command)
     };
-    // The modes of the server in services at a VIP, as a director has them.
-    let modes = |director: usize, vip: usize| -> Vec<(String, String)> {
-        let health = stage.pair.agent(director).and_then(|agent| agent.control().json::<Health>(&["health"]));
-        let services = health.map(|health| health.services).unwrap_or_default().into_iter();
-        let services = services.filter(|service| service.name.ends_with(&format!("-{vip}")));
-        services
-            .flat_map(|service| {
-                let servers = service.servers.into_iter().filter(|one| one.address == server);
-                servers.map(move |server| (service.name.clone(), server.mode)).collect::<Vec<_>>()
-            })
-            .collect()
-    };
+    let modes = |director, vip| modes_of(&stage.pair, director, vip, server);
     let are = |director, vip, expected: &str| {
         let modes = modes(director, vip);
         !modes.is_empty() && modes.iter().all(|(_, mode)| mode == expected)
@@ -146,12 +149,36 @@ fn a_drain_is_known_to_the_director_that_holds_another_group() -> Result<()> {
         wait_until(&refusal, PATIENCE, is_refused).with_context(|| stage.pair.explain())?;
     }
     let said = drain(0, &[])?;
-    ensure!(said.contains("another director serves 3 more, and has to be told, too"), "{said}");
+    ensure!(said.contains("; 3 more are served elsewhere, and to be maintained there"), "{said}");
     wait_until("the drain at the second director", PATIENCE, || are(1, 0, "drained"))
         .with_context(|| stage.pair.explain())?;
     for (director, vip, expected) in [(0, 0, "drained"), (0, 1, "enabled"), (1, 1, "enabled")] {
         ensure!(are(director, vip, expected), "{director}: {:?}", modes(director, vip));
     }
+
+    // What an operator wants a moment before he hands the group over counts there, and is not taken back here.
+    let other = stage.pair.network.servers[1].address(Family::V4);
+    let second = stage.pair.agent(1)?.control();
+    // Who has just handed a group over does not take it back at once.
+    wait_until("the first director to take the second group", PATIENCE, || {
+        let server = other.to_string();
+        let wishes = [&["enable", &server][..], &["drain", &server], &["cluster", "standby", "www1"]];
+        wishes.into_iter().all(|wish| second.run(wish).is_ok())
+    })
+    .with_context(|| stage.pair.explain())?;
+    wait_for_roles(&stage.pair, [[active; 2], [standby; 2]])?;
+    for director in [0, 1] {
+        let modes = modes_of(&stage.pair, director, 1, other);
+        ensure!(
+            !modes.is_empty() && modes.iter().all(|(_, mode)| mode == "drained"),
+            "{director}: {modes:?}"
+        );
+    }
+    wait_until("the second director to take it back", PATIENCE, || {
+        second.run(&["cluster", "takeover", "www1"]).is_ok()
+    })
+    .with_context(|| stage.pair.explain())?;
+    wait_for_roles(&stage.pair, [[active, standby], [standby, active]])?;
 
     // The connections of a drained server go on, and new ones go elsewhere, at whichever director.
     let expect = |vip, has_drained: bool| -> Result<()> {

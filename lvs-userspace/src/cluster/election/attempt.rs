@@ -38,13 +38,13 @@ pub enum Wire {
     Silent,
     /// Nobody answers for them, and somebody else asks.
     Asked,
-    /// Somebody answers for those of another group, or asks for them: the silent director lives.
+    /// Somebody answers for those of another group, or asks for them: the silent director may live.
     Lives,
     Answered,
 }
 
 impl Wire {
-    /// What it says of a group that this was heard of another one, which only the silent director could serve.
+    /// What it says of a group that this was heard of another one, which the silent director would serve if it lived.
     #[must_use]
     pub const fn of_another(self) -> Self {
         match self {

@@ -131,7 +131,7 @@ pub enum Why {
     Superseded,
     /// Somebody answers for its addresses.
     Answered,
-    /// The director that had it is silent, and answers for another group.
+    /// The director that had it is silent, and somebody answers for another group, or asks for it.
     Lives(NodeId),
     /// Nobody has its addresses, and somebody else asks for them too.
     Contended,

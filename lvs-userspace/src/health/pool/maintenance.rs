@@ -39,12 +39,12 @@ impl Selection {
 }
 
 /// Real servers of a selection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// They have the mode now.
+    /// How many have the mode now.
     pub here: usize,
-    /// Of services that another director serves.
-    pub elsewhere: usize,
+    /// The VIP of each that has not, since its service is served elsewhere.
+    pub elsewhere: Vec<IpAddr>,
 }
 
 impl Pool {
@@ -62,24 +62,27 @@ impl Pool {
             let service = &self.config.services[number];
             let keys = keys(service, |real_server| selection.has(service, real_server));
             if elsewhere.contains(&service.vip) {
-                found.elsewhere += keys.len();
+                found.elsewhere.extend(keys.iter().map(|key| key.vip));
                 continue;
             }
             found.here += keys.len();
-            self.set_modes(number, keys.into_iter().map(|key| (key, mode)), "by an operator", now);
+            let modes = keys.into_iter().map(|key| (key, mode));
+            self.set_modes(number, modes, Some("by an operator"), now);
         }
         found
     }
 
     /// Has the modes that another pool has, in all services at these addresses. What the checks say goes on to count.
-    pub fn follow_modes(&mut self, saved: &Saved, vips: &BTreeSet<IpAddr>, now: Duration) {
+    /// `says`: with notices.
+    pub fn follow_modes(&mut self, saved: &Saved, vips: &BTreeSet<IpAddr>, says: bool, now: Duration) {
+        let reason = says.then_some("by an operator, at the director that serves");
         let told: BTreeMap<ServerKey, Mode> = saved.modes().collect();
         for number in 0..self.config.services.len() {
             let service = &self.config.services[number];
             if vips.contains(&service.vip) {
                 let modes = keys(service, |_| true).into_iter();
                 let modes = modes.map(|key| (key, told.get(&key).copied().unwrap_or_default()));
-                self.set_modes(number, modes, "by an operator, at the director that serves", now);
+                self.set_modes(number, modes, reason, now);
             }
         }
     }
@@ -88,7 +91,7 @@ impl Pool {
         &mut self,
         number: usize,
         modes: impl Iterator<Item = (ServerKey, Mode)>,
-        reason: &str,
+        reason: Option<&str>,
         now: Duration,
     ) {
         let service = &self.config.services[number];
@@ -103,12 +106,12 @@ impl Pool {
             if mode == Mode::Enabled && member.serves() && member.verdict.serves() {
                 member.enter(&service.health, now);
             }
-            self.notices.push(Notice {
+            self.notices.extend(reason.map(|reason| Notice {
                 service: service.name.clone(),
                 server: Some(key),
                 what: What::Maintained(mode),
                 reason: reason.to_owned(),
-            });
+            }));
         }
         if is_new {
             self.unsaved = true;

@@ -5,7 +5,6 @@ use tracing::{error, info};
 
 use super::Agent;
 use crate::api::model;
-use crate::cluster::state::Heard;
 use crate::control::Event;
 use crate::health::pool::{Found, Mode, Selection};
 use crate::runtime::cluster::{Cluster, Part, Turn, Wish};
@@ -29,7 +28,7 @@ impl Agent {
             None => {
                 error!("the cluster is no longer followed: restart lvsd with --keep-forwarding");
                 self.cluster = None;
-                let desired = self.health.heed(Part::Idle(Heard::Unknown));
+                let desired = self.health.heed(Part::default());
                 self.install(desired);
             }
         }
@@ -91,7 +90,8 @@ impl Agent {
                 tokio::spawn(async move {
                     let error = "it is in force, but would not survive the agent; its log has the reason";
                     let is_saved = saved.await;
-                    let outcome = is_saved.then_some(model::Maintained { services: here, elsewhere });
+                    let outcome =
+                        is_saved.then_some(model::Maintained { services: here, elsewhere: elsewhere.len() });
                     drop(answer.send(outcome.ok_or_else(|| model::Failure::new(error))));
                 });
             }
@@ -105,9 +105,15 @@ impl Agent {
             return Err(model::Failure::new(error));
         }
         let found = self.health.maintain(selection, mode);
-        if found.here == 0 && found.elsewhere > 0 {
-            let by = self.health.served_elsewhere_by();
-            return Err(model::Failure::new(format!("it is served by {by}: maintain real servers there")));
+        if found.here == 0 && !found.elsewhere.is_empty() {
+            let error = match &self.health.served_by(&found.elsewhere)[..] {
+                [] => "nobody is known to hold its group: maintain real servers at the director that does"
+                    .to_owned(),
+                directors => {
+                    format!("it is served by {}: maintain real servers there", directors.join(" and "))
+                }
+            };
+            return Err(model::Failure::new(error));
         }
         if found.here == 0 {
             let port = selection.port.map_or_else(String::new, |port| format!(" with port {port}"));

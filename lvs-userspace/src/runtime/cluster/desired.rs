@@ -19,22 +19,25 @@ use crate::runtime::store::State;
 /// Through which the others are told; `None`: this one is active for nothing.
 pub(in crate::runtime) type Own = watch::Sender<Option<Arc<Dated<State>>>>;
 
-/// This director's part, and what it has to know for it.
-#[derive(Clone, Debug)]
-pub(in crate::runtime) enum Part {
+/// This director's part, and what it has heard of others.
+#[derive(Clone, Debug, Default)]
+pub(in crate::runtime) struct Part {
     /// It holds a group.
-    Active(Vec<Elsewhere>),
-    /// It holds none, and has heard this of who does.
-    Idle(Heard<State>),
+    pub(in crate::runtime) is_active: bool,
+    /// The state to follow in all, where it holds none.
+    pub(in crate::runtime) followed: Heard<State>,
+    /// Groups that it does not hold, by who does. Without those of the state to follow in all.
+    pub(in crate::runtime) elsewhere: Vec<Elsewhere>,
 }
 
-/// The groups that another director holds.
+/// Groups that another director holds, or has held last; or nobody.
 #[derive(Clone, Debug)]
 pub(in crate::runtime) struct Elsewhere {
-    pub(in crate::runtime) director: String,
+    pub(in crate::runtime) director: Option<String>,
     /// All addresses of the groups.
     pub(in crate::runtime) vips: BTreeSet<IpAddr>,
-    pub(in crate::runtime) latest: Arc<Dated<State>>,
+    /// What that director has told, as far as it is known.
+    pub(in crate::runtime) latest: Option<Arc<Dated<State>>>,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +49,7 @@ pub(in crate::runtime) struct Desired {
     /// What is told of this director's rings.
     rings: Vec<RingHistory>,
     role: Role,
+    elsewhere: Vec<Elsewhere>,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +58,7 @@ enum Role {
     #[default]
     Alone,
     /// It is active, and tells.
-    Leads { others: Vec<Elsewhere> },
+    Leads,
     /// Another one's checks count. What its own have found out is kept until they count again.
     Follows { latest: Arc<Dated<State>>, evidence: BTreeMap<Arc<Check>, Change> },
 }
@@ -82,49 +86,59 @@ impl Desired {
         (pool, engine): (&mut Pool, &mut Engine),
         now: Duration,
     ) -> bool {
-        let led = matches!(self.role, Role::Leads { .. });
-        let former = std::mem::take(&mut self.role);
-        self.role = match part {
-            Part::Idle(Heard::State(latest)) => {
-                let evidence = match former {
+        let led = matches!(self.role, Role::Leads);
+        let Part { is_active, followed, elsewhere } = part;
+        match followed {
+            Heard::State(latest) if !is_active => {
+                let evidence = match std::mem::take(&mut self.role) {
                     Role::Follows { evidence, .. } => evidence,
                     // What its own checks have found out so far.
-                    Role::Alone | Role::Leads { .. } => by_check(pool),
+                    Role::Alone | Role::Leads => by_check(pool),
                 };
                 adopt(&latest, pool, now);
                 engine.follow(latest.state.problems.clone(), then(&latest, now));
-                Role::Follows { latest, evidence }
+                self.role = Role::Follows { latest, evidence };
             }
-            part => {
-                if let Role::Follows { evidence, .. } = former {
+            _ => {
+                let role = if is_active { Role::Leads } else { Role::Alone };
+                if let Role::Follows { evidence, .. } = std::mem::replace(&mut self.role, role) {
                     pool.checked(evidence.into_values(), now);
                 }
-                match part {
-                    Part::Active(others) => {
-                        follow_modes(&others, pool, now);
-                        Role::Leads { others }
-                    }
-                    Part::Idle(_) => Role::Alone,
-                }
             }
-        };
-        led != matches!(self.role, Role::Leads { .. })
+        }
+        self.elsewhere = elsewhere;
+        self.follow_modes(pool, now);
+        led != matches!(self.role, Role::Leads)
     }
 
-    /// Addresses of groups that other directors hold and tell of, while this one holds one too; and those directors.
-    pub(in crate::runtime) fn elsewhere(&self) -> (BTreeSet<IpAddr>, Vec<&str>) {
-        let Role::Leads { others } = &self.role else { return Default::default() };
-        let vips = others.iter().flat_map(|other| other.vips.iter().copied()).collect();
-        (vips, others.iter().map(|other| other.director.as_str()).collect())
+    fn follow_modes(&self, pool: &mut Pool, now: Duration) {
+        // Where all of a state is followed, who has told it says what happens.
+        let says = !self.follows();
+        for Elsewhere { vips, latest, .. } in &self.elsewhere {
+            if let Some(latest) = latest {
+                pool.follow_modes(&latest.state.pool, vips, says, now);
+            }
+        }
+    }
+
+    /// Addresses at which others serve, or nobody, while this director serves at some.
+    pub(in crate::runtime) fn elsewhere(&self) -> BTreeSet<IpAddr> {
+        let elsewhere = self.elsewhere.iter().filter(|_| matches!(self.role, Role::Leads));
+        elsewhere.flat_map(|other| other.vips.iter().copied()).collect()
+    }
+
+    /// Who serves at these addresses, or has done so last.
+    pub(in crate::runtime) fn served_by(&self, vips: &[IpAddr]) -> Vec<&str> {
+        let others = self.elsewhere.iter().filter(|other| vips.iter().any(|vip| other.vips.contains(vip)));
+        others.filter_map(|other| other.director.as_deref()).collect()
     }
 
     /// Another file: `pool` is the one for it, before anything is known of what is new in it.
     pub(in crate::runtime) fn reconfigured(&self, pool: &mut Pool, now: Duration) {
-        match &self.role {
-            Role::Alone => {}
-            Role::Leads { others } => follow_modes(others, pool, now),
-            Role::Follows { latest, .. } => adopt(latest, pool, now),
+        if let Role::Follows { latest, .. } = &self.role {
+            adopt(latest, pool, now);
         }
+        self.follow_modes(pool, now);
     }
 
     /// The supervisor was told to watch the checks of `pool`, and begins new ones as they stand there.
@@ -140,16 +154,15 @@ impl Desired {
 
     /// What directors that are followed have told of their rings; `None`: none is followed for any group.
     pub(in crate::runtime) fn followed_rings(&self) -> Option<Vec<RingHistory>> {
-        match &self.role {
+        let in_all = match &self.role {
             Role::Follows { latest, .. } => Some(latest.state.rings.clone()),
-            Role::Leads { others } if !others.is_empty() => {
-                let rings = others.iter().flat_map(|Elsewhere { vips, latest, .. }| {
-                    latest.state.rings.iter().filter_map(|ring| ring.read_at(vips))
-                });
-                Some(rings.collect())
-            }
-            Role::Alone | Role::Leads { .. } => None,
-        }
+            Role::Alone | Role::Leads => None,
+        };
+        let others = self.elsewhere.iter().filter_map(|other| Some((&other.vips, other.latest.as_ref()?)));
+        // Of two that tell of a service, the later one counts.
+        let of_others = others
+            .map(|(vips, latest)| latest.state.rings.iter().filter_map(|ring| ring.read_at(vips)).collect());
+        in_all.into_iter().chain(of_others).reduce(|all, more: Vec<RingHistory>| [all, more].concat())
     }
 
     /// What to tell of this director's rings from the next [`Self::publish`] on; whether that is new.
@@ -163,7 +176,7 @@ impl Desired {
     pub(in crate::runtime) fn publish(&mut self, state: impl FnOnce() -> State) {
         let Some(own) = &self.own else { return };
         match self.role {
-            Role::Leads { .. } => {
+            Role::Leads => {
                 self.version += 1;
                 let (version, at) = (self.version, std::time::Instant::now());
                 let state = State { rings: self.rings.clone(), ..state() };
@@ -181,12 +194,6 @@ fn adopt(latest: &Dated<State>, pool: &mut Pool, now: Duration) {
     pool.follow(latest.state.pool.clone(), then(latest, now));
     // What has changed by itself since then.
     pool.tick(now);
-}
-
-fn follow_modes(others: &[Elsewhere], pool: &mut Pool, now: Duration) {
-    for Elsewhere { vips, latest, .. } in others {
-        pool.follow_modes(&latest.state.pool, vips, now);
-    }
 }
 
 /// When the state was so, by the clock that shows `now`.
@@ -240,6 +247,14 @@ services:
         Heard::State(Arc::new(Dated { state, version: 1, at: std::time::Instant::now() }))
     }
 
+    fn idle(followed: Heard<State>) -> Part {
+        Part { followed, ..Part::default() }
+    }
+
+    fn active_with(elsewhere: Vec<Elsewhere>) -> Part {
+        Part { is_active: true, elsewhere, ..Part::default() }
+    }
+
     #[test]
     fn own_checks_are_evidence_until_this_director_leads() {
         let (mut active, mut own, mut engine) = (pool(), pool(), Engine::default());
@@ -252,26 +267,26 @@ services:
         active.checked([0, 1].map(|number| change(&active, number, Standing::Up)), at(1));
         let selection = Selection { address: [10, 0, 0, 2].into(), port: None, service: None };
         active.maintain(&selection, &BTreeSet::new(), Mode::Drained, at(1));
-        desired.heed(Part::Idle(says(&active)), (&mut own, &mut engine), at(2));
+        desired.heed(idle(says(&active)), (&mut own, &mut engine), at(2));
         assert!(desired.follows());
         assert_eq!(weights(&own), [1, 0]);
         // Both ways: the one that was down comes back, then goes again.
         for standing in [Standing::Up, Standing::Down] {
             let change = change(&own, 0, standing);
             assert_eq!(desired.sift(vec![change]), []);
-            desired.heed(Part::Idle(says(&active)), (&mut own, &mut engine), at(3));
+            desired.heed(idle(says(&active)), (&mut own, &mut engine), at(3));
             assert_eq!(weights(&own), [1, 0]);
         }
         let state = || State { pool: own.save(at(4)), problems: Vec::new(), rings: Vec::new() };
         desired.publish(state);
         assert!(told.borrow().is_none());
         // The drain outlives the takeover; what was found out meanwhile counts now.
-        desired.heed(Part::Active(Vec::new()), (&mut own, &mut engine), at(4));
+        desired.heed(active_with(Vec::new()), (&mut own, &mut engine), at(4));
         assert!(!desired.follows());
         assert_eq!(weights(&own), [0]);
         desired.publish(|| State { pool: own.save(at(4)), problems: Vec::new(), rings: Vec::new() });
         assert_eq!(told.borrow().as_ref().unwrap().state.pool, own.save(at(4)));
-        desired.heed(Part::Idle(Heard::Unknown), (&mut own, &mut engine), at(5));
+        desired.heed(idle(Heard::Unknown), (&mut own, &mut engine), at(5));
         desired.publish(|| unreachable!("it is active for nothing"));
         assert!(told.borrow().is_none());
     }
@@ -296,8 +311,9 @@ services:
         let www = BTreeSet::from([IpAddr::from([192, 0, 2, 1])]);
         let of_first = |pool: &Pool| {
             let Heard::State(latest) = says(pool) else { unreachable!() };
-            let other = Elsewhere { director: "first".to_owned(), vips: www.clone(), latest };
-            Part::Active(vec![other])
+            let other =
+                Elsewhere { director: Some("first".to_owned()), vips: www.clone(), latest: Some(latest) };
+            active_with(vec![other])
         };
         // What the second one's checks have found out goes on to count; its own maintenance stays.
         second.checked([change(&second, 0, Standing::Down)], at(1));
@@ -320,17 +336,46 @@ services:
         assert!(!desired.heed(of_first(&first), (&mut second, &mut engine), at(3)));
         assert!(!second.take_unsaved());
 
-        let (elsewhere, directors) = desired.elsewhere();
-        assert_eq!((&elsewhere, directors), (&www, vec!["first"]));
-        let found = second.maintain(&server(1, None), &elsewhere, Mode::Disabled, at(4));
-        assert_eq!((found.here, found.elsewhere), (1, 1));
+        assert_eq!(desired.elsewhere(), www);
+        let found = second.maintain(&server(1, None), &www, Mode::Disabled, at(4));
+        assert_eq!((found.here, desired.served_by(&found.elsewhere)), (1, vec!["first"]));
         assert_eq!(modes(&second), [["enabled", "drained"], ["disabled", "drained"]]);
         // Another file is as the first director has it from the beginning, and its end changes nothing.
         let mut planned = Pool::new(config::parse(&two(), "lvs.yaml").unwrap(), at(5));
         desired.reconfigured(&mut planned, at(5));
         assert_eq!(modes(&planned), [["enabled", "drained"], ["enabled", "enabled"]]);
-        assert!(!desired.heed(Part::Active(Vec::new()), (&mut second, &mut engine), at(6)));
+        assert!(!desired.heed(active_with(Vec::new()), (&mut second, &mut engine), at(6)));
         assert_eq!(modes(&second), [["enabled", "drained"], ["disabled", "drained"]]);
+    }
+
+    /// Of three, two that hold a group each, and one that stands by.
+    #[test]
+    fn who_holds_none_has_maintenance_and_rings_of_each_holder() {
+        let pools = [(); 3].map(|()| Pool::new(config::parse(&two(), "lvs.yaml").unwrap(), at(0)));
+        let [mut first, mut second, mut own] = pools;
+        let (mut engine, mut desired) = (Engine::default(), Desired::default());
+        let all = |pool: &mut Pool, mode| {
+            let selection = Selection { address: [10, 0, 0, 2].into(), port: None, service: None };
+            pool.maintain(&selection, &BTreeSet::new(), mode, at(1))
+        };
+        all(&mut first, Mode::Drained);
+        all(&mut second, Mode::Disabled);
+        let part = |first: &Pool, second: &Pool| {
+            let Heard::State(latest) = says(second) else { unreachable!() };
+            let mail = BTreeSet::from([IpAddr::from([192, 0, 2, 2])]);
+            let other = Elsewhere { director: Some("second".to_owned()), vips: mail, latest: Some(latest) };
+            Part { elsewhere: vec![other], ..idle(says(first)) }
+        };
+        own.take_notices();
+        for _ in 0..2 {
+            desired.heed(part(&first, &second), (&mut own, &mut engine), at(2));
+            let modes: Vec<Mode> =
+                own.describe(at(2)).iter().map(|service| service.servers[1].mode).collect();
+            assert_eq!(modes, [Mode::Drained, Mode::Disabled]);
+            assert_eq!(own.take_notices(), [], "those who serve say so");
+        }
+        assert_eq!(desired.followed_rings(), Some(Vec::new()));
+        assert_eq!(desired.elsewhere(), BTreeSet::new(), "it is told where to maintain in another way");
     }
 
     #[test]
@@ -349,10 +394,14 @@ services:
         let rings = vec![ring(&[www, mail]), ring(&[mail])];
         let state = State { pool: pool.save(at(0)), problems: Vec::new(), rings };
         let latest = Arc::new(Dated { state, version: 1, at: std::time::Instant::now() });
-        let other = Elsewhere { director: "first".to_owned(), vips: [IpAddr::from(www)].into(), latest };
-        desired.heed(Part::Active(vec![other]), (&mut pool, &mut engine), at(1));
+        let other = Elsewhere {
+            director: Some("first".to_owned()),
+            vips: [IpAddr::from(www)].into(),
+            latest: Some(latest),
+        };
+        desired.heed(active_with(vec![other]), (&mut pool, &mut engine), at(1));
         assert_eq!(desired.followed_rings(), Some(vec![ring(&[www])]));
-        desired.heed(Part::Active(Vec::new()), (&mut pool, &mut engine), at(2));
+        desired.heed(active_with(Vec::new()), (&mut pool, &mut engine), at(2));
         assert_eq!(desired.followed_rings(), None);
     }
 
@@ -363,7 +412,7 @@ services:
         let mut desired = Desired::default();
         own.checked([0, 1].map(|number| change(&own, number, Standing::Up)), at(1));
         active.checked([change(&active, 0, Standing::Down)], at(1));
-        desired.heed(Part::Idle(says(&active)), (&mut own, &mut engine), at(2));
+        desired.heed(idle(says(&active)), (&mut own, &mut engine), at(2));
         assert_eq!(weights(&own), [1]);
         // Another file, the same checks: what the other one says is in force for the new one at once.
         let mut planned = pool();
@@ -371,7 +420,7 @@ services:
         assert_eq!(weights(&planned), [1]);
         desired.watched(&planned);
         for heard in [Heard::Nothing, Heard::Unknown] {
-            desired.heed(Part::Idle(heard), (&mut planned, &mut engine), at(4));
+            desired.heed(idle(heard), (&mut planned, &mut engine), at(4));
             assert_eq!(weights(&planned), [1, 1]);
         }
     }

@@ -78,6 +78,8 @@ pub(super) struct Cluster {
     exchange: Option<Exchange<State>>,
     /// Whose desired state is in force here.
     followed: Option<Peer>,
+    /// Of groups that this director does not hold.
+    last_holders: BTreeMap<GroupId, Peer>,
     /// Names of the groups that this director is active for.
     active: BTreeSet<String>,
     /// How often it has become so, by group.
@@ -197,27 +199,34 @@ impl Cluster {
     /// What this director has to do with the desired state of others, as far as that is known.
     pub(super) fn part(&mut self) -> Part {
         let heard = self.exchange.as_mut().map(Exchange::heard).unwrap_or_default();
-        let mut held: BTreeMap<Peer, BTreeSet<IpAddr>> = BTreeMap::new();
         let mut holders = Vec::new();
-        for group in self.plan.groups.iter().filter(|group| !self.active.contains(&group.name)) {
-            if let Some(peer) = self.others.holder(GroupId::of(&group.name)) {
-                held.entry(peer).or_default().extend(addresses(group));
-                holders.push(peer);
+        let mut elsewhere: BTreeMap<Option<Peer>, BTreeSet<IpAddr>> = BTreeMap::new();
+        for group in &self.plan.groups {
+            let id = GroupId::of(&group.name);
+            let holder = self.others.holder(id);
+            if self.active.contains(&group.name) {
+                self.last_holders.remove(&id);
+            } else {
+                holders.extend(holder);
+                // Who has handed it over may have something to say until another one has it.
+                self.last_holders.extend(holder.map(|holder| (id, holder)));
+                let last = self.last_holders.get(&id).copied();
+                elsewhere.entry(last).or_default().extend(addresses(group));
             }
         }
-        let (followed, chosen) = choose(&heard, &holders, self.followed);
-        self.followed = followed;
-        if !self.is_active() {
-            return Part::Idle(chosen);
-        }
-        let elsewhere = held.into_iter().filter_map(|(peer, vips)| match heard.get(peer.index()) {
-            Some(Heard::State(latest)) => {
-                let director = self.others.name(peer).to_owned();
-                Some(Elsewhere { director, vips, latest: Arc::clone(latest) })
-            }
-            _ => None,
+        let (chosen, followed) = choose(&heard, &holders, self.followed);
+        self.followed = chosen;
+        let is_active = self.is_active();
+        let elsewhere = elsewhere.into_iter().filter(|(last, _)| is_active || *last != chosen);
+        let elsewhere = elsewhere.map(|(last, vips)| Elsewhere {
+            director: last.map(|peer| self.others.name(peer).to_owned()),
+            vips,
+            latest: last.and_then(|peer| match heard.get(peer.index()) {
+                Some(Heard::State(latest)) => Some(Arc::clone(latest)),
+                _ => None,
+            }),
         });
-        Part::Active(elsewhere.collect())
+        Part { is_active, followed, elsewhere: elsewhere.collect() }
     }
 
     /// The name of the node whose desired state is in force here.

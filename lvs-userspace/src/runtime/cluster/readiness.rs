@@ -14,14 +14,13 @@ pub(super) struct Come {
 }
 
 /// Nothing is missing: those who hold a group have told everything. Where nobody is known to hold any, all others have
-/// to say that they have nothing else to tell. `is_active`: this director goes on with what it held, and follows nobody.
+/// to say that they have nothing else to tell. `is_active`: this director goes on with what it held.
 pub(super) fn is_complete(others: &[Come], is_active: bool) -> bool {
     let mut holders = others.iter().filter(|one| one.holds).peekable();
     if holders.peek().is_none() {
         return others.iter().all(|one| one.has_connections && (one.is_known || is_active));
     }
-    let has_state = is_active || others.iter().any(|one| one.holds && one.has_state);
-    has_state && holders.all(|one| one.has_connections)
+    holders.all(|one| one.has_connections && one.has_state)
 }
 
 /// Somebody is there, and has not told everything yet. One that is dead is not waited for.
@@ -50,13 +49,14 @@ mod tests {
             Come { has_state: false, ..HOLDER },
             Come { is_known: false, has_state: false, ..HOLDER },
         ] {
-            assert!(!is_complete(&[STANDBY, missing], false), "{missing:?}");
-            // It goes on with the other's connections in any case.
-            assert_eq!(is_complete(&[STANDBY, missing], true), missing.has_connections);
+            // Two groups, two holders: what each says counts for its own, also where this director holds a third one.
+            for one in [STANDBY, HOLDER] {
+                for is_active in [false, true] {
+                    assert!(!is_complete(&[one, missing], is_active), "{missing:?}");
+                }
+            }
         }
-        // Two groups, two holders: the state of one of them is in force.
-        assert!(is_complete(&[HOLDER, Come { has_state: false, ..HOLDER }], false));
-        assert!(!is_complete(&[HOLDER, Come { has_connections: false, ..HOLDER }], false));
+        assert!(is_complete(&[HOLDER, HOLDER], true));
     }
 
     #[test]

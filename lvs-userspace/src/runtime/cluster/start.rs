@@ -189,6 +189,7 @@ impl Cluster {
             replication,
             exchange,
             followed: None,
+            last_holders: BTreeMap::new(),
             active: BTreeSet::new(),
             takeovers: BTreeMap::new(),
             is_ready: false,

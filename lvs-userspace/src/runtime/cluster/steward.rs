@@ -40,7 +40,7 @@ pub(in crate::runtime) enum Turn {
     },
     /// For people.
     Told(Report),
-    /// Another director's desired state is another one: see [`Cluster::heard`](super::Cluster::heard).
+    /// Another director's desired state is another one: see [`Cluster::part`](super::Cluster::part).
     Desired,
     /// Others hold something else than before: see [`Cluster::replan`](super::Cluster::replan).
     Others,
@@ -209,7 +209,9 @@ impl Steward {
             Why::Preferred(node) => format!("{} asks for it", self.node(node)),
             Why::Superseded => "another director has it for a later term".to_owned(),
             Why::Answered => "somebody answers for its addresses".to_owned(),
-            Why::Lives(node) => format!("{} is silent, and answers for another group", self.node(node)),
+            Why::Lives(node) => {
+                format!("somebody answers for another group, so that {} may live", self.node(node))
+            }
             Why::Contended => "somebody else asks for its addresses too".to_owned(),
             Why::NotFenced => "the program that fences has failed".to_owned(),
             Why::NoQuorum => "no majority votes for it".to_owned(),

@@ -198,7 +198,10 @@ impl Cluster {
 
     /// What this director has to do with the desired state of others, as far as that is known.
     pub(super) fn part(&mut self) -> Part {
-        let heard = self.exchange.as_mut().map(Exchange::heard).unwrap_or_default();
+        let is_active = self.is_active();
+        // Where nobody can be told anything each director is maintained by itself.
+        let Some(exchange) = &mut self.exchange else { return Part { is_active, ..Part::default() } };
+        let heard = exchange.heard();
         let mut holders = Vec::new();
         let mut elsewhere: BTreeMap<Option<Peer>, BTreeSet<IpAddr>> = BTreeMap::new();
         for group in &self.plan.groups {
@@ -216,7 +219,6 @@ impl Cluster {
         }
         let (chosen, followed) = choose(&heard, &holders, self.followed);
         self.followed = chosen;
-        let is_active = self.is_active();
         let elsewhere = elsewhere.into_iter().filter(|(last, _)| is_active || *last != chosen);
         let elsewhere = elsewhere.map(|(last, vips)| Elsewhere {
             director: last.map(|peer| self.others.name(peer).to_owned()),

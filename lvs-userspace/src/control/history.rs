@@ -35,6 +35,9 @@ pub struct RingHistory {
     /// Of the slots that are dual.
     #[serde(default)]
     pub holders: Vec<Holder>,
+    /// All real servers that it knows; earlier releases do not say.
+    #[serde(default)]
+    pub members: BTreeSet<Member>,
 }
 
 impl RingHistory {
@@ -66,6 +69,14 @@ impl Reader {
     }
 }
 
+/// A real server of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Member {
+    pub address: IpAddr,
+    /// 0 = the one the client dialled.
+    pub port: u16,
+}
+
 /// A real server that holds flows without an entry although others get those that begin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Holder {
@@ -82,9 +93,18 @@ pub(super) struct Told {
     pub scheduler: u8,
     pub slots: u32,
     holders: Vec<Holder>,
+    members: BTreeSet<Member>,
 }
 
 impl Told {
+    /// Whether `pool` has servers that `former` had not, and all of them were there where this was told. Of one that was
+    /// not it cannot say who holds the flows of its slots.
+    pub(super) fn knows_who_came(&self, pool: &Pool, former: &Pool) -> bool {
+        let came = pool.members().filter(|(address, port)| former.position(*address, *port).is_none());
+        let mut came = came.map(|(address, port)| Member { address: IpAddr::from(address), port }).peekable();
+        came.peek().is_some() && came.all(|member| self.members.contains(&member))
+    }
+
     /// Gives the flows without an entry of each slot to whom they were told to belong, as far as `pool` knows it.
     pub(super) fn shape(&self, columns: &mut Columns, pool: &Pool, now: Duration) {
         let mut bases = BTreeMap::new();
@@ -105,8 +125,9 @@ pub(super) type Histories = BTreeMap<ServiceKey, Arc<Told>>;
 
 pub(super) fn by_service(told: &[RingHistory]) -> Histories {
     let mut histories = Histories::new();
-    for RingHistory { services, scheduler, slots, holders } in told {
-        let told = Arc::new(Told { scheduler: *scheduler, slots: *slots, holders: holders.clone() });
+    for RingHistory { services, scheduler, slots, holders, members } in told {
+        let (holders, members) = (holders.clone(), members.clone());
+        let told = Arc::new(Told { scheduler: *scheduler, slots: *slots, holders, members });
         histories.extend(services.iter().map(|reader| (reader.key(), Arc::clone(&told))));
     }
     histories
@@ -131,7 +152,10 @@ impl State {
             let Ok(seats) = self.kernel.seats(first) else { continue };
             let holders = holders(&ring.columns, &seats, &mut room);
             let services = readers.iter().map(|(key, _)| Reader::of(key)).collect();
-            histories.push(RingHistory { services, scheduler, slots: first.ring_slots, holders });
+            let servers = seats.iter().flatten().map(|seat| seat.server);
+            let members = servers.map(|server| Member { address: server.address.into(), port: server.port });
+            let (slots, members) = (first.ring_slots, members.collect());
+            histories.push(RingHistory { services, scheduler, slots, holders, members });
         }
         histories
     }

@@ -42,7 +42,7 @@ mod warnings;
 
 pub use census::Census;
 pub use command::{Command, Snapshot};
-pub use history::{Reader, RingHistory};
+pub use history::{Member, Reader, RingHistory};
 pub use next_hop::NextHop;
 pub use state::{Capacity, State};
 pub use summary::Summary;

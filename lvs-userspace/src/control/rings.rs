@@ -82,9 +82,9 @@ impl Pool {
         Some(pool)
     }
 
-    /// Whether all members are members of the other one, too, whatever their weights.
-    pub(super) fn is_within(&self, other: &Self) -> bool {
-        self.members.iter().all(|member| other.position(member.address, member.port).is_some())
+    /// Address and port of each member.
+    pub(super) fn members(&self) -> impl Iterator<Item = (Address, u16)> + '_ {
+        self.members.iter().map(|member| (member.address, member.port))
     }
 
     /// Who gets new flows, by slot. When nobody does, a walked ring has no slots.

@@ -62,7 +62,7 @@ impl State {
             let table = tables.entry(pool.clone()).or_insert_with(|| pool.table());
             let mut columns = self.columns_after(origin, &pool, table, now);
             // Once: after that this director's own changes keep up with the other one's, until it says otherwise, or until a
-            // server comes back that had left here only.
+            // server comes back that had left here and not there.
             if let Some(told) = told.as_deref().filter(|told| !self.has_followed(origin, &pool, told)) {
                 told.shape(&mut columns, &pool, now);
             }
@@ -150,8 +150,8 @@ impl State {
     fn has_followed(&self, origin: Origin, pool: &Pool, told: &Told) -> bool {
         let Origin::Ring(ring) = origin else { return false };
         let Some(known) = self.holdings.rings.get(&ring) else { return false };
-        known.told.as_deref() == Some(told)
-            && known.pool.as_ref().is_some_and(|former| pool.is_within(former))
+        let is_back = known.pool.as_ref().is_some_and(|former| told.knows_who_came(pool, former));
+        known.told.as_deref() == Some(told) && !is_back
     }
 
     /// What the ring must hold for services that come from `origin`.

@@ -146,6 +146,22 @@ fn a_server_that_was_down_at_the_follower_only_has_its_flows() {
     }
 }
 
+/// It was down at both, and comes at the follower first: by another file, or by what its own checks say at its takeover.
+#[test]
+fn a_server_that_comes_takes_no_flows_from_who_has_had_them() {
+    let all = file(Scheduler::Mh, &[1, 1, 1]);
+    let without = shared(one(Scheduler::Mh, pool(&[1, 1, 1])[1..].to_vec()));
+    let active = Director::new(&without);
+    let mut follower = Director::new(&without);
+    follower.follow(&active);
+    let before = follower.holders(&follower.service(1));
+    follower.load(&all);
+    for ((_, held), (_, base)) in before.into_iter().zip(follower.holders(&follower.service(1))) {
+        assert_eq!(base, held);
+    }
+    assert!(follower.slots(1).iter().any(Slot::is_dual), "or this shows nothing");
+}
+
 /// A scheduler that waits until all connections are known waits with both, and after a takeover anew.
 #[test]
 fn a_change_that_waits_waits_with_both() {

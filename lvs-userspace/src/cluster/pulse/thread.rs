@@ -14,7 +14,7 @@ use super::outlook::{Outlook, Sources};
 use super::status::{self, GroupStatus, Heard, PathStatus, PeerStatus, Status};
 use super::{Order, Parts};
 use crate::cluster::beat::Beat;
-use crate::cluster::election::{Mode, Node, Output, Received, Task};
+use crate::cluster::election::{Mode, Node, Output, Received, Settings, Task};
 use crate::cluster::identity::{GroupId, NodeId};
 use crate::cluster::keys::{Keyring, Kind};
 use crate::cluster::message;
@@ -164,14 +164,14 @@ impl Thread {
                 Received::Unproved => *unproved += 1,
                 // The same message on another path, mostly; how each path works is the detector's to know.
                 Received::Accepted => {
-                    detector.hear(beat.sender, source.path, numbers(&beat, node.settings().node), now);
+                    detector.hear(beat.sender, source.path, numbers(&beat, node.settings()), now);
                     if let (Some(true), Some(from)) = (reaches_all.get(source.path), source.address) {
                         sources.hear(beat.sender, source.path, from, now);
                     }
                 }
                 Received::Old => {
                     if node.knows_life(beat.sender, beat.life) {
-                        detector.hear(beat.sender, source.path, numbers(&beat, node.settings().node), now);
+                        detector.hear(beat.sender, source.path, numbers(&beat, node.settings()), now);
                     } else {
                         *replayed += 1;
                     }
@@ -382,10 +382,11 @@ fn patience(next_tick: Duration, now: Duration, is_hung: bool, has_obeyed: bool)
     }
 }
 
-/// A life and a sequence by which the messages of a sender to this node are counted. A voter answers each message, and has
+/// A life and a sequence by which the messages of a sender to this node are counted. The voter answers each message, and has
 /// one sequence for all directors: its answers have the numbers of what they answer.
-fn numbers(beat: &Beat, own: NodeId) -> (u64, u64) {
-    let answered = beat.echoes.iter().find(|echo| beat.is_answer && echo.node == own);
+fn numbers(beat: &Beat, settings: &Settings) -> (u64, u64) {
+    let is_voter = settings.voter == Some(beat.sender);
+    let answered = beat.echoes.iter().find(|echo| is_voter && echo.node == settings.node);
     answered.map_or((beat.life, beat.sequence), |echo| (echo.life, echo.sequence))
 }
 
@@ -399,21 +400,32 @@ mod tests {
     use crate::cluster::beat::Echo;
 
     #[test]
-    fn an_answer_is_counted_by_what_it_answers() {
+    fn an_answer_of_the_voter_is_counted_by_what_it_answers() {
         let echo = |node, sequence| Echo { node: NodeId(node), life: 70 + node, sequence };
-        let beat = |is_answer| Beat {
+        let beat = Beat {
             sender: NodeId(9),
             life: 79,
             sequence: 1_000,
-            is_answer,
+            is_answer: true,
             keepalive: 100,
             deadtime: 500,
             echoes: vec![echo(1, 11), echo(2, 22)],
             groups: Vec::new(),
         };
-        assert_eq!(numbers(&beat(true), NodeId(2)), (72, 22));
-        assert_eq!(numbers(&beat(true), NodeId(3)), (79, 1_000), "it has not heard this node yet");
-        assert_eq!(numbers(&beat(false), NodeId(2)), (79, 1_000));
+        let settings = |node, voter| Settings {
+            node: NodeId(node),
+            life: 70 + node,
+            peers: Vec::new(),
+            voter: Some(NodeId(voter)),
+            keepalive: Duration::from_millis(100),
+            deadtime: Duration::from_millis(500),
+            initdead: Duration::from_secs(1),
+            failback: None,
+            groups: Vec::new(),
+        };
+        assert_eq!(numbers(&beat, &settings(2, 9)), (72, 22));
+        assert_eq!(numbers(&beat, &settings(3, 9)), (79, 1_000), "it has not heard this node yet");
+        assert_eq!(numbers(&beat, &settings(2, 8)), (79, 1_000), "an answer of another director");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The director that asks: a task for each of the others.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -29,10 +30,15 @@ pub(super) async fn ask<T: DeserializeOwned>(
     let heard = One { peer, all, refused };
     // As if it had been heard just now: it has that long for a first word.
     let mut last = Instant::now();
-    let mut told = String::new();
+    // Since a frame has come.
+    let mut told = BTreeSet::new();
     let mut pause = AGAIN;
     loop {
+        let before = last;
         let Err(reason) = listen(&settings, &heard, &mut last).await;
+        if last > before {
+            told.clear();
+        }
         heard.refused.frame(&reason);
         let is_nonsense = reason.kind() == io::ErrorKind::InvalidData;
         if last.elapsed() >= settings.patience {
@@ -40,13 +46,12 @@ pub(super) async fn ask<T: DeserializeOwned>(
         }
         let reason = reason.to_string();
         let director = settings.peers.get(heard.peer.index()).map_or("", String::as_str);
-        let is_again = told == reason;
+        let is_again = !told.insert(reason.clone());
         match (is_again, is_nonsense) {
             (true, _) => debug!(director, reason, "another director's desired state is not told"),
             (false, true) => warn!(director, reason, "another director's desired state makes no sense here"),
             (false, false) => info!(director, reason, "another director's desired state is not told"),
         }
-        told = reason;
         pause = next_pause(pause, is_again && is_nonsense);
         sleep(pause).await;
     }

@@ -70,7 +70,8 @@ impl Telling {
         let (status, outlook, written) = (self.status.borrow(), self.outlook.borrow(), self.written.borrow());
         let mut others = self.nodes.iter().zip(status.peers.iter().zip(&*written));
         others.all(|(node, (peer, written))| {
-            let knows = is_told(&peer.sender, elapsed) && written.is_some_and(|written| written >= version);
+            // One that does not ask cannot be told.
+            let knows = is_told(&peer.sender, elapsed) && written.is_none_or(|written| written >= version);
             !outlook.alive.contains(node) || knows
         })
     }
@@ -139,7 +140,7 @@ mod tests {
         assert!(telling.is_finished(milliseconds(900), 3));
         assert!(!telling.is_finished(milliseconds(900), 4), "what was drained last is not told");
         writes.send_replace(vec![None, Some(4)]);
-        assert!(!telling.is_finished(milliseconds(900), 3), "it does not ask");
+        assert!(telling.is_finished(milliseconds(900), 4), "it does not ask");
         writes.send_replace(vec![Some(4); 2]);
         assert!(telling.is_finished(milliseconds(900), 4));
         heard.send_modify(|outlook| outlook.alive = nodes.into());

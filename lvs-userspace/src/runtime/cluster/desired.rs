@@ -24,7 +24,7 @@ pub(in crate::runtime) type Own = watch::Sender<Option<Arc<Dated<State>>>>;
 pub(in crate::runtime) struct Part {
     /// It holds a group.
     pub(in crate::runtime) is_active: bool,
-    /// The state to follow in all, where it holds none.
+    /// The state to follow in all, where it holds none; else what was told last by the director that it followed in all.
     pub(in crate::runtime) followed: Heard<State>,
     /// Groups that it does not hold, by who does. Without those of the state to follow in all.
     pub(in crate::runtime) elsewhere: Vec<Elsewhere>,
@@ -95,13 +95,18 @@ impl Desired {
                     // What its own checks have found out so far.
                     Role::Alone | Role::Leads => by_check(pool),
                 };
-                adopt(&latest, pool, now);
-                engine.follow(latest.state.problems.clone(), then(&latest, now));
+                take_in(&latest, pool, engine, now);
                 self.role = Role::Follows { latest, evidence };
             }
-            _ => {
+            followed => {
                 let role = if is_active { Role::Leads } else { Role::Alone };
-                if let Role::Follows { evidence, .. } = std::mem::replace(&mut self.role, role) {
+                if let Role::Follows { latest, evidence } = std::mem::replace(&mut self.role, role) {
+                    // What was wanted a moment before the takeover may be heard a moment after.
+                    if let Heard::State(last) = followed
+                        && last.version > latest.version
+                    {
+                        take_in(&last, pool, engine, now);
+                    }
                     pool.checked(evidence.into_values(), now);
                 }
             }
@@ -188,6 +193,11 @@ impl Desired {
             }
         }
     }
+}
+
+fn take_in(latest: &Dated<State>, pool: &mut Pool, engine: &mut Engine, now: Duration) {
+    adopt(latest, pool, now);
+    engine.follow(latest.state.problems.clone(), then(latest, now));
 }
 
 fn adopt(latest: &Dated<State>, pool: &mut Pool, now: Duration) {
@@ -389,6 +399,7 @@ services:
             scheduler: 1,
             slots: 65_537,
             holders: Vec::new(),
+            members: BTreeSet::new(),
         };
         let [www, mail] = [[192, 0, 2, 1], [192, 0, 2, 2]];
         let rings = vec![ring(&[www, mail]), ring(&[mail])];
@@ -403,6 +414,24 @@ services:
         assert_eq!(desired.followed_rings(), Some(vec![ring(&[www])]));
         desired.heed(active_with(Vec::new()), (&mut pool, &mut engine), at(2));
         assert_eq!(desired.followed_rings(), None);
+    }
+
+    #[test]
+    fn what_was_told_last_before_a_takeover_is_heard_after_it() {
+        let mut active = pool();
+        let selection = Selection { address: [10, 0, 0, 2].into(), port: None, service: None };
+        active.maintain(&selection, &BTreeSet::new(), Mode::Drained, at(2));
+        let Heard::State(last) = says(&active) else { unreachable!() };
+        // Of an earlier life, or the one that is in force already; then the last one.
+        for (version, expected) in [(1, Mode::Enabled), (2, Mode::Drained)] {
+            let (mut own, mut engine) = (pool(), Engine::default());
+            let mut desired = Desired::default();
+            desired.heed(idle(says(&pool())), (&mut own, &mut engine), at(1));
+            let last = Heard::State(Arc::new(Dated { version, ..Dated::clone(&last) }));
+            desired.heed(Part { followed: last, ..active_with(Vec::new()) }, (&mut own, &mut engine), at(3));
+            assert_eq!(own.describe(at(3))[0].servers[1].mode, expected);
+            assert!(!desired.follows());
+        }
     }
 
     /// The supervisor tells changes only, so what it has found out before must not be lost.

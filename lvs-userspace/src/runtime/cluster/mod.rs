@@ -25,7 +25,7 @@ mod watched;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lvs_common::address::Address;
 use lvs_common::service::ServiceKey;
@@ -42,7 +42,7 @@ use crate::cluster::identity::GroupId;
 use crate::cluster::keys::Keyring;
 use crate::cluster::pulse::{Order, Pulse};
 use crate::cluster::reach::Peer;
-use crate::cluster::state::{Exchange, Heard, choose};
+use crate::cluster::state::{Dated, Exchange, Heard, choose};
 use crate::cluster::sync::{Active, Directory};
 use crate::cluster::takeover::Takeover;
 use crate::cluster::vrrp::Progress;
@@ -80,6 +80,8 @@ pub(super) struct Cluster {
     followed: Option<Peer>,
     /// Of groups that this director does not hold.
     last_holders: BTreeMap<GroupId, Peer>,
+    /// Since when this director has held a group, or had when it held one last.
+    led_since: Option<Instant>,
     /// Names of the groups that this director is active for.
     active: BTreeSet<String>,
     /// How often it has become so, by group.
@@ -129,6 +131,9 @@ impl Cluster {
                 turn = self.turns.recv() => {
                     match &turn {
                         Some(Turn::Active { group, .. }) => {
+                            if self.active.is_empty() {
+                                self.led_since = Some(Instant::now());
+                            }
                             self.active.insert(group.clone());
                             *self.takeovers.entry(group.clone()).or_default() += 1;
                         }
@@ -217,7 +222,18 @@ impl Cluster {
                 elsewhere.entry(last).or_default().extend(addresses(group));
             }
         }
-        let (chosen, followed) = choose(&heard, &holders, self.followed);
+        // What was told before this director led last is older than what it knows itself.
+        let is_old = |peer: Peer, told: &Dated<State>| {
+            !holders.contains(&peer) && self.led_since.is_some_and(|since| told.at < since)
+        };
+        let known = Peer::all(heard.len()).zip(&heard).map(|(peer, heard)| match heard {
+            Heard::State(told) if !is_active && is_old(peer, told) => Heard::Nothing,
+            heard => heard.clone(),
+        });
+        let (chosen, mut followed) = choose(&known.collect::<Vec<_>>(), &holders, self.followed);
+        if is_active && chosen != self.followed {
+            followed = Heard::Unknown;
+        }
         self.followed = chosen;
         let elsewhere = elsewhere.into_iter().filter(|(last, _)| is_active || *last != chosen);
         let elsewhere = elsewhere.map(|(last, vips)| Elsewhere {

@@ -190,6 +190,7 @@ impl Cluster {
             exchange,
             followed: None,
             last_holders: BTreeMap::new(),
+            led_since: None,
             active: BTreeSet::new(),
             takeovers: BTreeMap::new(),
             is_ready: false,

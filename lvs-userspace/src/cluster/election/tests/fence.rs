@@ -31,6 +31,21 @@ fn fencing(voter: bool) -> Cluster {
     cluster
 }
 
+/// The same with another group that has none, and which the first director holds, too.
+fn with_another_group(voter: bool) -> (Cluster, GroupId) {
+    let other = GroupId::of("mail");
+    let mut cluster = Cluster::with(2, voter, |settings| {
+        settings.groups[0].fences = true;
+        settings.groups.push(GroupSettings { group: other, order: vec![id(0), id(1)], fences: false });
+    });
+    for node in &mut cluster.nodes {
+        node.set_fitness(other, Fitness { is_fit: true, score: 100 });
+        node.set_ready(other, true);
+    }
+    cluster.pass(Duration::from_secs(1), &[]);
+    (cluster, other)
+}
+
 /// How often the second director was to fence the first.
 fn ordered(cluster: &Cluster) -> usize {
     let order = (1, Output::Do(Task::Fence { group: group(), node: id(0) }));
@@ -88,16 +103,7 @@ fn a_holder_that_serves_is_not_fenced() {
 /// It gave this one up while the heartbeat was cut: the voter still hears it.
 #[test]
 fn a_holder_of_another_group_is_not_fenced() {
-    let other = GroupId::of("mail");
-    let mut cluster = Cluster::with(2, true, |settings| {
-        settings.groups[0].fences = true;
-        settings.groups.push(GroupSettings { group: other, order: vec![id(0), id(1)], fences: true });
-    });
-    for node in &mut cluster.nodes {
-        node.set_fitness(other, Fitness { is_fit: true, score: 100 });
-        node.set_ready(other, true);
-    }
-    cluster.pass(Duration::from_secs(1), &[]);
+    let (mut cluster, other) = with_another_group(true);
     cluster.cut = vec![(0, 1), (1, 0)];
     cluster.pass(2 * DEADTIME, &[]);
     let now = cluster.now;
@@ -112,16 +118,7 @@ fn a_holder_of_another_group_is_not_fenced() {
 /// Without a voter only the wire can say so.
 #[test]
 fn without_a_voter_who_answers_for_another_group_is_not_fenced() {
-    let other = GroupId::of("mail");
-    let mut cluster = Cluster::with(2, false, |settings| {
-        settings.groups[0].fences = true;
-        settings.groups.push(GroupSettings { group: other, order: vec![id(0), id(1)], fences: false });
-    });
-    for node in &mut cluster.nodes {
-        node.set_fitness(other, Fitness { is_fit: true, score: 100 });
-        node.set_ready(other, true);
-    }
-    cluster.pass(Duration::from_secs(1), &[]);
+    let (mut cluster, other) = with_another_group(false);
     cluster.outputs.clear();
     cluster.cut = vec![(0, 1), (1, 0)];
     cluster.wire = Wire::Asked.of_another();

@@ -249,9 +249,7 @@ impl Agent {
                 }
                 _ = sign.tick() => self.progress().iter().for_each(|progress| progress.made(std::time::Instant::now())),
                 _ = tick.tick() => {
-                    if let Some(cluster) = &mut self.cluster {
-                        cluster.score(|vips, holds| self.health.score(vips, holds));
-                    }
+                    self.tell_score();
                     let desired = self.health.tick();
                     self.install(desired);
                     self.handle(Event::Tick);

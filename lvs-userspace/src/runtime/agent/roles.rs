@@ -52,6 +52,14 @@ impl Agent {
             self.install(desired);
             self.follow_rings();
             self.handle(Event::Held(held));
+            self.tell_score();
+        }
+    }
+
+    /// Directors are compared by this: what all of them know should not make a difference for long.
+    pub(super) fn tell_score(&mut self) {
+        if let Some(cluster) = &mut self.cluster {
+            cluster.score(|vips, holds| self.health.score(vips, holds));
         }
     }
 
@@ -123,6 +131,7 @@ impl Agent {
         }
         let desired = self.health.outcome();
         self.install(desired);
+        self.tell_score();
         Ok(found)
     }
 }

@@ -4,6 +4,7 @@ mod conflicts;
 mod describe;
 mod desired;
 mod digest;
+mod kept;
 mod left;
 mod operate;
 mod others;

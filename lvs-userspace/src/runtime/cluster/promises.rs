@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::kept;
 use crate::cluster::election::Promised;
 use crate::cluster::identity::GroupId;
 
@@ -18,9 +19,8 @@ impl Promises {
     /// What an earlier life has left; nothing, if that cannot be read.
     pub(super) fn open(directory: &Path) -> Self {
         let path = directory.join("promises.json");
-        let made: Option<Vec<Promised>> =
-            std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let made = made.into_iter().flatten().map(|promised| (promised.group, promised)).collect();
+        let made: Vec<Promised> = kept::read(&path);
+        let made = made.into_iter().map(|promised| (promised.group, promised)).collect();
         Self { path, made }
     }
 
@@ -32,10 +32,7 @@ impl Promises {
     /// One for each group: the latest.
     pub(super) fn keep(&mut self, promised: Promised) -> io::Result<()> {
         self.made.insert(promised.group, promised);
-        // Whole or not at all.
-        let next = self.path.with_extension("next");
-        std::fs::write(&next, serde_json::to_vec(&self.of_earlier_lives())?)?;
-        std::fs::rename(&next, &self.path)
+        kept::write(&self.path, &self.of_earlier_lives())
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::kept;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Term {
     pub(super) epoch: u64,
@@ -24,8 +26,7 @@ impl Terms {
     /// What an earlier life has left; nothing, if that cannot be read: then it begins as others do.
     pub(super) fn open(directory: &Path) -> Self {
         let path = directory.join("terms.json");
-        let text = std::fs::read(&path);
-        let held = text.ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let held = kept::read(&path);
         Self { path, held }
     }
 
@@ -37,21 +38,14 @@ impl Terms {
         if self.held.insert(group.to_owned(), term) == Some(term) {
             return Ok(());
         }
-        self.write()
+        kept::write(&self.path, &self.held)
     }
 
     pub(super) fn give_up(&mut self, group: &str) -> io::Result<()> {
         match self.held.remove(group) {
-            Some(_) => self.write(),
+            Some(_) => kept::write(&self.path, &self.held),
             None => Ok(()),
         }
-    }
-
-    /// Whole or not at all.
-    fn write(&self) -> io::Result<()> {
-        let next = self.path.with_extension("next");
-        std::fs::write(&next, serde_json::to_vec(&self.held)?)?;
-        std::fs::rename(&next, &self.path)
     }
 }
 

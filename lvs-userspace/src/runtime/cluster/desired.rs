@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::part::{Elsewhere, Part};
 use crate::alert::Engine;
 use crate::cluster::state::{Dated, Heard};
 use crate::config::model::Check;
@@ -18,27 +19,6 @@ use crate::runtime::store::State;
 
 /// Through which the others are told; `None`: this one is active for nothing.
 pub(in crate::runtime) type Own = watch::Sender<Option<Arc<Dated<State>>>>;
-
-/// This director's part, and what it has heard of others.
-#[derive(Clone, Debug, Default)]
-pub(in crate::runtime) struct Part {
-    /// It holds a group.
-    pub(in crate::runtime) is_active: bool,
-    /// The state to follow in all, where it holds none; else what was told last by the director that it followed in all.
-    pub(in crate::runtime) followed: Heard<State>,
-    /// Groups that it does not hold, by who does. Without those of the state to follow in all.
-    pub(in crate::runtime) elsewhere: Vec<Elsewhere>,
-}
-
-/// Groups that another director holds, or has held last; or nobody.
-#[derive(Clone, Debug)]
-pub(in crate::runtime) struct Elsewhere {
-    pub(in crate::runtime) director: Option<String>,
-    /// All addresses of the groups.
-    pub(in crate::runtime) vips: BTreeSet<IpAddr>,
-    /// What that director has told, as far as it is known.
-    pub(in crate::runtime) latest: Option<Arc<Dated<State>>>,
-}
 
 #[derive(Debug, Default)]
 pub(in crate::runtime) struct Desired {
@@ -167,7 +147,10 @@ impl Desired {
         // Of two that tell of a service, the later one counts.
         let of_others = others
             .map(|(vips, latest)| latest.state.rings.iter().filter_map(|ring| ring.read_at(vips)).collect());
-        in_all.into_iter().chain(of_others).reduce(|all, more: Vec<RingHistory>| [all, more].concat())
+        in_all.into_iter().chain(of_others).reduce(|mut all, more: Vec<RingHistory>| {
+            all.extend(more);
+            all
+        })
     }
 
     /// What to tell of this director's rings from the next [`Self::publish`] on; whether that is new.

@@ -8,6 +8,7 @@ mod kept;
 mod left;
 mod operate;
 mod others;
+mod part;
 mod patience;
 mod promises;
 mod question;
@@ -43,17 +44,18 @@ use crate::cluster::identity::GroupId;
 use crate::cluster::keys::Keyring;
 use crate::cluster::pulse::{Order, Pulse};
 use crate::cluster::reach::Peer;
-use crate::cluster::state::{Dated, Exchange, Heard, choose};
+use crate::cluster::state::Exchange;
 use crate::cluster::sync::{Active, Directory};
 use crate::cluster::takeover::Takeover;
 use crate::cluster::vrrp::Progress;
 use crate::config::model::{Cluster as Plan, Group};
 use crate::control::Snapshot;
 
-pub(super) use desired::{Desired, Elsewhere, Own, Part};
+pub(super) use desired::{Desired, Own};
 pub(super) use left::leases_left;
 pub use operate::Wish;
 use others::Others;
+pub(super) use part::Part;
 use replication::{Keys, Replication};
 pub(super) use report::Report;
 pub use settings::new_life;
@@ -200,52 +202,6 @@ impl Cluster {
     /// Through which the others are told this one's desired state, if they can be.
     pub(super) fn own(&self) -> Option<Own> {
         self.exchange.as_ref().map(Exchange::own)
-    }
-
-    /// What this director has to do with the desired state of others, as far as that is known.
-    pub(super) fn part(&mut self) -> Part {
-        let is_active = self.is_active();
-        // Where nobody can be told anything each director is maintained by itself.
-        let Some(exchange) = &mut self.exchange else { return Part { is_active, ..Part::default() } };
-        let heard = exchange.heard();
-        let mut holders = Vec::new();
-        let mut elsewhere: BTreeMap<Option<Peer>, BTreeSet<IpAddr>> = BTreeMap::new();
-        for group in &self.plan.groups {
-            let id = GroupId::of(&group.name);
-            let holder = self.others.holder(id);
-            if self.active.contains(&group.name) {
-                self.last_holders.remove(&id);
-            } else {
-                holders.extend(holder);
-                // Who has handed it over may have something to say until another one has it.
-                self.last_holders.extend(holder.map(|holder| (id, holder)));
-                let last = self.last_holders.get(&id).copied();
-                elsewhere.entry(last).or_default().extend(addresses(group));
-            }
-        }
-        // What was told before this director led last is older than what it knows itself.
-        let is_old = |peer: Peer, told: &Dated<State>| {
-            !holders.contains(&peer) && self.led_since.is_some_and(|since| told.at < since)
-        };
-        let known = Peer::all(heard.len()).zip(&heard).map(|(peer, heard)| match heard {
-            Heard::State(told) if !is_active && is_old(peer, told) => Heard::Nothing,
-            heard => heard.clone(),
-        });
-        let (chosen, mut followed) = choose(&known.collect::<Vec<_>>(), &holders, self.followed);
-        if is_active && chosen != self.followed {
-            followed = Heard::Unknown;
-        }
-        self.followed = chosen;
-        let elsewhere = elsewhere.into_iter().filter(|(last, _)| is_active || *last != chosen);
-        let elsewhere = elsewhere.map(|(last, vips)| Elsewhere {
-            director: last.map(|peer| self.others.name(peer).to_owned()),
-            vips,
-            latest: last.and_then(|peer| match heard.get(peer.index()) {
-                Some(Heard::State(latest)) => Some(Arc::clone(latest)),
-                _ => None,
-            }),
-        });
-        Part { is_active, followed, elsewhere: elsewhere.collect() }
     }
 
     /// The name of the node whose desired state is in force here.

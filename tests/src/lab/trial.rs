@@ -137,7 +137,12 @@ impl<'stage> Trial<'stage> {
             let plan = Plan::count(Exchange::Http, dialled(Family::V4, HTTP_PORT), SAMPLE);
             let report = Load::start(&client, plan).finish()?;
             let late = report.answers_of(&drained.name);
-            ensure!(late == 0, "{} got {late} new connections after its drain and {fault}", drained.name);
+            ensure!(
+                late == 0,
+                "{} got {late} new connections after its drain and {fault}\n{}",
+                drained.name,
+                self.stage.pair.explain()
+            );
             // Of a director that is away nothing is expected.
             self.stage.set_drained_at(other, &drained, false)?;
         }

@@ -361,9 +361,9 @@ fn forwarding_is_kept_when_asked_for() {
     lab.ended();
     assert!(lab.has_program("eth0"));
 
-    lab.start(&["--keep-forwarding"]);
+    lab.start(&[]);
     assert_eq!(lab.identities(), identities);
-    lab.signal(Signal::SIGTERM);
+    lab.signal(Signal::SIGUSR2);
     lab.ended();
     assert_eq!(lab.identities(), identities);
 

@@ -28,9 +28,6 @@ struct Arguments {
     /// Accept interfaces whose driver has no XDP: several times slower
     #[arg(long)]
     allow_generic: bool,
-    /// Leave the program at work when a signal ends the agent, for the next one to take over
-    #[arg(long)]
-    keep_forwarding: bool,
     #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true, help = log_help())]
     log_format: LogFormat,
     #[command(subcommand)]
@@ -72,7 +69,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { config, instance, state_directory, allow_generic, keep_forwarding, role, .. } = arguments;
+    let Arguments { config, instance, state_directory, allow_generic, role, .. } = arguments;
     if role.is_none() {
         runtime::guard_programs().context("cannot guard the programs that checks and alerts run")?;
     }
@@ -84,14 +81,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
                 realserver::run(options, voter.start(runtime::new_life())?).await?;
             }
             (None, Some(config)) => {
-                runtime::run(runtime::Options {
-                    config,
-                    instance,
-                    state_directory,
-                    allow_generic,
-                    keep_forwarding,
-                })
-                .await?;
+                runtime::run(runtime::Options { config, instance, state_directory, allow_generic }).await?;
             }
             (None, None) => anyhow::bail!("--config is missing"),
         }

@@ -302,7 +302,7 @@ impl Health {
 
     fn order(&self, order: Order) {
         if self.courier.send(order).is_err() {
-            error!("nobody is told any more: restart lvsd with --keep-forwarding");
+            error!("nobody is told any more: restart lvsd (`lvsctl stop --keep-forwarding` first)");
         }
     }
 }

@@ -64,8 +64,6 @@ pub struct Options {
     pub state_directory: Option<PathBuf>,
     /// Interfaces whose driver has no XDP run in the slower generic mode.
     pub allow_generic: bool,
-    /// The end of the agent is not the end of forwarding.
-    pub keep_forwarding: bool,
 }
 
 impl Options {
@@ -80,7 +78,7 @@ pub fn guard_programs() -> io::Result<()> {
     crate::program::guard()
 }
 
-/// Runs until SIGTERM, SIGINT or a request to stop.
+/// Runs until SIGTERM, SIGINT, SIGUSR2 (another agent follows this one) or a request to stop.
 pub async fn run(options: Options) -> Result<(), Error> {
     let mut signals = Signals::watch()?;
     let config = read(&options.config)?;

@@ -123,6 +123,11 @@ impl Agent {
         self.process.terminate()
     }
 
+    /// SIGUSR2: the end that another agent follows.
+    pub fn make_way(&mut self) -> Result<ExitStatus> {
+        self.process.end_by(Signal::SIGUSR2)
+    }
+
     /// A second agent under the same name; it should refuse and end. Returns its exit status and words.
     pub fn start_second(&self) -> Result<(ExitStatus, String)> {
         let mut command = self.control.agent(&self.file)?;

@@ -88,7 +88,12 @@ impl Process {
 
     /// SIGTERM, and the exit status.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
-        self.signal(Signal::SIGTERM)?;
+        self.end_by(Signal::SIGTERM)
+    }
+
+    /// A signal that ends it in order, and the exit status.
+    pub fn end_by(&mut self, signal: Signal) -> Result<ExitStatus> {
+        self.signal(signal)?;
         self.wait(PATIENCE).with_context(|| format!("it said: {}", self.log()))
     }
 

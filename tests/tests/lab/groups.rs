@@ -70,8 +70,9 @@ fn a_planned_restart_moves_none_of_several_groups_and_an_end_moves_all() -> Resu
     stage.pair.options += "  deadtime: 600ms\n";
     for index in [0, 1] {
         let before = terms(&stage.pair, index)?;
-        stage.pair.agent(index)?.control().run(&["stop", "--keep-forwarding"])?;
-        let said = stage.pair.agent(index)?.log();
+        let agent = stage.pair.agents[index].as_mut().context("it runs")?;
+        ensure!(agent.make_way()?.success(), "{}", agent.log());
+        let said = agent.log();
         stage.pair.start_agent(index)?;
         wait_for_roles(&stage.pair, shared)?;
         let waited = said.matches("the others wait for the restart with group").count();

@@ -46,6 +46,9 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// SIGUSR2: another agent follows at once. A service manager can tell that from an end, such as that of the machine,
+    /// by the signal alone.
+    replace: Signal,
 }
 
 impl Signals {
@@ -55,6 +58,7 @@ impl Signals {
             terminate: watch(SignalKind::terminate())?,
             interrupt: watch(SignalKind::interrupt())?,
             hangup: watch(SignalKind::hangup())?,
+            replace: watch(SignalKind::user_defined2())?,
         })
     }
 }
@@ -181,11 +185,12 @@ impl Agent {
         sign.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut walking: Option<JoinHandle<Found>> = None;
         let (mut network_watched, mut health_watched) = (true, true);
-        let by_signal = End { keep_forwarding: self.options.keep_forwarding, asked_by: None };
+        let by_signal = |keep_forwarding| End { keep_forwarding, asked_by: None };
         loop {
             tokio::select! {
-                _ = signals.terminate.recv() => return by_signal,
-                _ = signals.interrupt.recv() => return by_signal,
+                _ = signals.terminate.recv() => return by_signal(false),
+                _ = signals.interrupt.recv() => return by_signal(false),
+                _ = signals.replace.recv() => return by_signal(true),
                 _ = signals.hangup.recv() => {
                     // Told in the log already.
                     in_progress(self.progress(), self.reload()).await.ok();
@@ -227,7 +232,7 @@ impl Agent {
                     }
                     None => {
                         network_watched = false;
-                        error!("the network is no longer watched: restart lvsd with --keep-forwarding");
+                        error!("the network is no longer watched: restart lvsd (`lvsctl stop --keep-forwarding` first)");
                     }
                 },
                 changes = self.health.changes(), if health_watched => match changes {
@@ -237,7 +242,7 @@ impl Agent {
                     }
                     None => {
                         health_watched = false;
-                        error!("real servers are no longer checked: restart lvsd with --keep-forwarding");
+                        error!("real servers are no longer checked: restart lvsd (`lvsctl stop --keep-forwarding` first)");
                     }
                 },
                 turn = async { self.cluster.as_mut()?.changed().await }, if self.cluster.is_some() => {

@@ -41,9 +41,7 @@ impl Agent {
         // In force only with everything else.
         let keys = self.cluster.as_ref().map(Cluster::read_keys).transpose()?;
         if config.limits != before.limits {
-            warn!(
-                "limits take effect when the maps are made: stop lvsd without --keep-forwarding and start it"
-            );
+            warn!("limits take effect when the maps are made: `lvsctl stop`, and start lvsd");
         }
         let changed = self.next_hops.prepare(&config).await;
         let changed: Vec<_> = self.next_hops.events_of(&changed).collect();

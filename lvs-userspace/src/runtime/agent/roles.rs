@@ -26,7 +26,9 @@ impl Agent {
             Some(Turn::Desired) => self.heed(),
             Some(Turn::Others) => self.role_changed(),
             None => {
-                error!("the cluster is no longer followed: restart lvsd with --keep-forwarding");
+                error!(
+                    "the cluster is no longer followed: restart lvsd (`lvsctl stop --keep-forwarding` first)"
+                );
                 self.cluster = None;
                 let desired = self.health.heed(Part::default());
                 self.install(desired);

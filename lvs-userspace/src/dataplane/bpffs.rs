@@ -8,6 +8,7 @@ use lvs_common::LAYOUT_VERSION;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use tracing::warn;
 
 use super::error::OpenError;
 
@@ -39,8 +40,25 @@ fn ensure_mounted(root: &Path) -> io::Result<()> {
     let _lock = Flock::lock(File::open(root)?, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
     if !is_bpffs(root)? {
         mount(Some("bpf"), root, Some("bpf"), MsFlags::empty(), None::<&str>)?;
+        if !shares_mounts_with_the_machine() {
+            let path = root.display();
+            warn!(
+                "no BPF file system was mounted at {path}: one is now, but it is seen and kept by this process alone, so that \
+                 nothing is forwarded any more when it ends; have the machine mount it: mount -t bpf bpf {path}"
+            );
+        }
     }
     Ok(())
+}
+
+/// Services of systemd may have a mount namespace of their own; so may programs in containers.
+fn shares_mounts_with_the_machine() -> bool {
+    let namespace = |process: &str| fs::read_link(Path::new("/proc").join(process).join("ns/mnt"));
+    match (namespace("self"), namespace("1")) {
+        (Ok(own), Ok(first)) => own == first,
+        // Without /proc, or without the right to look: nothing is known.
+        _ => true,
+    }
 }
 
 fn is_bpffs(root: &Path) -> io::Result<bool> {

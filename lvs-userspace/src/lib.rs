@@ -15,6 +15,7 @@ pub mod config;
 pub mod control;
 pub mod dataplane;
 pub mod health;
+pub mod log;
 pub mod network;
 mod program;
 pub mod realserver;

@@ -4,13 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use lvs_userspace::cluster::witness;
-use lvs_userspace::{realserver, runtime};
-use tracing_subscriber::EnvFilter;
-
-/// Says what is logged, as `info` or `lvs_userspace::network=debug`.
-const LOG_VARIABLE: &str = "LVS_LOG";
+use lvs_userspace::{log, realserver, runtime};
 
 /// Layer-4 load balancer in XDP: the agent
 #[derive(Parser)]
@@ -28,8 +24,8 @@ struct Arguments {
     /// Accept interfaces whose driver has no XDP: several times slower
     #[arg(long)]
     allow_generic: bool,
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true, help = log_help())]
-    log_format: LogFormat,
+    #[arg(long, value_enum, default_value_t = log::Format::Text, global = true, help = log_help())]
+    log_format: log::Format,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -45,19 +41,13 @@ enum Role {
     Witness(witness::Options),
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
 fn log_help() -> String {
-    format!("How the log is written to stderr; {LOG_VARIABLE}=debug says more")
+    format!("How the log is written to stderr; {}=debug says more", log::VARIABLE)
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_log(arguments.log_format);
+    log::start(arguments.log_format);
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -90,18 +80,4 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     // A walk through large tables may be under way; nobody waits for its result.
     tokio.shutdown_background();
     ended
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::builder()
-        .with_env_var(LOG_VARIABLE)
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => {
-            log.with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()
-        }
-        LogFormat::Json => log.json().init(),
-    }
 }

@@ -11,6 +11,6 @@ pub(super) fn be_urgent() {
     let outcome = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) };
     if outcome != 0 {
         let error = std::io::Error::last_os_error();
-        tracing::warn!(%error, "the thread that beats has no real-time priority; it may be late under load");
+        tracing::warn!(%error, "a thread that others wait for has no real-time priority: it may be late under load");
     }
 }

@@ -14,6 +14,7 @@ use tracing::{error, warn};
 use super::link::{self, Changes};
 use super::router::Router;
 use super::{Leases, Order, Progress, Turn};
+use crate::cluster::urgency::be_urgent;
 use crate::config::model::VrrpInstance;
 
 /// Between two looks at what no message tells of: the agent's progress, sockets that could not be opened.
@@ -91,6 +92,7 @@ impl Thread {
 
     /// Until the order to stop.
     pub(super) fn run(mut self) {
+        be_urgent();
         loop {
             let ready = match self.wait() {
                 Ok(ready) => ready,

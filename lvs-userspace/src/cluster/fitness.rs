@@ -21,9 +21,11 @@ use crate::program::{self, Program};
 
 /// Between two looks at files.
 const LOOK: Duration = Duration::from_millis(500);
-/// Each script and file that is well counts for more than all that checks say: the ranks are links and gateways,
-/// scripts and files, quorums, real servers.
+/// Each gateway, script and file that is well counts for more than all that checks say: the ranks are links and any
+/// gateway, all of these, quorums, real servers. Of 64, the most there can be, none is lost in a `u16`.
 const WEIGHT: u16 = 1000;
+/// How long a file may be looked for: the disk may not answer.
+const LOOKING: Duration = Duration::from_secs(2);
 
 /// What was found; each part has one writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +50,8 @@ impl Facts {
     /// Of a director whose checks give a group's services this score, up to 999.
     fn fitness(&self, checks: u16) -> Fitness {
         let reaches = self.gateways.is_empty() || self.gateways.contains(&true);
-        let well = self.scripts.iter().chain(&self.files).filter(|well| **well).count();
+        let each = [&self.gateways, &self.scripts, &self.files];
+        let well = each.into_iter().flatten().filter(|well| **well).count();
         let well = u16::try_from(well).unwrap_or(u16::MAX).saturating_mul(WEIGHT);
         Fitness { is_fit: self.links && reaches, score: well.saturating_add(checks.min(WEIGHT - 1)) }
     }
@@ -80,7 +83,9 @@ impl Tracker {
         for (index, script) in track.scripts.iter().enumerate() {
             tasks.spawn(script_passes(index, script.clone(), Arc::clone(&sender)));
         }
-        tasks.spawn(files_exist(track.files.clone(), sender));
+        for (index, file) in track.files.iter().enumerate() {
+            tasks.spawn(file_exists(index, file.clone(), Arc::clone(&sender)));
+        }
         Ok(Self { facts, _tasks: tasks })
     }
 
@@ -192,15 +197,24 @@ async fn script_passes(index: usize, script: TrackScript, facts: Arc<watch::Send
     }
 }
 
-async fn files_exist(files: Vec<PathBuf>, facts: Arc<watch::Sender<Facts>>) {
+async fn file_exists(index: usize, file: PathBuf, facts: Arc<watch::Sender<Facts>>) {
+    let what = format!("file {}", file.display());
+    let found = |exists| note(&facts, &what, |facts| &mut facts.files[index], exists);
     let mut next = interval(LOOK);
     next.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         next.tick().await;
-        for (index, file) in files.iter().enumerate() {
-            let exists = tokio::fs::try_exists(file).await.unwrap_or(false);
-            note(&facts, &format!("file {}", file.display()), |facts| &mut facts.files[index], exists);
-        }
+        let look = tokio::fs::try_exists(&file);
+        tokio::pin!(look);
+        let exists = match timeout(LOOKING, &mut look).await {
+            Ok(exists) => exists,
+            Err(_) => {
+                found(false);
+                // No other look before this one has ended: each would take a thread.
+                look.await
+            }
+        };
+        found(exists.unwrap_or(false));
     }
 }
 
@@ -219,6 +233,7 @@ mod tests {
         assert!(well.fitness(3).is_fit);
         let one_gateway = Facts { gateways: vec![false, true], ..well.clone() };
         assert!(one_gateway.fitness(3).is_fit, "one of them is enough");
+        assert!(one_gateway.fitness(999) < well.fitness(0), "two are better");
         for unfit in
             [Facts { gateways: vec![false, false], ..well.clone() }, Facts { links: false, ..well.clone() }]
         {
@@ -230,5 +245,19 @@ mod tests {
             "a file counts for more than any number of real servers"
         );
         assert!(well.fitness(3) < well.fitness(4));
+    }
+
+    #[test]
+    fn the_last_of_many_counts_as_the_first() {
+        let all = Facts {
+            links: true,
+            gateways: vec![true; Track::MOST_GATEWAYS],
+            scripts: vec![true; Track::MOST_SCRIPTS],
+            files: vec![true; Track::MOST_FILES],
+        };
+        let mut one_less = all.clone();
+        one_less.files[0] = false;
+        assert!(one_less.fitness(999) < all.fitness(0));
+        assert_eq!(one_less.fitness(999).score + 1, all.fitness(0).score);
     }
 }

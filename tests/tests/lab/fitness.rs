@@ -1,4 +1,4 @@
-//! A director that alone has lost its way to the real servers: everything else of it is well.
+//! A director that is less fit than the other one: it has lost its way to the real servers, or something that it tracks.
 
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const TIMING: &str = "interval: 200ms, fast_interval: 100ms, timeout: 300ms, rise: 2, fall: 2";
 /// At `TIMING`'s interval longer than another director must be fitter before the group goes to it (5 s).
 const PROBES: u64 = 30;
+/// Interfaces whose presence a program finds out, and a file.
+const PROGRAM: &str = "tracked0";
+const FILE: &str = "tracked1";
 /// Of the real servers, the first ones: their service loses its quorum where they are not reached.
 const LOST: usize = 2;
 
@@ -71,6 +74,57 @@ fn a_director_that_has_lost_its_way_to_real_servers_hands_over_once() -> Result<
     report.expect_none_broken().with_context(|| pair.explain())?;
     drop(programs);
     Ok(())
+}
+
+/// Whether a program and a file are well is a matter of the director's own network namespace here.
+#[test]
+fn the_fitter_director_by_what_is_tracked_has_the_group() -> Result<()> {
+    let mut pair = Pair::build(Shape::default())?;
+    let _programs = realserver::start_all(&pair.network)?;
+    for director in [0, 1] {
+        set(&pair, director, PROGRAM, true)?;
+        set(&pair, director, FILE, true)?;
+    }
+    let gateways = pair.network.servers[..2].iter().map(|server| server.address(Family::V4).to_string());
+    let gateways = gateways.collect::<Vec<_>>().join(", ");
+    pair.options = format!(
+        "  track:\n    gateways: [{gateways}]\n    \
+         scripts: [{{command: [ip, link, show, {PROGRAM}], interval: 200ms}}]\n    \
+         files: [/proc/thread-self/net/dev_snmp6/{FILE}]\n"
+    );
+    pair.start(Configuration::new(&pair.network, Vec::new()).to_string())?;
+    wait_for_scores(&pair, [4000, 4000])?;
+
+    set(&pair, 0, PROGRAM, false)?;
+    wait_for_scores(&pair, [3000, 4000])?;
+    pair.wait_for_active(1)?;
+
+    set(&pair, 1, FILE, false)?;
+    set(&pair, 0, PROGRAM, true)?;
+    wait_for_scores(&pair, [4000, 3000])?;
+    pair.wait_for_active(0)?;
+
+    set(&pair, 1, FILE, true)?;
+    let lose = |server: usize, director: &str| {
+        Loss::between(&pair.network.switch, director, &pair.network.servers[server].name)
+    };
+    let one = lose(0, "director")?;
+    wait_for_scores(&pair, [3000, 4000])?;
+    pair.wait_for_active(1)?;
+
+    // Who reaches none is cut off, whatever the other one lacks.
+    let both = [lose(0, "director2")?, lose(1, "director2")?];
+    pair.wait_for_active(0)?;
+    let is_fit = |director: usize| pair.status(director).is_ok_and(|status| status.groups[0].is_fit);
+    ensure!(is_fit(0) && !is_fit(1), "{}", pair.explain());
+    ensure!(pair.takeovers()? == 5, "once for each loss\n{}", pair.explain());
+    both.into_iter().chain([one]).for_each(Loss::heal);
+    wait_for_scores(&pair, [4000, 4000])
+}
+
+fn set(pair: &Pair, director: usize, name: &str, present: bool) -> Result<()> {
+    let change = if present { format!("link add {name} type veth") } else { format!("link del {name}") };
+    pair.directors[director].links(&change)
 }
 
 /// The first VIP has the real servers whose way gets lost, the second one all others.

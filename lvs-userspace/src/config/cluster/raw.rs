@@ -8,6 +8,7 @@ use crate::config::alerts::raw::Command;
 use crate::config::alerts::scalar::Path;
 use crate::config::health::raw::Interval;
 use crate::config::health::scalar::Span;
+use crate::config::model;
 use crate::config::raw::RealServerPort;
 use crate::config::record::{List, record, variants};
 use crate::config::scalar::{InterfaceName, Number, Switch, UnicastAddress};
@@ -33,9 +34,9 @@ pub(in crate::config) type Order = List<Name, 2, { beat::NODES }>;
 pub(in crate::config) type GroupAddresses = List<GroupAddress, 1, 1_024>;
 pub(in crate::config) type Resources = List<Resource, 0, 64>;
 pub(in crate::config) type TrackInterfaces = List<InterfaceName, 0, 64>;
-pub(in crate::config) type Gateways = List<UnicastAddress, 0, 16>;
-pub(in crate::config) type Scripts = List<TrackScript, 0, 64>;
-pub(in crate::config) type Files = List<Path, 0, 64>;
+pub(in crate::config) type Gateways = List<UnicastAddress, 0, { model::Track::MOST_GATEWAYS }>;
+pub(in crate::config) type Scripts = List<TrackScript, 0, { model::Track::MOST_SCRIPTS }>;
+pub(in crate::config) type Files = List<Path, 0, { model::Track::MOST_FILES }>;
 
 record! {
     /// `cluster`: directors of which one holds each group of addresses.
@@ -145,11 +146,11 @@ record! {
     Track {
         /// Interfaces that must be up, with a carrier: a director without them is unfit.
         default interfaces: TrackInterfaces = json!([]);
-        /// Addresses that must answer a ping: a director that reaches none of them is unfit.
+        /// Addresses that must answer a ping: a director that reaches none of them is unfit, one that reaches fewer is less fit.
         default gateways: Gateways = json!([]);
-        /// Programs that must exit with 0.
+        /// Programs that must exit with 0: without one, a director is less fit.
         default scripts: Scripts = json!([]);
-        /// Files that must exist.
+        /// Files that must exist: without one, a director is less fit.
         default files: Files = json!([]);
     }
 }

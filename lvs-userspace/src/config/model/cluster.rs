@@ -107,6 +107,12 @@ pub struct Track {
     pub files: Vec<PathBuf>,
 }
 
+impl Track {
+    pub const MOST_GATEWAYS: usize = 16;
+    pub const MOST_SCRIPTS: usize = 24;
+    pub const MOST_FILES: usize = 24;
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrackScript {
     /// Program and arguments; never empty.

@@ -87,7 +87,7 @@ fn rows(peer: &PeerStatus, mut add: impl FnMut([String; 7])) {
 fn drift(group: &GroupStatus) -> Option<String> {
     (!group.differs_from.is_empty()).then(|| {
         format!(
-            "warning: group {}: services differ from those of {}: compare `services`, `timeouts` and `limits` of the files, and `lvsctl health`\n",
+            "warning: group {}: {} would serve it differently: compare `cluster`, `services`, `timeouts` and `limits` of the files, and `lvsctl health`\n",
             group.name,
             group.differs_from.join(", ")
         )
@@ -129,7 +129,7 @@ mod tests {
             "never",
             "from 10.0.0.1",
             "messages refused: signature 2\nrefused of connections: stale 5\n",
-            "services differ",
+            "would serve it differently",
         ] {
             assert!(shown.contains(expected), "{expected:?} is missing in\n{shown}");
         }

@@ -380,7 +380,7 @@ fn the_death_of_a_director_is_told_by_the_other() -> Result<()> {
     wait_for_difference("both to see the difference", true)?;
     for director in [0, 1] {
         let shown = pair.agent(director)?.control().run(&["cluster"])?;
-        let warning = format!("warning: group www: services differ from those of {}: ", NODES[1 - director]);
+        let warning = format!("warning: group www: {} would serve it differently: ", NODES[1 - director]);
         ensure!(shown.contains(&warning), "{shown}");
     }
     let text = called(&pair, "the difference to be told", 3)?;
@@ -399,7 +399,7 @@ fn the_death_of_a_director_is_told_by_the_other() -> Result<()> {
     let text = called(&pair, "the agreement to be told", 4)?;
     ensure!(text.contains("cluster director-1 configurations agree: "), "{text}");
     let shown = pair.agent(1)?.control().run(&["cluster"])?;
-    ensure!(!shown.contains("services differ"), "{shown}");
+    ensure!(!shown.contains("would serve it differently"), "{shown}");
 
     // Both are cut off, and each tells what it sees; the standby, that it may not serve.
     pair.set_heartbeat_links(false)?;

@@ -2,8 +2,8 @@
 //!
 //! The number is made of a text that is written for nothing else, so that directors of two builds make the same one of
 //! the same services: JSON with the keys of the structures below, in their order, without spaces. It has what decides
-//! where a packet goes and for how long a connection is remembered: of the file, what holds for the group; and what of
-//! it serves now, after checks, maintenance and quorum. It has nothing that may differ between directors: names,
+//! where a packet goes and for how long a connection is remembered, and who votes for whom: of the file, what holds for
+//! the group; and what of it serves now, after checks, maintenance and quorum. It has nothing that may differ between directors: names,
 //! interfaces, sizes that no packet meets, and checks, which may go out by another way (what they found is in it).
 //!
 //! A key that a later build adds is left out where it has its default: else every upgrade would be told as a difference.
@@ -18,14 +18,14 @@ use super::Cluster;
 use crate::cluster::identity::GroupId;
 use crate::cluster::pulse::Order;
 use crate::config::Config;
-use crate::config::model::{self, Health, Limits, RealServer, Service, Timeouts};
+use crate::config::model::{self, Failback, Group, Health, Limits, RealServer, Service, Timeouts};
 
 impl Cluster {
     /// To be told with every change of the file's configuration, or of what is in force of it.
     pub(in crate::runtime) fn tell_digests(&self, file: &Config, in_force: &Config) {
         for group in &self.plan.groups {
-            let addresses: Vec<IpAddr> = group.addresses.iter().map(|address| address.address).collect();
-            let digest = digest(&Form::new(file, in_force, &addresses));
+            let arrangement = Arrangement::new(&self.plan, group);
+            let digest = digest(&Form::new(file, in_force, arrangement));
             self.pulse.order(Order::Digest { group: GroupId::of(&group.name), digest });
         }
     }
@@ -40,12 +40,30 @@ fn digest(form: &Form) -> u64 {
 
 #[derive(Debug, Serialize)]
 struct Form {
+    cluster: Arrangement,
     timeouts: Seconds,
     limits: Entries,
     /// By address, port and protocol.
     services: Vec<ServiceForm>,
     /// The same services, with what serves now.
     in_force: Vec<Pool>,
+}
+
+/// Directors that differ in who votes could both have a majority.
+#[derive(Clone, Debug, Serialize)]
+struct Arrangement {
+    /// In alphabetical order.
+    nodes: Vec<String>,
+    voter: Option<String>,
+    /// Times in milliseconds.
+    keepalive: u64,
+    deadtime: u64,
+    /// `None` = never.
+    auto_failback: Option<u64>,
+    /// The preferred node first.
+    order: Vec<String>,
+    /// In their numerical order.
+    addresses: Vec<IpAddr>,
 }
 
 /// Idle times of connections.
@@ -121,13 +139,49 @@ struct Server {
 
 // Every part is taken apart by name: whoever adds a key to the configuration has to say here whether it is compared.
 
+impl Arrangement {
+    fn new(plan: &model::Cluster, group: &Group) -> Self {
+        let model::Cluster {
+            node: _,
+            nodes,
+            voter,
+            auto_failback,
+            // A director that hears another one is reached, and has its keys; each has its own ways and programs.
+            paths: _,
+            port: _,
+            key_file: _,
+            track: _,
+            refresh: _,
+            timing,
+            groups: _,
+        } = plan;
+        let Group { name: _, order, addresses, resources: _, fence: _ } = group;
+        let mut nodes: Vec<_> = nodes.iter().map(|node| node.name.clone()).collect();
+        nodes.sort();
+        let mut addresses: Vec<_> = addresses.iter().map(|address| address.address).collect();
+        addresses.sort();
+        Self {
+            nodes,
+            voter: voter.as_ref().map(|voter| voter.name.clone()),
+            keepalive: milliseconds(timing.keepalive),
+            deadtime: milliseconds(timing.deadtime),
+            auto_failback: match auto_failback {
+                Failback::Off => None,
+                Failback::After(time) => Some(milliseconds(*time)),
+            },
+            order: order.clone(),
+            addresses,
+        }
+    }
+}
+
 impl Form {
-    fn new(file: &Config, in_force: &Config, addresses: &[IpAddr]) -> Self {
+    fn new(file: &Config, in_force: &Config, cluster: Arrangement) -> Self {
         let Config { interfaces: _, timeouts, limits, services, alerts: _, cluster: _, vrrp: _, metrics: _ } =
             file;
         let Timeouts { tcp, tcp_fin, udp } = *timeouts;
         let Limits { connections, embryonic, destinations: _ } = *limits;
-        let is_here = |service: &&Service| addresses.contains(&service.vip);
+        let is_here = |service: &&Service| cluster.addresses.contains(&service.vip);
         let mut services: Vec<_> = services.iter().filter(is_here).map(ServiceForm::new).collect();
         services.sort_by(|one, other| one.key.cmp(&other.key));
         let serving = in_force.services.iter().filter(is_here);
@@ -140,6 +194,7 @@ impl Form {
             limits: Entries { connections, embryonic },
             services,
             in_force: pools,
+            cluster,
         }
     }
 

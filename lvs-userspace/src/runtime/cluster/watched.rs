@@ -88,7 +88,7 @@ impl Watched {
                 let (group, node) = pair;
                 reports.push(Report {
                     text: format!(
-                        "{node} would serve group {group} differently: compare `services`, `timeouts` and `limits` of the two files, and what `lvsctl health` shows on both"
+                        "{node} would serve group {group} differently: compare `cluster`, `services`, `timeouts` and `limits` of the two files, and what `lvsctl health` shows on both"
                     ),
                     concerns: vec![begins((Topic::Drift, node, vec![group]))],
                 });

@@ -36,13 +36,35 @@ services:
     real_servers: [{address: 10.0.0.1}]
 ";
 
+const CLUSTER: &str = "
+version: 1
+interfaces: [eth0]
+services: []
+cluster:
+  node: two
+  key_file: /etc/lvs-xdp/cluster.key
+  nodes:
+    - {name: two, addresses: [10.0.0.2]}
+    - {name: one, addresses: [10.0.0.1]}
+  groups:
+    - name: www
+      addresses:
+        - {address: 192.0.2.7, interface: eth0}
+        - {address: 192.0.2.1, interface: eth0}
+        - {address: 2001:db8::1, interface: eth0}
+";
+
 fn config(text: &str) -> Config {
     crate::config::parse(text, "lvs.yaml").unwrap()
 }
 
+fn arrangement(text: &str) -> Arrangement {
+    let plan = config(text).cluster.unwrap();
+    Arrangement::new(&plan, &plan.groups[0])
+}
+
 fn form(file: &str, in_force: &Config) -> Form {
-    let addresses = ["192.0.2.1", "2001:db8::1", "192.0.2.7"].map(|text| text.parse().unwrap());
-    Form::new(&config(file), in_force, &addresses)
+    Form::new(&config(file), in_force, arrangement(CLUSTER))
 }
 
 fn of(file: &str) -> u64 {
@@ -69,7 +91,10 @@ fn the_text_and_the_number_are_fixed() {
     let [www, dns] =
         [r#""vip":"192.0.2.1","port":80,"protocol":6"#, r#""vip":"2001:db8::1","port":53,"protocol":17"#];
     let expected = [
-        r#"{"timeouts":{"tcp":900,"tcp_fin":120,"udp":300},"#.to_owned(),
+        r#"{"cluster":{"nodes":["one","two"],"voter":null,"keepalive":100,"deadtime":500,"auto_failback":null,"order":["two","one"],"#
+            .to_owned(),
+        r#""addresses":["192.0.2.1","192.0.2.7","2001:db8::1"]},"#.to_owned(),
+        r#""timeouts":{"tcp":900,"tcp_fin":120,"udp":300},"#.to_owned(),
         r#""limits":{"connections":70000,"embryonic":9000},"services":["#.to_owned(),
         format!(r#"{{{www},"scheduler":"mh","track_always":false,"rules":{{"require":"all","#),
         r#""on_down":"quiesce","recovery_delay":5000,"slow_start":30000,"#.to_owned(),
@@ -82,7 +107,7 @@ fn the_text_and_the_number_are_fixed() {
         format!(r#"{{{www},"real_servers":[{one},{two}]}},{{{dns},"real_servers":[{nine}]}}]}}"#),
     ];
     assert_eq!(String::from_utf8(form.text()).unwrap(), expected.concat());
-    assert_eq!(digest(&form), 6_230_216_569_049_300_943);
+    assert_eq!(digest(&form), 12_170_889_377_724_728_902);
 }
 
 #[test]
@@ -137,6 +162,32 @@ fn whatever_decides_makes_another_digest() {
         let other = FILE.replace(from, to);
         assert_ne!(other, FILE, "{from}");
         assert_ne!(of(&other), of(FILE), "{to}");
+    }
+}
+
+#[test]
+fn directors_agree_on_who_votes_and_what_moves() {
+    let of = |text: &str| {
+        let services = config(FILE);
+        digest(&Form::new(&services, &services, arrangement(text)))
+    };
+    for (from, to, is_same) in [
+        ("node: two", "node: one", true),
+        ("key_file: /etc", "key_file: /other", true),
+        ("192.0.2.7, interface: eth0", "192.0.2.7, prefix: 24, label: \"eth0:1\", interface: eth0", true),
+        ("  nodes:", "  track: {gateways: [10.0.0.9]}\n  nodes:", true),
+        ("  nodes:", "  voter: {name: referee, address: 10.0.0.9}\n  nodes:", false),
+        ("  nodes:", "  auto_failback: 30s\n  nodes:", false),
+        ("  nodes:", "  keepalive: 90ms\n  nodes:", false),
+        ("  nodes:", "  deadtime: 600ms\n  nodes:", false),
+        ("  nodes:", "  watchdog: 20s\n  nodes:", true),
+        ("  groups:", "    - {name: three, addresses: [10.0.0.3]}\n  groups:", false),
+        ("    - name: www", "    - name: www\n      order: [one, two]", false),
+        ("192.0.2.7", "192.0.2.8", false),
+    ] {
+        let other = CLUSTER.replace(from, to);
+        assert_ne!(other, CLUSTER, "{from}");
+        assert_eq!(of(&other) == of(CLUSTER), is_same, "{to}");
     }
 }
 

@@ -5,6 +5,7 @@ mod bench;
 mod cluster;
 mod crossed;
 mod distribution;
+mod failback;
 mod fence;
 mod fitness;
 mod flood;

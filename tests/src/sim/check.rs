@@ -25,9 +25,13 @@ pub(super) fn one_at_most(directors: &[Director], group: usize, time: Duration) 
     Ok(())
 }
 
+/// How long after it has gone on.
+pub(super) fn let_off(director: &Director) -> Duration {
+    director.settings.lease() + Duration::from_millis(1)
+}
+
 fn is_let_off(director: &Director, time: Duration) -> bool {
-    let lease = director.settings.lease() + Duration::from_millis(1);
-    director.thawed.is_some_and(|thawed| time <= thawed + lease)
+    director.thawed.is_some_and(|thawed| time <= thawed + let_off(director))
 }
 
 /// Nobody is shot that serves: a majority hears it.

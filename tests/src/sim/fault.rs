@@ -53,6 +53,27 @@ pub(super) enum Fault {
     },
 }
 
+impl Fault {
+    /// Beats may not arrive, or are not sent.
+    pub(super) const fn silences(self) -> bool {
+        match self {
+            Self::CutOneWay { .. }
+            | Self::Isolate { .. }
+            | Self::Unplug { .. }
+            | Self::Stop { .. }
+            | Self::Kill { .. }
+            | Self::Crash { .. }
+            | Self::Freeze { .. }
+            | Self::Loss { .. }
+            | Self::PlannedRestart { .. } => true,
+            Self::PullServiceLink { .. }
+            | Self::Unsettle { .. }
+            | Self::RestartVoter
+            | Self::Standby { .. } => false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timed {
     pub(super) fault: Fault,

@@ -95,7 +95,9 @@ impl World {
                     one.is_frozen = false;
                     one.thawed = Some(time);
                     one.clock.go_on(time);
+                    let lease = check::let_off(one);
                     self.check_all();
+                    self.push(time + lease + WORK, What::Look);
                     self.resume(director);
                 }
             }

@@ -264,11 +264,8 @@ impl World {
             Output::Lease { group, epoch, ends, .. } => {
                 let one = &mut self.directors[director];
                 let number = one.number(group);
-                let was = one.answers(number, self.time);
                 one.leases[number] = Lease { epoch, ends };
-                if !was && one.answers(number, self.time) {
-                    self.check(number);
-                }
+                self.check(number);
             }
             Output::Do(task) => self.carry_out_task(director, task),
         }
@@ -356,12 +353,27 @@ impl World {
     }
 
     /// Two directors without a voter are held apart by hearing each other, or by the wire on which one asks for
-    /// the addresses of the other. Where faults may have taken both there is no rule.
+    /// the addresses of the other. Where faults may have taken both there is no rule, until they hear each other again.
     fn is_excused(&self) -> bool {
-        let within = |timed: &Timed| timed.begins <= self.time;
-        let cuts_wire = self.faults.iter().filter(|timed| within(timed)).any(|timed| {
+        let cuts_wire = |timed: &&Timed| {
             matches!(timed.fault, Fault::Unplug { .. } | Fault::PullServiceLink { .. } | Fault::Freeze { .. })
-        });
-        self.is_weak && (cuts_wire || self.is_split)
+        };
+        let mut faults = self.faults.iter().filter(cuts_wire);
+        self.is_weak
+            && (self.is_split
+                || faults.any(|timed| timed.begins <= self.time && self.time <= self.apart_until(timed.ends)))
+    }
+
+    /// When two directors have heard each other for the dead time since `from`, and neither goes by what it asked before.
+    fn apart_until(&self, from: Duration) -> Duration {
+        let deadtime = self.directors[0].settings.deadtime;
+        let mut until = from + deadtime;
+        loop {
+            let later = self.faults.iter().filter(|timed| timed.fault.silences() && timed.begins <= until);
+            match later.map(|timed| timed.ends + deadtime).max() {
+                Some(later) if later > until => until = later,
+                _ => return until,
+            }
+        }
     }
 }

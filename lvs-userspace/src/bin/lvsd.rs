@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The messages are complete: they name their reasons.
-            eprintln!("lvsd: {error}");
+            log::say_at_last(&format!("lvsd: {error}"));
             ExitCode::FAILURE
         }
     }

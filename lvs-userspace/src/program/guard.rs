@@ -60,7 +60,7 @@ fn tell(number: i32) {
 fn stand(mut reader: PipeReader) -> io::Result<()> {
     // What is meant for the agent, and for the terminal it runs on, is not for the guard.
     setsid()?;
-    for kind in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+    for kind in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR2] {
         ignore(kind)?;
     }
     prctl::set_name(c"lvsd-guard")?;

@@ -8,7 +8,7 @@
 //!
 //! A key that a later build adds is left out where it has its default: else every upgrade would be told as a difference.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -18,7 +18,9 @@ use super::Cluster;
 use crate::cluster::identity::GroupId;
 use crate::cluster::pulse::Order;
 use crate::config::Config;
-use crate::config::model::{self, Failback, Group, Health, Limits, RealServer, Service, Timeouts};
+use crate::config::model::{
+    self, ClusterTiming, Failback, Group, Health, Limits, RealServer, Service, Timeouts, Track,
+};
 
 impl Cluster {
     /// To be told with every change of the file's configuration, or of what is in force of it.
@@ -54,16 +56,28 @@ struct Form {
 struct Arrangement {
     /// In alphabetical order.
     nodes: Vec<String>,
-    voter: Option<String>,
+    voter: Option<VoterForm>,
     /// Times in milliseconds.
     keepalive: u64,
     deadtime: u64,
+    hold: u64,
     /// `None` = never.
     auto_failback: Option<u64>,
     /// The preferred node first.
     order: Vec<String>,
     /// In their numerical order.
     addresses: Vec<IpAddr>,
+    /// A program makes sure of a silent director.
+    is_fenced: bool,
+    /// How many things make a director fitter: of different numbers no scores are comparable.
+    tracked: usize,
+}
+
+/// Two voters of one name would both give their vote.
+#[derive(Clone, Debug, Serialize)]
+struct VoterForm {
+    name: String,
+    address: SocketAddr,
 }
 
 /// Idle times of connections.
@@ -150,27 +164,32 @@ impl Arrangement {
             paths: _,
             port: _,
             key_file: _,
-            track: _,
+            track,
             refresh: _,
             timing,
             groups: _,
         } = plan;
-        let Group { name: _, order, addresses, resources: _, fence: _ } = group;
+        let ClusterTiming { keepalive, warntime: _, deadtime, initdead: _, watchdog: _, hold } = *timing;
+        let Track { interfaces: _, gateways, scripts, files } = track;
+        let Group { name: _, order, addresses, resources: _, fence } = group;
         let mut nodes: Vec<_> = nodes.iter().map(|node| node.name.clone()).collect();
         nodes.sort();
         let mut addresses: Vec<_> = addresses.iter().map(|address| address.address).collect();
         addresses.sort();
         Self {
             nodes,
-            voter: voter.as_ref().map(|voter| voter.name.clone()),
-            keepalive: milliseconds(timing.keepalive),
-            deadtime: milliseconds(timing.deadtime),
+            voter: voter.as_ref().map(|voter| VoterForm { name: voter.name.clone(), address: voter.address }),
+            keepalive: milliseconds(keepalive),
+            deadtime: milliseconds(deadtime),
+            hold: milliseconds(hold),
             auto_failback: match auto_failback {
                 Failback::Off => None,
                 Failback::After(time) => Some(milliseconds(*time)),
             },
             order: order.clone(),
             addresses,
+            is_fenced: fence.is_some(),
+            tracked: gateways.len() + scripts.len() + files.len(),
         }
     }
 }

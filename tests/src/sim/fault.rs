@@ -54,6 +54,11 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// A question on the service's wire may not be answered.
+    pub(super) const fn cuts_wire(self) -> bool {
+        matches!(self, Self::Unplug { .. } | Self::PullServiceLink { .. } | Self::Freeze { .. })
+    }
+
     /// Beats may not arrive, or are not sent.
     pub(super) const fn silences(self) -> bool {
         match self {

@@ -1,6 +1,6 @@
 //! The preferred director takes its group back, where the file says so; and the times of the classic file.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lvs_tests::lab::address::{self, Family};
@@ -66,10 +66,18 @@ fn a_director_that_was_preferred_takes_its_group_back() -> Result<()> {
     scene.flows.stop()?.expect_none_broken()
 }
 
-/// `keepalive 2`, `deadtime 10`; `initdead` is not waited for so long.
+/// `keepalive 2`, `deadtime 10`; `initdead` is not waited for so long. The last beat was sent two seconds before the death, at
+/// the most.
 #[test]
 fn the_times_of_the_classic_file_are_kept() -> Result<()> {
     let mut scene = Scene::start("dr", "  keepalive: 2s\n  deadtime: 10s\n  initdead: 10s\n")?;
+    let begun = Instant::now();
     scene.lose_the_first()?;
+    let waited = begun.elapsed();
+    ensure!(
+        waited > Duration::from_secs(10 - 2),
+        "replaced after {waited:?}\n{}",
+        scene.stage.pair.explain()
+    );
     scene.flows.stop()?.expect_none_broken()
 }

@@ -43,8 +43,6 @@ pub(super) struct World {
     groups: usize,
     /// Two directors are checked for the weaker rule only.
     is_weak: bool,
-    /// They were not held apart, and are not joined again.
-    is_split: bool,
     pub(super) violation: Option<Violation>,
     pub(super) trace: Option<Vec<String>>,
     messages: u64,
@@ -78,7 +76,6 @@ impl World {
             mended,
             groups,
             is_weak,
-            is_split: false,
             violation: None,
             trace: None,
             messages: 0,
@@ -345,23 +342,22 @@ impl World {
     }
 
     fn check(&mut self, group: usize) {
-        match check::one_at_most(&self.directors, group, self.time) {
-            Ok(()) => self.is_split = false,
-            Err(_) if self.is_excused() => self.is_split = true,
-            Err(what) => self.violation = Some(Violation { time: self.time, what }),
+        if let Err(what) = check::one_at_most(&self.directors, group, self.time)
+            && !self.is_excused()
+        {
+            self.violation = Some(Violation { time: self.time, what });
         }
     }
 
     /// Two directors without a voter are held apart by hearing each other, or by the wire on which one asks for
     /// the addresses of the other. Where faults may have taken both there is no rule, until they hear each other again.
     fn is_excused(&self) -> bool {
-        let cuts_wire = |timed: &&Timed| {
-            matches!(timed.fault, Fault::Unplug { .. } | Fault::PullServiceLink { .. } | Fault::Freeze { .. })
+        let is_gone = |takes: fn(Fault) -> bool| {
+            let mut faults =
+                self.faults.iter().filter(|timed| takes(timed.fault) && timed.begins <= self.time);
+            faults.any(|timed| self.time <= self.apart_until(timed.ends))
         };
-        let mut faults = self.faults.iter().filter(cuts_wire);
-        self.is_weak
-            && (self.is_split
-                || faults.any(|timed| timed.begins <= self.time && self.time <= self.apart_until(timed.ends)))
+        self.is_weak && is_gone(Fault::cuts_wire) && is_gone(Fault::silences)
     }
 
     /// When two directors have heard each other for the dead time since `from`, and neither goes by what it asked before.

@@ -198,6 +198,9 @@ impl<S: Seal> Link<S> {
             }
         };
         let now = now();
+        if matches!(body, Body::Join { .. }) {
+            self.receivers.hear_join(peer, header.receiver);
+        }
         if matches!(body, Body::Join { .. } | Body::Report { .. }) {
             self.senders.receive(now, peer, &header, &body, &self.directory);
             return;

@@ -80,6 +80,15 @@ impl Receivers {
         self.receivers.iter_mut().find_map(|receiver| Some((receiver.peer(), receiver.poll(now)?)))
     }
 
+    /// Another director asks this one for a session, as the receiver that it is in this life. If that is not the life of
+    /// before, it has begun anew, and does not know of the session in which it told this one: without that, nothing would
+    /// be asked of it before it has been silent for long.
+    pub fn hear_join(&mut self, from: Peer, life: u64) {
+        if let Some(receiver) = self.receivers.get_mut(from.index()) {
+            receiver.hear_join(life);
+        }
+    }
+
     /// A sender's datagram. An error is the table's, and ends the session: what was told is asked for again.
     pub fn receive(
         &mut self,

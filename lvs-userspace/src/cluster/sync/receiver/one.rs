@@ -11,6 +11,10 @@ use crate::dataplane::MapError;
 
 /// Between two requests for a session.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// How long a sender that seems to have begun anew may be silent: one that has not says something each half second.
+const DOUBT: Duration = Duration::from_millis(750);
+/// Lives of a receiver that follow one another in one process of the other director's, at the most.
+const LIVES: u64 = 1 << 32;
 
 /// Follows one sender.
 #[derive(Debug)]
@@ -24,6 +28,10 @@ pub(super) struct Receiver {
     offered: u64,
     buckets: u32,
     session: Option<Session>,
+    /// The life of the other director's own receiver of this one.
+    other: Option<u64>,
+    /// That director has begun anew, or somebody repeats what it has once said; and it has said nothing since.
+    is_doubtful: bool,
     /// This session was asked for since there is room again for what the one before could not hold.
     is_second: bool,
     is_complete: bool,
@@ -39,6 +47,8 @@ impl Receiver {
             offered: 0,
             buckets: 0,
             session: None,
+            other: None,
+            is_doubtful: false,
             is_second: false,
             is_complete: false,
             stats: ReceiverStats::default(),
@@ -68,7 +78,8 @@ impl Receiver {
 
     pub(super) fn poll(&mut self, now: Duration) -> Option<Vec<u8>> {
         let Some(session) = &mut self.session else { return self.ask(now) };
-        if now.saturating_sub(session.heard) > SILENCE {
+        let patience = if self.is_doubtful { DOUBT } else { SILENCE };
+        if now.saturating_sub(session.heard) > patience {
             self.leave();
             return self.ask(now);
         }
@@ -84,6 +95,12 @@ impl Receiver {
         let (oldest, newest) = (*wire::VERSIONS.start(), *wire::VERSIONS.end());
         let header = Header { version: newest, session: self.offered, receiver: self.life, sequence: 0 };
         Some(wire::encode(&header, &Body::Join { oldest, newest }))
+    }
+
+    /// See [`Receivers::hear_join`](super::Receivers::hear_join).
+    pub(super) fn hear_join(&mut self, life: u64) {
+        let other = self.other.replace(life);
+        self.is_doubtful |= other.is_some_and(|other| life.wrapping_sub(other) >= LIVES);
     }
 
     /// See [`Receivers::receive`](super::Receivers::receive).
@@ -112,6 +129,7 @@ impl Receiver {
             self.stats.stale += 1;
             return Ok(());
         };
+        self.is_doubtful = false;
         let mut here = Here { now, target, owners, directory, stats: &mut self.stats };
         let taken = session.receive(header, body, &mut here);
         if taken.is_err() {

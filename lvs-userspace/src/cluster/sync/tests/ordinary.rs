@@ -41,6 +41,33 @@ fn a_receiver_that_begins_anew_and_a_sender_that_does() {
     assert!(pair.received().is_complete);
 }
 
+/// By its own request, as the receiver that it also is; else it would have to be silent for three seconds.
+#[test]
+fn a_sender_that_begins_anew_is_asked_soon() {
+    let (life, another) = (5, 1 << 40);
+    for says_so in [true, false] {
+        let mut pair = busy_pair(14);
+        in_step(&mut pair);
+        pair.receiver.hear_join(ONLY, life);
+        // Whoever repeats what another life has said, and what this one says again, does no harm while it is heard.
+        for _ in 0..20 {
+            for join in [another, life, life + 1] {
+                pair.receiver.hear_join(ONLY, join);
+            }
+            pair.run(200);
+        }
+        assert_eq!((pair.received().sessions, pair.received().stale), (1, 0));
+
+        pair.sender = Senders::new(Options::default(), 64, [77]);
+        if says_so {
+            pair.receiver.hear_join(ONLY, another);
+        }
+        pair.run(1500);
+        assert_eq!(pair.received().sessions, if says_so { 2 } else { 1 });
+        in_step(&mut pair);
+    }
+}
+
 #[test]
 fn old_datagrams_change_nothing() {
     let mut pair = busy_pair(2);

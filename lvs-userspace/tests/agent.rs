@@ -6,12 +6,14 @@
 mod support;
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -105,6 +107,10 @@ impl Lab {
     /// Starts the agent and waits until it answers.
     fn start(&mut self, arguments: &[&str]) {
         let log = File::create(self.directory.path().join("log")).unwrap();
+        self.start_with_log(arguments, log);
+    }
+
+    fn start_with_log(&mut self, arguments: &[&str], log: impl Into<Stdio>) {
         self.agent = Some(self.lvsd(arguments).stderr(log).spawn().unwrap());
         let deadline = Instant::now() + PATIENCE;
         while !self.lvsctl(&["status"]).status.success() {
@@ -371,6 +377,27 @@ fn forwarding_is_kept_when_asked_for() {
     assert!(lab.told(&["stop"]).contains("nothing behind"));
     lab.assert_nothing_is_left();
     lab.ended();
+}
+
+/// Also where it has no room for a single line.
+#[test]
+fn a_log_that_nobody_reads_holds_up_nothing() {
+    let mut lab = Lab::new("unread");
+    lab.write(WEB);
+    // What is said where the log is hung has to go somewhere.
+    File::create(lab.directory.path().join("log")).unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let blocking = OFlag::from_bits_retain(fcntl(&writer, FcntlArg::F_GETFL).unwrap());
+    fcntl(&writer, FcntlArg::F_SETFL(blocking | OFlag::O_NONBLOCK)).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(blocking)).unwrap();
+
+    lab.start_with_log(&[], writer);
+    assert!(lab.told(&["reload"]).contains("nothing to change"));
+    assert!(lab.told(&["stop"]).contains("nothing behind"));
+    lab.ended();
+    lab.assert_nothing_is_left();
+    drop(reader);
 }
 
 #[test]

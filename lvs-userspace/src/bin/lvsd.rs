@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
 use lvs_userspace::cluster::witness;
-use lvs_userspace::{log, realserver, runtime};
+use lvs_userspace::log::{self, Log, Losses};
+use lvs_userspace::{realserver, runtime};
 
 /// Layer-4 load balancer in XDP: the agent
 #[derive(Parser)]
@@ -47,23 +48,34 @@ fn log_help() -> String {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log::start(arguments.log_format);
-    match run(arguments) {
+    // Before there are threads.
+    if arguments.role.is_none()
+        && let Err(error) = runtime::guard_programs()
+    {
+        eprintln!("lvsd: cannot guard the programs that checks and alerts run: {error}");
+        return ExitCode::FAILURE;
+    }
+    let mut log = Log::start(arguments.log_format);
+    match run(arguments, log.losses()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The messages are complete: they name their reasons.
-            log::say_at_last(&format!("lvsd: {error}"));
+            log.say(&format!("lvsd: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn run(arguments: Arguments, mut losses: Losses) -> anyhow::Result<()> {
     let Arguments { config, instance, state_directory, allow_generic, role, .. } = arguments;
-    if role.is_none() {
-        runtime::guard_programs().context("cannot guard the programs that checks and alerts run")?;
-    }
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
+    tokio.spawn(async move {
+        let mut round = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            round.tick().await;
+            losses.tell();
+        }
+    });
     let ended = tokio.block_on(async {
         match (role, config) {
             (Some(Role::Witness(options)), _) => witness::run(options, runtime::new_life()).await?,

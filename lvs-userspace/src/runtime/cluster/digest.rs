@@ -8,7 +8,7 @@
 //!
 //! A key that a later build adds is left out where it has its default: else every upgrade would be told as a difference.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -56,11 +56,11 @@ struct Form {
 struct Arrangement {
     /// In alphabetical order.
     nodes: Vec<String>,
-    voter: Option<VoterForm>,
+    /// Its name: it may have an address for each director.
+    voter: Option<String>,
     /// Times in milliseconds.
     keepalive: u64,
     deadtime: u64,
-    hold: u64,
     /// `None` = never.
     auto_failback: Option<u64>,
     /// The preferred node first.
@@ -69,15 +69,8 @@ struct Arrangement {
     addresses: Vec<IpAddr>,
     /// A program makes sure of a silent director.
     is_fenced: bool,
-    /// How many things make a director fitter: of different numbers no scores are comparable.
-    tracked: usize,
-}
-
-/// Two voters of one name would both give their vote.
-#[derive(Clone, Debug, Serialize)]
-struct VoterForm {
-    name: String,
-    address: SocketAddr,
+    /// How many gateways, scripts and files make a director fitter: of different numbers no scores are comparable.
+    tracked: [usize; 3],
 }
 
 /// Idle times of connections.
@@ -169,7 +162,7 @@ impl Arrangement {
             timing,
             groups: _,
         } = plan;
-        let ClusterTiming { keepalive, warntime: _, deadtime, initdead: _, watchdog: _, hold } = *timing;
+        let ClusterTiming { keepalive, warntime: _, deadtime, initdead: _, watchdog: _, hold: _ } = *timing;
         let Track { interfaces: _, gateways, scripts, files } = track;
         let Group { name: _, order, addresses, resources: _, fence } = group;
         let mut nodes: Vec<_> = nodes.iter().map(|node| node.name.clone()).collect();
@@ -178,10 +171,9 @@ impl Arrangement {
         addresses.sort();
         Self {
             nodes,
-            voter: voter.as_ref().map(|voter| VoterForm { name: voter.name.clone(), address: voter.address }),
+            voter: voter.as_ref().map(|voter| voter.name.clone()),
             keepalive: milliseconds(keepalive),
             deadtime: milliseconds(deadtime),
-            hold: milliseconds(hold),
             auto_failback: match auto_failback {
                 Failback::Off => None,
                 Failback::After(time) => Some(milliseconds(*time)),
@@ -189,7 +181,7 @@ impl Arrangement {
             order: order.clone(),
             addresses,
             is_fenced: fence.is_some(),
-            tracked: gateways.len() + scripts.len() + files.len(),
+            tracked: [gateways.len(), scripts.len(), files.len()],
         }
     }
 }

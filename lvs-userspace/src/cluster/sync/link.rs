@@ -199,7 +199,7 @@ impl<S: Seal> Link<S> {
         };
         let now = now();
         if matches!(body, Body::Join { .. }) {
-            self.receivers.hear_join(peer, header.receiver);
+            self.receivers.hear_join(now, peer, header.receiver);
         }
         if matches!(body, Body::Join { .. } | Body::Report { .. }) {
             self.senders.receive(now, peer, &header, &body, &self.directory);

@@ -83,9 +83,9 @@ impl Receivers {
     /// Another director asks this one for a session, as the receiver that it is in this life. If that is not the life of
     /// before, it has begun anew, and does not know of the session in which it told this one: without that, nothing would
     /// be asked of it before it has been silent for long.
-    pub fn hear_join(&mut self, from: Peer, life: u64) {
+    pub fn hear_join(&mut self, now: Duration, from: Peer, life: u64) {
         if let Some(receiver) = self.receivers.get_mut(from.index()) {
-            receiver.hear_join(life);
+            receiver.hear_join(now, life);
         }
     }
 

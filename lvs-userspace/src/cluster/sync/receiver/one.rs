@@ -30,8 +30,10 @@ pub(super) struct Receiver {
     session: Option<Session>,
     /// The life of the other director's own receiver of this one.
     other: Option<u64>,
-    /// That director has begun anew, or somebody repeats what it has once said; and it has said nothing since.
-    is_doubtful: bool,
+    /// Since when that director seems to have begun anew, if it has said nothing more in this session.
+    doubted: Option<Duration>,
+    /// It has: somebody repeats what it has once said, who is not listened to again before the next session.
+    is_trusted: bool,
     /// This session was asked for since there is room again for what the one before could not hold.
     is_second: bool,
     is_complete: bool,
@@ -48,7 +50,8 @@ impl Receiver {
             buckets: 0,
             session: None,
             other: None,
-            is_doubtful: false,
+            doubted: None,
+            is_trusted: false,
             is_second: false,
             is_complete: false,
             stats: ReceiverStats::default(),
@@ -74,11 +77,17 @@ impl Receiver {
         self.life = self.life.wrapping_add(1);
         self.offered = 0;
         self.asked = None;
+        self.doubted = None;
+        self.is_trusted = false;
     }
 
     pub(super) fn poll(&mut self, now: Duration) -> Option<Vec<u8>> {
         let Some(session) = &mut self.session else { return self.ask(now) };
-        let patience = if self.is_doubtful { DOUBT } else { SILENCE };
+        if self.doubted.is_some_and(|doubted| session.heard > doubted) {
+            self.doubted = None;
+            self.is_trusted = true;
+        }
+        let patience = if self.doubted.is_some() { DOUBT } else { SILENCE };
         if now.saturating_sub(session.heard) > patience {
             self.leave();
             return self.ask(now);
@@ -98,9 +107,14 @@ impl Receiver {
     }
 
     /// See [`Receivers::hear_join`](super::Receivers::hear_join).
-    pub(super) fn hear_join(&mut self, life: u64) {
+    pub(super) fn hear_join(&mut self, now: Duration, life: u64) {
         let other = self.other.replace(life);
-        self.is_doubtful |= other.is_some_and(|other| life.wrapping_sub(other) >= LIVES);
+        if other.is_some_and(|other| life.wrapping_sub(other) >= LIVES)
+            && self.session.is_some()
+            && !self.is_trusted
+        {
+            self.doubted.get_or_insert(now);
+        }
     }
 
     /// See [`Receivers::receive`](super::Receivers::receive).
@@ -129,7 +143,6 @@ impl Receiver {
             self.stats.stale += 1;
             return Ok(());
         };
-        self.is_doubtful = false;
         let mut here = Here { now, target, owners, directory, stats: &mut self.stats };
         let taken = session.receive(header, body, &mut here);
         if taken.is_err() {

@@ -44,28 +44,34 @@ fn a_receiver_that_begins_anew_and_a_sender_that_does() {
 /// By its own request, as the receiver that it also is; else it would have to be silent for three seconds.
 #[test]
 fn a_sender_that_begins_anew_is_asked_soon() {
-    let (life, another) = (5, 1 << 40);
-    for says_so in [true, false] {
+    for (life, sessions) in [(6, 1), (1 << 40, 2)] {
         let mut pair = busy_pair(14);
         in_step(&mut pair);
-        pair.receiver.hear_join(ONLY, life);
-        // Whoever repeats what another life has said, and what this one says again, does no harm while it is heard.
-        for _ in 0..20 {
-            for join in [another, life, life + 1] {
-                pair.receiver.hear_join(ONLY, join);
-            }
-            pair.run(200);
-        }
-        assert_eq!((pair.received().sessions, pair.received().stale), (1, 0));
-
+        pair.receiver.hear_join(pair.now, ONLY, 5);
+        pair.run(100);
         pair.sender = Senders::new(Options::default(), 64, [77]);
-        if says_so {
-            pair.receiver.hear_join(ONLY, another);
-        }
+        pair.receiver.hear_join(pair.now, ONLY, life);
         pair.run(1500);
-        assert_eq!(pair.received().sessions, if says_so { 2 } else { 1 });
+        assert_eq!(pair.received().sessions, sessions);
         in_step(&mut pair);
     }
+}
+
+/// Whoever repeats what other lives have said ends no session, also where so much is lost that it comes near its end.
+#[test]
+fn repeated_requests_end_no_session() {
+    let mut pair = busy_pair(15);
+    in_step(&mut pair);
+    // The first one may be believed, until the sender says something.
+    pair.receiver.hear_join(pair.now, ONLY, 5);
+    pair.receiver.hear_join(pair.now, ONLY, 1 << 40);
+    pair.run(600);
+    pair.weather = Weather { lost: 300, ..Weather::default() };
+    for round in 0..300 {
+        pair.receiver.hear_join(pair.now, ONLY, round << 40);
+        pair.run(100);
+    }
+    assert_eq!(pair.received().sessions, 1);
 }
 
 #[test]

@@ -11,7 +11,7 @@ impl World {
         let number = self.directors[by].number(group);
         self.note(|| format!("{by}: FENCES {director} for group {number}"));
         if let Err(what) = check::may_be_fenced(&self.directors, director, self.time)
-            && !self.is_excused()
+            && !self.may_part()
         {
             self.violation = Some(Violation { time: self.time, what });
         }

@@ -43,6 +43,8 @@ pub(super) struct World {
     groups: usize,
     /// Two directors are checked for the weaker rule only.
     is_weak: bool,
+    /// By group: two directors answer for it.
+    split: Vec<bool>,
     pub(super) violation: Option<Violation>,
     pub(super) trace: Option<Vec<String>>,
     messages: u64,
@@ -76,6 +78,7 @@ impl World {
             mended,
             groups,
             is_weak,
+            split: vec![false; groups],
             violation: None,
             trace: None,
             messages: 0,
@@ -342,34 +345,31 @@ impl World {
     }
 
     fn check(&mut self, group: usize) {
-        if let Err(what) = check::one_at_most(&self.directors, group, self.time)
-            && !self.is_excused()
+        let outcome = check::one_at_most(&self.directors, group, self.time);
+        let may_be = if self.split[group] { self.may_stay_apart() } else { self.may_part() };
+        self.split[group] = outcome.is_err();
+        if let Err(what) = outcome
+            && !may_be
         {
             self.violation = Some(Violation { time: self.time, what });
         }
     }
 
-    /// Two directors without a voter are held apart by hearing each other, or by the wire on which one asks for
-    /// the addresses of the other. Where faults may have taken both there is no rule, until they hear each other again.
-    fn is_excused(&self) -> bool {
-        let is_gone = |takes: fn(Fault) -> bool| {
-            let mut faults =
-                self.faults.iter().filter(|timed| takes(timed.fault) && timed.begins <= self.time);
-            faults.any(|timed| self.time <= self.apart_until(timed.ends))
-        };
-        self.is_weak && is_gone(Fault::cuts_wire) && is_gone(Fault::silences)
+    /// Two directors without a voter are held apart by hearing each other, or by the wire on which one asks for the
+    /// addresses of the other. Where faults have taken both there is no rule, nor for as long after them as goes by what was
+    /// heard and asked before.
+    fn may_part(&self) -> bool {
+        self.is_weak && self.suffers(Fault::cuts_wire) && self.suffers(Fault::silences)
     }
 
-    /// When two directors have heard each other for the dead time since `from`, and neither goes by what it asked before.
-    fn apart_until(&self, from: Duration) -> Duration {
+    /// Two that both serve do so until they hear each other.
+    fn may_stay_apart(&self) -> bool {
+        self.is_weak && self.suffers(Fault::silences)
+    }
+
+    fn suffers(&self, what: fn(Fault) -> bool) -> bool {
         let deadtime = self.directors[0].settings.deadtime;
-        let mut until = from + deadtime;
-        loop {
-            let later = self.faults.iter().filter(|timed| timed.fault.silences() && timed.begins <= until);
-            match later.map(|timed| timed.ends + deadtime).max() {
-                Some(later) if later > until => until = later,
-                _ => return until,
-            }
-        }
+        let mut faults = self.faults.iter().filter(|timed| what(timed.fault));
+        faults.any(|timed| timed.begins <= self.time && self.time <= timed.ends + deadtime)
     }
 }

@@ -29,13 +29,18 @@ struct End {
 
 impl End {
     fn start(world: &World, socket: &UdpSocket, peer: &UdpSocket, active: bool) -> Self {
+        Self::start_among(world, socket, &[peer], active)
+    }
+
+    fn start_among(world: &World, socket: &UdpSocket, peers: &[&UdpSocket], active: bool) -> Self {
         let (plan, directory) = watch::channel(Arc::new(Directory::of(&world.snapshot(), |_| active)));
-        let peer = peer.local_addr().expect("an address");
-        // It stays as it is: the sender may go.
-        let (_, addresses) = watch::channel(Arc::new(Addresses(vec![vec![peer]])));
+        let peers = peers.iter().map(|peer| vec![peer.local_addr().expect("an address")]).collect::<Vec<_>>();
+        let names = (0..peers.len()).map(|number| format!("peer {number}")).collect();
+        // They stay as they are: the sender may go.
+        let (_, addresses) = watch::channel(Arc::new(Addresses(peers)));
         let parts = Parts {
             socket: socket.try_clone().expect("a socket"),
-            peers: vec!["the other one".to_owned()],
+            peers: names,
             addresses,
             seal: Key::new(b"of both directors").expect("a key"),
             reader: world.flow_reader(),
@@ -236,6 +241,28 @@ fn directors_change_places() {
     let wanted = table(&right);
     left.wait_for("in step the other way round", |left| table(left) == wanted);
     assert!(ends[0].other().receiver.is_complete);
+}
+
+/// One that has begun anew is asked for its connections before one is given up that has gone even earlier.
+#[test]
+fn who_begins_anew_is_asked_before_who_is_gone_is_missed() {
+    let sockets = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a socket"));
+    let [active, idle, mut standby] = [(); 3].map(|()| World::with_limits(&services().concat(), LIMITS));
+    let follower = End::start_among(&standby, &sockets[0], &[&sockets[1], &sockets[2]], false);
+    let begin = || End::start(&active, &sockets[1], &sockets[0], true);
+    let (former, gone) = (begin(), End::start(&idle, &sockets[2], &sockets[0], false));
+    standby.wait_for("sessions in both directions", |_| {
+        follower.status().peers.iter().all(|peer| peer.receiver.is_current && peer.sender.is_followed)
+    });
+    drop(gone);
+    let said = former.other().sender.datagrams;
+    standby.wait_for("the first one to be heard after that", |_| former.other().sender.datagrams >= said + 2);
+    drop(former);
+
+    let _anew = begin();
+    standby.wait_for("another session", |_| follower.status().peers[0].receiver.sessions == 2);
+    standby.equal("the other one is followed", follower.status().peers[1].receiver.is_following, true);
+    standby.wait_for("the other one to be missed", |_| !follower.status().peers[1].receiver.is_following);
 }
 
 /// Datagrams that were not sealed by the other director.

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use lvs_userspace::cluster::witness;
@@ -66,16 +65,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments, mut losses: Losses) -> anyhow::Result<()> {
+fn run(arguments: Arguments, losses: Losses) -> anyhow::Result<()> {
     let Arguments { config, instance, state_directory, allow_generic, role, .. } = arguments;
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
-    tokio.spawn(async move {
-        let mut round = tokio::time::interval(Duration::from_secs(1));
-        loop {
-            round.tick().await;
-            losses.tell();
-        }
-    });
+    tokio.spawn(losses.tell());
     let ended = tokio.block_on(async {
         match (role, config) {
             (Some(Role::Witness(options)), _) => witness::run(options, runtime::new_life()).await?,

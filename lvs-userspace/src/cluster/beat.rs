@@ -73,7 +73,7 @@ pub struct Promise {
 pub struct Fitness {
     /// Service links are up, and a gateway answers if any is watched.
     pub is_fit: bool,
-    /// 1000 for each gateway, script and file that is well, and what the checks say of the group's services: real servers that
-    /// are up, or services with their quorum where one lacks it. Comparable within one configuration.
+    /// 1000 for each gateway, script and file that is well, and what the checks say of the group's services: real
+    /// servers that are up, or services with their quorum where one lacks it. Comparable within one configuration.
     pub score: u16,
 }

@@ -3,8 +3,9 @@
 //! The number is made of a text that is written for nothing else, so that directors of two builds make the same one of
 //! the same services: JSON with the keys of the structures below, in their order, without spaces. It has what decides
 //! where a packet goes and for how long a connection is remembered, and who votes for whom: of the file, what holds for
-//! the group; and what of it serves now, after checks, maintenance and quorum. It has nothing that may differ between directors: names,
-//! interfaces, sizes that no packet meets, and checks, which may go out by another way (what they found is in it).
+//! the group; and what of it serves now, after checks, maintenance and quorum. It has nothing that may differ between
+//! directors: names, interfaces, sizes that no packet meets, and checks, which may go out by another way (what they
+//! found is in it).
 //!
 //! A key that a later build adds is left out where it has its default: else every upgrade would be told as a difference.
 

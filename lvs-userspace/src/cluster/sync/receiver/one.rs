@@ -32,7 +32,7 @@ pub(super) struct Receiver {
     other: Option<u64>,
     /// Since when that director seems to have begun anew, if it has said nothing more in this session.
     doubted: Option<Duration>,
-    /// It has: somebody repeats what it has once said, who is not listened to again before the next session.
+    /// It has said more, so somebody repeats old requests of its: they are not heeded again in this session.
     is_trusted: bool,
     /// This session was asked for since there is room again for what the one before could not hold.
     is_second: bool,
